@@ -1,0 +1,51 @@
+//! What every use case is told about its caller.
+
+use uuid::Uuid;
+
+use crate::error::{ErrorCode, KmsError, Result};
+
+/// The caller of a use case, the same for the library, HTTP and any later transport.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// The one tenant this caller may touch; `None` for a caller that may touch all.
+    pub tenant: Option<Box<str>>,
+    /// Who calls, for the audit record: a capability's identifier, or `library`.
+    pub actor: Box<str>,
+    /// Joins logs, answers and audit records.
+    pub request_id: Box<str>,
+    /// Makes a mutation idempotent.
+    pub op_id: Option<Uuid>,
+    /// After this, on the engine's monotonic clock in milliseconds, work is not begun.
+    pub deadline_ms: Option<u64>,
+}
+
+impl Context {
+    /// The context of a call made in process.
+    pub fn library() -> Self {
+        Context { actor: "library".into(), ..Context::default() }
+    }
+
+    /// Refuses keys of other tenants, in the words used for keys that do not exist.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn permit(&self, tenant: &str) -> Result<()> {
+        match &self.tenant {
+            Some(own) if &**own != tenant => Err(KmsError::not_found()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses to begin work after the deadline.
+    ///
+    /// # Errors
+    /// `Timeout`.
+    pub fn check_deadline(&self, now_ms: u64) -> Result<()> {
+        match self.deadline_ms {
+            Some(deadline) if now_ms > deadline => {
+                Err(KmsError::new(ErrorCode::Timeout, "the deadline passed before work began"))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The words of the key service: algorithms, key ids, errors, secret memory, time and randomness.
+//!
+//! No I/O of its own, no threads and no transport: every other crate may depend on this one, and
+//! this one depends on none of them.
+
+pub mod algorithm;
+pub mod audit;
+pub mod clock;
+pub mod context;
+pub mod error;
+pub mod key_id;
+pub mod secret;
+
+pub use algorithm::{Algorithm, Signs};
+pub use audit::{AuditEvent, AuditSink};
+pub use clock::{Clock, Entropy, OsEntropy, SystemClock};
+pub use context::Context;
+pub use error::{ErrorCode, KmsError, Result};
+pub use key_id::{KeyId, Kid, KidRef, Name, Version};
+pub use secret::Secret;

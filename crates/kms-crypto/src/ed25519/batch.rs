@@ -1,0 +1,127 @@
+//! Batches: one verdict an item, in order.
+
+use kms_core::{KmsError, Result};
+
+use super::key::PublicKey;
+use super::lane::VerifyLane;
+use super::{PUBLIC_KEY_LEN, SIGNATURE_LEN, dalek_batch, verify};
+
+/// One signature to check.
+#[derive(Clone, Copy, Debug)]
+pub struct Item<'a> {
+    /// The key; `None` where its encoding did not decode, and then nothing verifies.
+    pub key: Option<&'a PublicKey>,
+    /// What was signed.
+    pub message: &'a [u8],
+    /// The signature.
+    pub signature: &'a [u8; SIGNATURE_LEN],
+}
+
+/// Writes 1 (valid) or 0 (invalid) for each item, in order.
+///
+/// In every lane but `dalek-batch` each verdict is [`verify`]'s and depends on nothing else in the
+/// batch. `dalek-batch` first checks one random linear combination of all equations: that is faster,
+/// and it accepts some signatures whose R or A carries torsion, which strict verification refuses,
+/// depending on what else is in the batch. If the combination fails, every item is checked alone.
+///
+/// # Panics
+/// If `out` is not as long as `items`.
+pub fn verify_batch(lane: VerifyLane, items: &[Item<'_>], out: &mut [u8]) {
+    assert_eq!(items.len(), out.len(), "one verdict an item");
+    match lane {
+        VerifyLane::DalekBatch => dalek_batch::verify(items, out),
+        _ => verify_each(lane, items, out),
+    }
+}
+
+pub(super) fn verify_each(lane: VerifyLane, items: &[Item<'_>], out: &mut [u8]) {
+    for (item, verdict) in items.iter().zip(out) {
+        *verdict =
+            u8::from(item.key.is_some_and(|key| verify(lane, key, item.message, item.signature)));
+    }
+}
+
+/// A batch packed into four buffers: n public keys of 32 bytes, n signatures of 64 bytes, all
+/// messages end to end, and n + 1 offsets into them.
+#[derive(Clone, Copy, Debug)]
+pub struct PackedBatch<'a> {
+    public_keys: &'a [[u8; PUBLIC_KEY_LEN]],
+    signatures: &'a [[u8; SIGNATURE_LEN]],
+    messages: &'a [u8],
+    offsets: &'a [u32],
+}
+
+impl<'a> PackedBatch<'a> {
+    /// Checks the layout.
+    ///
+    /// # Errors
+    /// `BadRequest`, naming the buffer whose length or content does not fit the others.
+    pub fn new(
+        public_keys: &'a [u8],
+        signatures: &'a [u8],
+        messages: &'a [u8],
+        offsets: &'a [u32],
+    ) -> Result<PackedBatch<'a>> {
+        let fault = |field, why: &'static str| Err(KmsError::bad_request(why).field(field));
+        let (public_keys, rest) = public_keys.as_chunks();
+        if !rest.is_empty() {
+            return fault("publicKeys", "length must be 32 bytes an item");
+        }
+        let (signatures, rest) = signatures.as_chunks();
+        if !rest.is_empty() || signatures.len() != public_keys.len() {
+            return fault("signatures", "length must be 64 bytes an item");
+        }
+        if offsets.len() != public_keys.len() + 1 {
+            return fault("offsets", "length must be one more than the number of items");
+        }
+        let ascending = offsets.is_sorted() && offsets.first() == Some(&0);
+        if !ascending || offsets.last().map(|end| *end as usize) != Some(messages.len()) {
+            return fault("offsets", "must ascend from 0 to the length of messages");
+        }
+        Ok(PackedBatch { public_keys, signatures, messages, offsets })
+    }
+
+    /// Number of items.
+    pub fn len(&self) -> usize {
+        self.public_keys.len()
+    }
+
+    /// Whether there is nothing to verify.
+    pub fn is_empty(&self) -> bool {
+        self.public_keys.is_empty()
+    }
+
+    /// Items `start..end` as a batch of their own.
+    #[must_use]
+    pub fn slice(&self, start: usize, end: usize) -> PackedBatch<'a> {
+        PackedBatch {
+            public_keys: &self.public_keys[start..end],
+            signatures: &self.signatures[start..end],
+            messages: self.messages,
+            offsets: &self.offsets[start..=end],
+        }
+    }
+
+    /// [`verify_batch`] over the packed items. Runs of equal keys are decoded once.
+    pub fn verify(&self, lane: VerifyLane, out: &mut [u8]) {
+        let mut keys: Vec<Option<PublicKey>> = Vec::with_capacity(self.len().min(64));
+        let mut key_of = Vec::with_capacity(self.len());
+        for (i, bytes) in self.public_keys.iter().enumerate() {
+            if i == 0 || *bytes != self.public_keys[i - 1] {
+                keys.push(PublicKey::decode(bytes));
+            }
+            key_of.push(keys.len() - 1);
+        }
+        let items: Vec<Item<'_>> = key_of
+            .iter()
+            .zip(self.signatures)
+            .zip(self.offsets.windows(2))
+            .map(|((key, signature), ends)| Item {
+                key: keys[*key].as_ref(),
+                message: &self.messages[ends[0] as usize..ends[1] as usize],
+                signature,
+            })
+            .collect();
+        verify_batch(lane, &items, out);
+    }
+}

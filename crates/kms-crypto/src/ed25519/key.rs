@@ -1,0 +1,107 @@
+//! Public keys that are ready to verify, and signing keys that never show themselves.
+
+use ed25519_dalek::VerifyingKey;
+use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
+use kms_core::{Entropy, KmsError, Result, Secret};
+use sha2::Sha512;
+
+use super::lane::SignLane;
+use super::strict::point_is_canonical;
+use super::{PUBLIC_KEY_LEN, SIGNATURE_LEN, ring};
+
+/// A public key that decoded: canonical, on the curve, of large order (it may carry torsion).
+///
+/// 192 bytes; cheap to copy, safe to share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublicKey(VerifyingKey);
+
+impl PublicKey {
+    /// Decodes a public key (RFC 8032, section 5.1.3).
+    ///
+    /// # Errors
+    /// `BadRequest`, field `publicKey`, for a non-canonical encoding, a point off the curve and a
+    /// point of small order: no signature verifies under any of them.
+    pub fn from_bytes(bytes: &[u8; PUBLIC_KEY_LEN]) -> Result<PublicKey> {
+        Self::decode(bytes).ok_or_else(|| {
+            KmsError::bad_request("not a canonical Ed25519 public key of large order")
+                .field("publicKey")
+        })
+    }
+
+    /// [`PublicKey::from_bytes`] for callers to whom a bad key is a failed verification.
+    pub fn decode(bytes: &[u8; PUBLIC_KEY_LEN]) -> Option<PublicKey> {
+        if !point_is_canonical(bytes) {
+            return None;
+        }
+        VerifyingKey::from_bytes(bytes).ok().map(PublicKey)
+    }
+
+    /// The encoded key.
+    pub fn as_bytes(&self) -> &[u8; PUBLIC_KEY_LEN] {
+        self.0.as_bytes()
+    }
+
+    pub(super) fn verifying(&self) -> &VerifyingKey {
+        &self.0
+    }
+}
+
+/// A private key, expanded once, and its public half.
+///
+/// The secret half lives on the heap, is wiped when dropped and has no accessor.
+pub struct SigningKey {
+    secret: Box<Expanded>,
+    public: PublicKey,
+}
+
+enum Expanded {
+    Dalek(ExpandedSecretKey),
+    Ring(ring::KeyPair),
+}
+
+impl SigningKey {
+    /// Makes a new key (RFC 8032, section 5.1.5).
+    ///
+    /// # Errors
+    /// `Internal` when there is no randomness.
+    pub fn generate(lane: SignLane, entropy: &dyn Entropy) -> Result<SigningKey> {
+        let seed = Secret::<32>::random(entropy)?;
+        Self::expand(lane, &seed)
+    }
+
+    /// The key of a known seed, for known-answer tests.
+    ///
+    /// # Errors
+    /// `Internal` when the lane refuses the seed.
+    #[cfg(any(test, feature = "hazmat"))]
+    pub fn from_seed(lane: SignLane, seed: &Secret<32>) -> Result<SigningKey> {
+        Self::expand(lane, seed)
+    }
+
+    fn expand(lane: SignLane, seed: &Secret<32>) -> Result<SigningKey> {
+        let expanded = ExpandedSecretKey::from(seed.expose());
+        let public = PublicKey(VerifyingKey::from(&expanded));
+        let secret = match lane {
+            SignLane::Auto | SignLane::Dalek => Expanded::Dalek(expanded),
+            SignLane::Ring => Expanded::Ring(ring::KeyPair::new(seed, public.as_bytes())?),
+        };
+        Ok(SigningKey { secret: Box::new(secret), public })
+    }
+
+    /// The public half.
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// Signs (RFC 8032, section 5.1.6): deterministic, in time that does not depend on the key.
+    ///
+    /// `message` is read twice, so it must not change meanwhile.
+    pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_LEN] {
+        match &*self.secret {
+            Expanded::Dalek(expanded) => {
+                raw_sign::<Sha512>(expanded, message, self.public.verifying()).to_bytes()
+            }
+            Expanded::Ring(pair) => pair.sign(message),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The primitives, each behind the lane that computes it.
+//!
+//! Every lane but `dalek-batch` gives the same verdict on every input: the strict one of
+//! [`ed25519::strict`].
+
+// A machine's RUSTFLAGS replaces `.cargo/config.toml`, and without this cfg the curve arithmetic
+// silently loses its AVX-512 path.
+#[cfg(all(target_arch = "x86_64", not(curve25519_dalek_backend = "avx512")))]
+compile_error!(
+    "curve25519_dalek_backend is not \"avx512\": RUSTFLAGS in the environment replaces \
+     .cargo/config.toml; add --cfg=curve25519_dalek_backend=\"avx512\" to it, or unset it"
+);
+
+pub mod cpu;
+pub mod digest;
+pub mod ed25519;

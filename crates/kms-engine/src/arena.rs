@@ -1,0 +1,47 @@
+//! Where private keys live: the engine's arena, reached by opaque handles.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use kms_core::{ErrorCode, KmsError, Result};
+use kms_crypto::ed25519::SigningKey;
+
+/// Names a private key without holding it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SecretHandle(usize);
+
+/// Every private key of one engine. Slots are never reused, so a handle never changes its meaning.
+#[derive(Default)]
+pub(crate) struct Arena {
+    slots: boxcar::Vec<ArcSwapOption<SigningKey>>,
+}
+
+impl Arena {
+    pub(crate) fn insert(&self, key: SigningKey) -> SecretHandle {
+        SecretHandle(self.slots.push(ArcSwapOption::from_pointee(key)))
+    }
+
+    /// Uses a key. It stays alive until the call ends, even if the arena is cleared meanwhile.
+    pub(crate) fn with<T>(
+        &self,
+        handle: SecretHandle,
+        act: impl FnOnce(&SigningKey) -> T,
+    ) -> Result<T> {
+        let slot = self.slots.get(handle.0).map(ArcSwapOption::load);
+        match slot.as_deref().and_then(Option::as_deref) {
+            Some(key) => Ok(act(key)),
+            None => Err(gone()),
+        }
+    }
+
+    /// Drops every key; each is wiped when the last call that uses it ends.
+    pub(crate) fn clear(&self) {
+        for (_, slot) in &self.slots {
+            drop::<Option<Arc<SigningKey>>>(slot.swap(None));
+        }
+    }
+}
+
+fn gone() -> KmsError {
+    KmsError::new(ErrorCode::StoreUnavailable, "the private key is no longer held").retryable(false)
+}

@@ -1,0 +1,228 @@
+//! What the engine counts: relaxed atomics on the hot path, read when metrics are scraped.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use kms_core::{Algorithm, ErrorCode};
+use serde::Serialize;
+
+use crate::op::Op;
+
+/// Upper bounds of the latency buckets, in seconds.
+const LATENCY_BOUNDS: [f64; 16] = [
+    5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.5, 2.0,
+];
+/// Upper bounds of the batch length buckets.
+const BATCH_BOUNDS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// An algorithm, or none where an operation failed before one was known.
+const ALGS: usize = Algorithm::ALL.len() + 1;
+const OPS: usize = Op::ALL.len();
+const CODES: usize = ErrorCode::ALL.len();
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Done; for a verification: valid.
+    Ok,
+    /// A verification that was carried out and failed.
+    Invalid,
+    /// Refused or failed.
+    Err(ErrorCode),
+}
+
+impl Outcome {
+    const NAMES: [&'static str; 3] = ["ok", "invalid", "err"];
+
+    const fn index(self) -> usize {
+        match self {
+            Outcome::Ok => 0,
+            Outcome::Invalid => 1,
+            Outcome::Err(_) => 2,
+        }
+    }
+}
+
+struct Histogram<const N: usize> {
+    /// One a bound; what is above the last is the rest of `count`.
+    buckets: [AtomicU64; N],
+    count: AtomicU64,
+    /// In units of the caller, whole.
+    sum: AtomicU64,
+}
+
+impl<const N: usize> Default for Histogram<N> {
+    fn default() -> Self {
+        Histogram {
+            buckets: std::array::from_fn(|_| AtomicU64::new(0)),
+            count: AtomicU64::new(0),
+            sum: AtomicU64::new(0),
+        }
+    }
+}
+
+impl<const N: usize> Histogram<N> {
+    fn observe(&self, bounds: &[f64; N], value: f64, units: u64) {
+        if let Some(bucket) = bounds.iter().position(|bound| value <= *bound) {
+            self.buckets[bucket].fetch_add(1, Relaxed);
+        }
+        self.count.fetch_add(1, Relaxed);
+        self.sum.fetch_add(units, Relaxed);
+    }
+}
+
+#[derive(Default)]
+struct PerOp {
+    ended: [[AtomicU64; 3]; ALGS],
+    latency: [Histogram<{ LATENCY_BOUNDS.len() }>; ALGS],
+    failures: [AtomicU64; CODES],
+    batch: Histogram<{ BATCH_BOUNDS.len() }>,
+}
+
+/// Every counter of one engine.
+#[derive(Default)]
+pub(crate) struct Counters {
+    ops: [PerOp; OPS],
+}
+
+fn alg_index(alg: Option<Algorithm>) -> usize {
+    alg.map_or(Algorithm::ALL.len(), Algorithm::index)
+}
+
+fn alg_name(index: usize) -> &'static str {
+    Algorithm::ALL.get(index).map_or("none", |alg| alg.name())
+}
+
+impl Counters {
+    /// One operation ended.
+    pub(crate) fn ended(&self, op: Op, alg: Option<Algorithm>, outcome: Outcome) {
+        let cell = &self.ops[op as usize];
+        cell.ended[alg_index(alg)][outcome.index()].fetch_add(1, Relaxed);
+        if let Outcome::Err(code) = outcome {
+            cell.failures[code as usize].fetch_add(1, Relaxed);
+        }
+    }
+
+    /// It took this long.
+    pub(crate) fn took(&self, op: Op, alg: Option<Algorithm>, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.ops[op as usize].latency[alg_index(alg)].observe(
+            &LATENCY_BOUNDS,
+            time.as_secs_f64(),
+            nanos,
+        );
+    }
+
+    /// A batch of this many items.
+    pub(crate) fn batch(&self, op: Op, len: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^52 items")]
+        self.ops[op as usize].batch.observe(&BATCH_BOUNDS, len as f64, len as u64);
+    }
+
+    /// The counters that are not zero.
+    pub(crate) fn snapshot(&self, keys: usize) -> Snapshot {
+        let mut snapshot = Snapshot {
+            ops: vec![],
+            latency: vec![],
+            latency_bounds: LATENCY_BOUNDS.to_vec(),
+            failures: vec![],
+            batch: vec![],
+            batch_bounds: BATCH_BOUNDS.to_vec(),
+            keys: vec![KeyCount { alg: Algorithm::Ed25519.name(), value: keys as u64 }],
+        };
+        for (op, cell) in Op::ALL.into_iter().zip(&self.ops) {
+            let op = op.name();
+            for (alg, results) in cell.ended.iter().enumerate() {
+                for (result, count) in Outcome::NAMES.into_iter().zip(results) {
+                    if let value @ 1.. = count.load(Relaxed) {
+                        snapshot.ops.push(OpCount { op, alg: alg_name(alg), result, value });
+                    }
+                }
+            }
+            for (alg, histogram) in cell.latency.iter().enumerate() {
+                if histogram.count.load(Relaxed) > 0 {
+                    let shape = Shape::read(histogram, 1e-9);
+                    snapshot.latency.push(Latency { op, alg: alg_name(alg), shape });
+                }
+            }
+            if cell.batch.count.load(Relaxed) > 0 {
+                snapshot.batch.push(BatchLength { op, shape: Shape::read(&cell.batch, 1.0) });
+            }
+            for (code, count) in ErrorCode::ALL.into_iter().zip(&cell.failures) {
+                if let value @ 1.. = count.load(Relaxed) {
+                    snapshot.failures.push(FailureCount { op, kind: code.name(), value });
+                }
+            }
+        }
+        snapshot
+    }
+}
+
+/// All counters at one moment.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    ops: Vec<OpCount>,
+    latency: Vec<Latency>,
+    latency_bounds: Vec<f64>,
+    failures: Vec<FailureCount>,
+    batch: Vec<BatchLength>,
+    batch_bounds: Vec<f64>,
+    keys: Vec<KeyCount>,
+}
+
+#[derive(Debug, Serialize)]
+struct OpCount {
+    op: &'static str,
+    alg: &'static str,
+    result: &'static str,
+    value: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct FailureCount {
+    op: &'static str,
+    kind: &'static str,
+    value: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct KeyCount {
+    alg: &'static str,
+    value: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Latency {
+    op: &'static str,
+    alg: &'static str,
+    #[serde(flatten)]
+    shape: Shape,
+}
+
+#[derive(Debug, Serialize)]
+struct BatchLength {
+    op: &'static str,
+    #[serde(flatten)]
+    shape: Shape,
+}
+
+/// Counts a bucket, not cumulative; the last is what lies above every bound.
+#[derive(Debug, Serialize)]
+struct Shape {
+    buckets: Vec<u64>,
+    sum: f64,
+    count: u64,
+}
+
+impl Shape {
+    #[expect(clippy::cast_precision_loss, reason = "2^53 nanoseconds are a hundred days of work")]
+    fn read<const N: usize>(histogram: &Histogram<N>, unit: f64) -> Shape {
+        let mut buckets: Vec<u64> = histogram.buckets.iter().map(|b| b.load(Relaxed)).collect();
+        let below: u64 = buckets.iter().sum();
+        // Writers do not stop for a scrape: never report fewer observations than buckets hold.
+        let count = histogram.count.load(Relaxed).max(below);
+        buckets.push(count - below);
+        Shape { buckets, sum: histogram.sum.load(Relaxed) as f64 * unit, count }
+    }
+}

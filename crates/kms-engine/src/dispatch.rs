@@ -1,0 +1,142 @@
+//! The one entrance under every transport.
+
+use kms_core::{Context, Kid, Result};
+use kms_crypto::ed25519::PublicKey;
+use rayon::prelude::*;
+
+use crate::create::CreateKey;
+use crate::describe::{Attested, Described};
+use crate::engine::Engine;
+use crate::idempotency::{Scope, fingerprint};
+use crate::op::Op;
+use crate::rotate::{RotateKey, Rotated};
+use crate::sign::{SignRequest, Signed, Target};
+use crate::verify::{Verified, VerifyRequest};
+
+/// A request, decoded and checked for form, for any transport.
+#[derive(Clone, Debug, Hash)]
+pub enum Request {
+    /// [`Engine::create`].
+    Create(CreateKey),
+    /// [`Engine::describe`].
+    Describe(String),
+    /// [`Engine::attest`].
+    Attest(String),
+    /// [`Engine::rotate`].
+    Rotate(String, RotateKey),
+    /// [`Engine::sign`].
+    Sign(SignRequest),
+    /// [`Engine::verify`].
+    Verify(VerifyRequest),
+    /// [`Engine::export`].
+    Export(String),
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug)]
+pub enum Response {
+    /// A key was made.
+    Created(Kid, PublicKey),
+    /// A key was shown.
+    Described(Described),
+    /// Where a key is held.
+    Attested(Attested),
+    /// A version was added.
+    Rotated(Rotated),
+    /// Signatures, under one kid or under a set.
+    Signed(Vec<Signed>, SetOrOne),
+    /// A verdict.
+    Verified(Verified),
+}
+
+/// Whether signatures answer a single kid or a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetOrOne {
+    /// One kid.
+    One,
+    /// A set; each signature then carries its kid.
+    Set,
+}
+
+impl Engine {
+    /// Carries a request out. A mutation whose context has an op_id is carried out once.
+    ///
+    /// # Errors
+    /// Those of the use case; `Conflict` and `Backpressure` of the op_id.
+    pub fn dispatch(&self, context: &Context, request: &Request) -> Result<Response> {
+        let act = || self.act(context, request);
+        let (Some(op_id), Some((op, tenant))) = (context.op_id, mutation(request)) else {
+            return act();
+        };
+        // Rights are checked on every replay, not only when the answer was recorded.
+        context.permit(tenant)?;
+        let scope = Scope { tenant: tenant.into(), actor: context.actor.clone(), op, op_id };
+        self.idempotency.once(scope, fingerprint(request), self.now_ms(), act)
+    }
+
+    fn act(&self, context: &Context, request: &Request) -> Result<Response> {
+        match request {
+            Request::Create(wish) => {
+                self.create(context, wish).map(|(kid, public)| Response::Created(kid, public))
+            }
+            Request::Describe(kid) => self.describe(context, kid).map(Response::Described),
+            Request::Attest(kid) => self.attest(context, kid).map(Response::Attested),
+            Request::Rotate(kid, wish) => self.rotate(context, kid, wish).map(Response::Rotated),
+            Request::Sign(wish) => {
+                self.sign(context, wish).map(|signed| Response::Signed(signed, shape(wish)))
+            }
+            Request::Verify(wish) => self.verify(context, wish).map(Response::Verified),
+            Request::Export(kid) => match self.export(context, kid)? {},
+        }
+    }
+
+    /// Carries out an array of requests of one kind on the engine's threads: an answer each, in
+    /// order, whatever becomes of the others.
+    ///
+    /// # Errors
+    /// Only for the array as a whole: after `close`, or past the deadline.
+    pub fn dispatch_batch(
+        &self,
+        op: Op,
+        items: Vec<(Context, Result<Request>)>,
+        context: &Context,
+    ) -> Result<Vec<Result<Response>>> {
+        self.run(op, context, |_| {
+            self.count_batch(op, items.len());
+            let single = if op == Op::SignBatch { Op::Sign } else { Op::Verify };
+            let answer = |(context, request): (Context, Result<Request>)| {
+                let request = self.decoding(single, || request)?;
+                self.dispatch(&context, &request)
+            };
+            let threads = self.pool.threads()?;
+            Ok(threads.install(|| items.into_par_iter().map(answer).collect()))
+        })
+    }
+}
+
+fn shape(wish: &SignRequest) -> SetOrOne {
+    match wish.target {
+        Target::Kid(_) => SetOrOne::One,
+        Target::Set(_) => SetOrOne::Set,
+    }
+}
+
+/// The operation and the tenant of a request that changes something or makes a signature.
+fn mutation(request: &Request) -> Option<(Op, &str)> {
+    match request {
+        Request::Create(wish) => Some((Op::Create, &wish.tenant)),
+        Request::Rotate(kid, _) => Some((Op::Rotate, tenant_of(kid))),
+        Request::Sign(wish) => {
+            let kid = match &wish.target {
+                Target::Kid(kid) => kid,
+                Target::Set(kids) => kids.first()?,
+            };
+            Some((Op::Sign, tenant_of(kid)))
+        }
+        _ => None,
+    }
+}
+
+fn tenant_of(kid: &str) -> &str {
+    kid.split_once('/').map_or(kid, |(tenant, _)| tenant)
+}

@@ -1,0 +1,179 @@
+//! The engine: what all use cases share.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use kms_core::{
+    Algorithm, AuditEvent, AuditSink, Clock, Context, Entropy, ErrorCode, KidRef, KmsError,
+    OsEntropy, Result, SystemClock,
+};
+use kms_crypto::ed25519::{SignLane, VerifyLane};
+
+use crate::arena::Arena;
+use crate::counters::{Counters, Outcome, Snapshot};
+use crate::idempotency::Idempotency;
+use crate::key::Key;
+use crate::op::Op;
+use crate::pool::Pool;
+use crate::registry::Registry;
+
+/// How an engine is made. The defaults are right for production.
+pub struct EngineConfig {
+    /// Algorithms that keys may be created of.
+    pub allowed_algs: Vec<Algorithm>,
+    /// Who signs.
+    pub sign_lane: SignLane,
+    /// Who verifies.
+    pub verify_lane: VerifyLane,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// The audit log, if there is one.
+    pub audit: Option<Arc<dyn AuditSink>>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        EngineConfig {
+            allowed_algs: Algorithm::ALL.to_vec(),
+            sign_lane: SignLane::Auto,
+            verify_lane: VerifyLane::Auto,
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(OsEntropy),
+            audit: None,
+        }
+    }
+}
+
+/// A key service in memory (backend `inmem`): nothing is ever written, and closing it wipes it.
+pub struct Engine {
+    pub(crate) config: EngineConfig,
+    pub(crate) keys: Registry,
+    pub(crate) arena: Arena,
+    pub(crate) idempotency: Idempotency,
+    pub(crate) pool: Pool,
+    counters: Counters,
+    closed: AtomicBool,
+}
+
+/// What a use case learns on the way, for counters and audit.
+#[derive(Default)]
+pub(crate) struct Trace {
+    pub(crate) alg: Option<Algorithm>,
+    pub(crate) invalid: bool,
+}
+
+impl Engine {
+    /// An empty engine.
+    pub fn new(config: EngineConfig) -> Engine {
+        Engine {
+            config,
+            keys: Registry::default(),
+            arena: Arena::default(),
+            idempotency: Idempotency::default(),
+            pool: Pool::default(),
+            counters: Counters::default(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Wipes every private key and refuses all further calls. Calls under way end first or fail.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.arena.clear();
+    }
+
+    /// The engine's threads.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The counters, for a metrics endpoint.
+    pub fn counters(&self) -> Snapshot {
+        self.counters.snapshot(self.keys.len())
+    }
+
+    /// Milliseconds on the clock that deadlines are set against.
+    pub fn now_ms(&self) -> u64 {
+        self.config.clock.monotonic_ms()
+    }
+
+    /// Frames one operation: refuses after `close` and after the deadline, contains panics, counts.
+    pub(crate) fn run<T>(
+        &self,
+        op: Op,
+        context: &Context,
+        work: impl FnOnce(&mut Trace) -> Result<T>,
+    ) -> Result<T> {
+        let started = Instant::now();
+        let mut trace = Trace::default();
+        let result = self
+            .admit(context)
+            .and_then(|()| contain(AssertUnwindSafe(|| work(&mut trace))));
+        let outcome = match &result {
+            Ok(_) if trace.invalid => Outcome::Invalid,
+            Ok(_) => Outcome::Ok,
+            Err(error) => Outcome::Err(error.code),
+        };
+        self.counters.ended(op, trace.alg, outcome);
+        self.counters.took(op, trace.alg, started.elapsed());
+        result
+    }
+
+    /// Decodes a request; a refusal counts as a failure of the operation.
+    pub(crate) fn decoding<T>(&self, op: Op, decode: impl FnOnce() -> Result<T>) -> Result<T> {
+        decode().inspect_err(|error| self.counters.ended(op, None, Outcome::Err(error.code)))
+    }
+
+    fn admit(&self, context: &Context) -> Result<()> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(KmsError::new(ErrorCode::StoreUnavailable, "this key service is closed")
+                .retryable(false));
+        }
+        match context.deadline_ms {
+            Some(_) => context.check_deadline(self.now_ms()),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts the items of a batch one by one, beside the batch itself.
+    pub(crate) fn count_item(&self, op: Op, alg: Option<Algorithm>, outcome: Outcome) {
+        self.counters.ended(op, alg, outcome);
+    }
+
+    pub(crate) fn count_batch(&self, op: Op, len: usize) {
+        self.counters.batch(op, len);
+    }
+
+    pub(crate) fn find(&self, kid: &KidRef<'_>, context: &Context) -> Result<Arc<Key>> {
+        self.keys.find(kid, context)
+    }
+
+    /// Records a success before it is acknowledged.
+    pub(crate) fn audit(
+        &self,
+        op: Op,
+        context: &Context,
+        kid: &dyn std::fmt::Display,
+        alg: Algorithm,
+        input: Option<&[u8]>,
+    ) -> Result<()> {
+        let Some(sink) = &self.config.audit else { return Ok(()) };
+        let input_hash = input.map(kms_crypto::digest::blake3);
+        sink.append(&AuditEvent {
+            op: op.name(),
+            context,
+            kid: &kid.to_string(),
+            alg,
+            input_hash: input_hash.as_ref(),
+        })
+    }
+}
+
+/// Turns a panic into an error. What it held is dropped, and so wiped, on the way.
+pub(crate) fn contain<T>(work: impl FnOnce() -> Result<T> + std::panic::UnwindSafe) -> Result<T> {
+    catch_unwind(work).unwrap_or_else(|_| Err(KmsError::internal("the operation failed")))
+}

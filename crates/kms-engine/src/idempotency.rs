@@ -1,0 +1,139 @@
+//! Recorded answers: the same op_id with the same body gives the same answer again.
+//!
+//! An op_id belongs to its tenant, operation and actor. Only successes are recorded, so a request
+//! that failed may be sent again under its op_id.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kms_core::{ErrorCode, KmsError, Result};
+use uuid::Uuid;
+
+use crate::dispatch::Response;
+use crate::op::Op;
+
+/// How long an answer is kept: 24 hours, in milliseconds.
+const KEEP_MS: u64 = 24 * 3_600_000;
+/// Most answers kept. Past it mutations with a new op_id are refused until old ones expire.
+const CAPACITY: usize = 65_536;
+
+/// To whom an op_id belongs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Scope {
+    pub(crate) tenant: Box<str>,
+    pub(crate) actor: Box<str>,
+    pub(crate) op: Op,
+    pub(crate) op_id: Uuid,
+}
+
+/// BLAKE3-256 of a request.
+pub(crate) type Fingerprint = [u8; 32];
+
+/// The fingerprint of a decoded request: spelling and order of its JSON do not matter.
+pub(crate) fn fingerprint(request: &impl Hash) -> Fingerprint {
+    struct Blake3(blake3::Hasher);
+    impl Hasher for Blake3 {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+        fn finish(&self) -> u64 {
+            unreachable!("the full hash is read instead")
+        }
+    }
+    let mut hasher = Blake3(blake3::Hasher::new());
+    request.hash(&mut hasher);
+    *hasher.0.finalize().as_bytes()
+}
+
+#[derive(Default)]
+struct Answers {
+    by_scope: HashMap<Scope, (Fingerprint, Option<Response>)>,
+    /// In order of expiry, which is the order of arrival.
+    expiry: VecDeque<(u64, Scope)>,
+}
+
+/// The answers of one engine.
+#[derive(Default)]
+pub(crate) struct Idempotency(Mutex<Answers>);
+
+impl Idempotency {
+    /// Answers from the record, or acts and records.
+    ///
+    /// # Errors
+    /// `Conflict` where the op_id is in flight (retryable) or had another body (not);
+    /// `Backpressure` where the record is full; whatever `act` fails with.
+    pub(crate) fn once(
+        &self,
+        scope: Scope,
+        fingerprint: Fingerprint,
+        now_ms: u64,
+        act: impl FnOnce() -> Result<Response>,
+    ) -> Result<Response> {
+        if let Some(answer) = self.claim(&scope, fingerprint, now_ms)? {
+            return Ok(answer);
+        }
+        let claim = Claim { record: self, scope };
+        let response = act()?;
+        claim.keep(fingerprint, response.clone(), now_ms);
+        Ok(response)
+    }
+
+    fn claim(&self, scope: &Scope, new: Fingerprint, now_ms: u64) -> Result<Option<Response>> {
+        let mut answers = self.lock();
+        answers.expire(now_ms);
+        if let Some((old, answer)) = answers.by_scope.get(scope) {
+            return match answer {
+                _ if *old != new => {
+                    Err(KmsError::conflict("op_id was used with another body").field("op_id"))
+                }
+                Some(answer) => Ok(Some(answer.clone())),
+                None => Err(KmsError::conflict("op_id is in flight").field("op_id").retryable(true)),
+            };
+        }
+        if answers.by_scope.len() >= CAPACITY {
+            let error = KmsError::new(ErrorCode::Backpressure, "no room to record another op_id");
+            return Err(error.retry_after_ms(60_000));
+        }
+        answers.by_scope.insert(scope.clone(), (new, None));
+        Ok(None)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Answers> {
+        // Each critical section is a few map operations that keep both collections consistent.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Answers {
+    fn expire(&mut self, now_ms: u64) {
+        while self.expiry.front().is_some_and(|(due, _)| *due <= now_ms) {
+            if let Some((_, scope)) = self.expiry.pop_front() {
+                self.by_scope.remove(&scope);
+            }
+        }
+    }
+}
+
+/// An op_id in flight; given back when the operation fails or panics.
+struct Claim<'a> {
+    record: &'a Idempotency,
+    scope: Scope,
+}
+
+impl Claim<'_> {
+    fn keep(self, fingerprint: Fingerprint, response: Response, now_ms: u64) {
+        let mut answers = self.record.lock();
+        answers.by_scope.insert(self.scope.clone(), (fingerprint, Some(response)));
+        answers.expiry.push_back((now_ms.saturating_add(KEEP_MS), self.scope.clone()));
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let mut answers = self.record.lock();
+        if matches!(answers.by_scope.get(&self.scope), Some((_, None))) {
+            answers.by_scope.remove(&self.scope);
+        }
+    }
+}

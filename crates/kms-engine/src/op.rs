@@ -1,0 +1,59 @@
+//! The operations, by the names that metrics, audit and transports use.
+
+/// An operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Makes a key.
+    Create,
+    /// Shows a key's public side.
+    Describe,
+    /// Shows where a key's private side is held.
+    Attest,
+    /// Makes a version.
+    Rotate,
+    /// Signs once.
+    Sign,
+    /// Verifies once.
+    Verify,
+    /// Signs an array of requests.
+    SignBatch,
+    /// Verifies an array of requests.
+    VerifyBatch,
+    /// Asks for a private key, and is refused.
+    Export,
+}
+
+impl Op {
+    /// Every operation; the position is `op as usize`.
+    pub const ALL: [Op; 9] = [
+        Op::Create,
+        Op::Describe,
+        Op::Attest,
+        Op::Rotate,
+        Op::Sign,
+        Op::Verify,
+        Op::SignBatch,
+        Op::VerifyBatch,
+        Op::Export,
+    ];
+
+    /// The name in metrics and audit records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Op::Create => "create",
+            Op::Describe => "describe",
+            Op::Attest => "attest",
+            Op::Rotate => "rotate",
+            Op::Sign => "sign",
+            Op::Verify => "verify",
+            Op::SignBatch => "sign_batch",
+            Op::VerifyBatch => "verify_batch",
+            Op::Export => "export",
+        }
+    }
+
+    /// Looks an operation up by name.
+    pub fn parse(name: &str) -> Option<Op> {
+        Op::ALL.into_iter().find(|op| op.name() == name)
+    }
+}

@@ -1,0 +1,83 @@
+//! Rotating a key: a new version, and later or at once a new head.
+
+use kms_core::{Context, KidRef, Kid, KmsError, Result};
+
+use crate::engine::Engine;
+use crate::key::Pending;
+use crate::op::Op;
+
+/// The longest wait before a rotated version becomes active: ten years, in milliseconds.
+pub const MAX_ACTIVATE_AFTER_MS: u64 = 10 * 366 * 24 * 3_600_000;
+
+/// A wish for a new version.
+#[derive(Clone, Debug, Default, Hash)]
+pub struct RotateKey {
+    /// The algorithm of the new version; only the key's own in this build.
+    pub alg: Option<String>,
+    /// How long the new version is published before it signs, in milliseconds.
+    pub activate_after_ms: u64,
+}
+
+/// A version was added.
+#[derive(Clone, Debug)]
+pub struct Rotated {
+    /// The new version.
+    pub kid: Kid,
+    /// The version that was the head.
+    pub previous: Kid,
+    /// When the new version becomes the head, in Unix milliseconds; `None` when it already is.
+    pub active_at_unix_ms: Option<u64>,
+}
+
+impl Engine {
+    /// Adds a version. Signatures of every earlier version go on verifying.
+    ///
+    /// A kid with `#vN` rotates only if N is the head, so of two callers who saw the same head one
+    /// wins.
+    ///
+    /// # Errors
+    /// `Conflict` for a stale version and while another version is pending, `NotFound`,
+    /// `BadRequest`, `Unsupported` for another algorithm.
+    pub fn rotate(&self, context: &Context, kid: &str, wish: &RotateKey) -> Result<Rotated> {
+        self.run(Op::Rotate, context, |trace| {
+            let parsed = KidRef::parse(kid)?;
+            let key = self.find(&parsed, context)?;
+            trace.alg = Some(key.id.alg);
+            if wish.alg.as_deref().is_some_and(|alg| alg != key.id.alg.name()) {
+                let error = KmsError::unsupported("a key keeps its algorithm in this build");
+                return Err(error.field("alg"));
+            }
+            if wish.activate_after_ms > MAX_ACTIVATE_AFTER_MS {
+                let error = KmsError::bad_request("must be at most ten years");
+                return Err(error.field("activate_after_ms"));
+            }
+
+            let now = self.now_ms();
+            let change = key.change(now)?;
+            let head = change.head;
+            if parsed.version.is_some_and(|version| version != head.active) {
+                return Err(KmsError::conflict("this version is not the head").field("kid"));
+            }
+            if head.pending.is_some() {
+                return Err(KmsError::conflict("another version is already pending").field("kid"));
+            }
+            let (version, _) = self.fresh_version()?;
+            let next = head.active.checked_add(1).unwrap_or(head.active);
+            self.audit(Op::Rotate, context, &key.id.at(next), key.id.alg, None)?;
+            let wait = wish.activate_after_ms;
+            let active_at = (wait > 0).then(|| self.config.clock.unix_ms() + wait);
+            let added = change.push(version, |version| {
+                active_at.map(|active_at_unix_ms| Pending {
+                    version,
+                    due_ms: now + wait,
+                    active_at_unix_ms,
+                })
+            })?;
+            Ok(Rotated {
+                kid: key.id.at(added),
+                previous: key.id.at(head.active),
+                active_at_unix_ms: active_at,
+            })
+        })
+    }
+}

@@ -1,0 +1,201 @@
+//! Signing: only the head signs, and only what the key was made to sign.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use kms_core::{Context, Kid, KidRef, KmsError, Result, Signs, Version};
+use kms_crypto::digest::{self, DIGEST_LEN};
+use kms_crypto::ed25519::SIGNATURE_LEN;
+
+use crate::engine::{Engine, Trace};
+use crate::key::Key;
+use crate::op::Op;
+
+/// What the service's own statements begin with; no sign API signs a message that does.
+pub const RESERVED_PREFIX: &[u8] = b"ron-kms/";
+
+/// What is signed or verified.
+#[derive(Clone, Debug, Hash)]
+pub enum Payload<'a> {
+    /// A payload in process: hashed here if the key signs digests.
+    Local(&'a [u8]),
+    /// BLAKE3-256 of a payload that stays with the caller; for `digest` keys.
+    Digest([u8; DIGEST_LEN]),
+    /// The message itself; for `message` keys.
+    Message(Cow<'a, [u8]>),
+}
+
+impl Payload<'_> {
+    /// The bytes that the signature covers.
+    ///
+    /// # Errors
+    /// `Unsupported` where the form does not fit the key.
+    pub(crate) fn covered(&self, signs: Signs) -> Result<Cow<'_, [u8]>> {
+        match (self, signs) {
+            (Payload::Local(payload), Signs::Digest) => {
+                Ok(Cow::Owned(digest::blake3(payload).to_vec()))
+            }
+            (Payload::Local(payload), Signs::Message) => Ok(Cow::Borrowed(payload)),
+            (Payload::Digest(digest), Signs::Digest) => Ok(Cow::Borrowed(digest)),
+            (Payload::Message(message), Signs::Message) => Ok(Cow::Borrowed(message)),
+            (Payload::Digest(_), Signs::Message) => {
+                Err(KmsError::unsupported("this key signs messages").field("payload_b3"))
+            }
+            (Payload::Message(_), Signs::Digest) => {
+                Err(KmsError::unsupported("this key signs digests").field("message_b64"))
+            }
+        }
+    }
+
+    /// Refuses what only the service itself may state.
+    fn check_not_reserved(&self) -> Result<()> {
+        let (bytes, field): (&[u8], _) = match self {
+            Payload::Local(bytes) => (bytes, "message"),
+            Payload::Digest(bytes) => (bytes, "payload_b3"),
+            Payload::Message(bytes) => (bytes, "message_b64"),
+        };
+        if bytes.starts_with(RESERVED_PREFIX) {
+            return Err(KmsError::bad_request("messages that begin with ron-kms/ are reserved")
+                .field(field));
+        }
+        Ok(())
+    }
+}
+
+/// Under which kids to sign.
+#[derive(Clone, Debug, Hash)]
+pub enum Target {
+    /// One kid.
+    Kid(String),
+    /// Every kid of a set, all or none.
+    Set(Vec<String>),
+}
+
+/// A wish for signatures.
+#[derive(Clone, Debug, Hash)]
+pub struct SignRequest {
+    /// Under which kids.
+    pub target: Target,
+    /// Of what.
+    pub payload: Payload<'static>,
+    /// Whether both halves of a hybrid key must sign.
+    pub produce_hybrid: Option<bool>,
+}
+
+/// One signature and the version that made it.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// Who signed.
+    pub kid: Kid,
+    /// The signature.
+    pub signature: [u8; SIGNATURE_LEN],
+}
+
+impl Engine {
+    /// Signs in process, into the caller's 64 bytes.
+    ///
+    /// # Errors
+    /// `Conflict` for a version that is not the head, `NotFound`, `BadRequest`.
+    pub fn sign_into(
+        &self,
+        context: &Context,
+        kid: &str,
+        message: &[u8],
+        out: &mut [u8; SIGNATURE_LEN],
+    ) -> Result<()> {
+        self.run(Op::Sign, context, |trace| {
+            let payload = Payload::Local(message);
+            payload.check_not_reserved()?;
+            let (key, version) = self.signer(kid, context, trace)?;
+            *out = self.sign_as(Op::Sign, context, &key, version, &payload)?;
+            Ok(())
+        })
+    }
+
+    /// Signs under one kid or under a set of them.
+    ///
+    /// # Errors
+    /// As [`Engine::sign_into`]; `Unsupported` where the payload does not fit a key, or where a
+    /// hybrid signature is asked of a classical key.
+    pub fn sign(&self, context: &Context, wish: &SignRequest) -> Result<Vec<Signed>> {
+        self.run(Op::Sign, context, |trace| self.sign_wish(Op::Sign, context, wish, trace))
+    }
+
+    pub(crate) fn sign_wish(
+        &self,
+        op: Op,
+        context: &Context,
+        wish: &SignRequest,
+        trace: &mut Trace,
+    ) -> Result<Vec<Signed>> {
+        wish.payload.check_not_reserved()?;
+        if wish.produce_hybrid == Some(true) {
+            let error = KmsError::unsupported("this key has one track");
+            return Err(error.field("policy.produce_hybrid"));
+        }
+        let kids = match &wish.target {
+            Target::Kid(kid) => std::slice::from_ref(kid),
+            Target::Set(kids) => kids,
+        };
+        let mut signers = Vec::with_capacity(kids.len());
+        for (i, kid) in kids.iter().enumerate() {
+            let at = |error: KmsError| match &wish.target {
+                Target::Kid(_) => error.field("kid_or_set.kid"),
+                Target::Set(_) => error.field(format!("kid_or_set.kid_set[{i}]")),
+            };
+            let (key, version) = self.signer(kid, context, trace).map_err(at)?;
+            wish.payload.covered(key.signs)?;
+            if signers.iter().any(|(k, _): &(Arc<Key>, _)| Arc::ptr_eq(k, &key)) {
+                return Err(at(KmsError::bad_request("the same key appears twice")));
+            }
+            signers.push((key, version));
+        }
+        signers
+            .into_iter()
+            .map(|(key, version)| {
+                let signature = self.sign_as(op, context, &key, version, &wish.payload)?;
+                Ok(Signed { kid: key.id.at(version), signature })
+            })
+            .collect()
+    }
+
+    /// Resolves a kid to the head that will sign.
+    fn signer(
+        &self,
+        kid: &str,
+        context: &Context,
+        trace: &mut Trace,
+    ) -> Result<(Arc<Key>, Version)> {
+        let parsed = KidRef::parse(kid)?;
+        let key = self.find(&parsed, context)?;
+        trace.alg = Some(key.id.alg);
+        key.check_sound()?;
+        let head = key.head(self.now_ms())?;
+        match parsed.version {
+            Some(version) if version > head.newest() => Err(KmsError::not_found()),
+            Some(version) if version != head.active => {
+                Err(KmsError::conflict("only the head of a key signs").field("kid"))
+            }
+            _ => Ok((key, head.active)),
+        }
+    }
+
+    fn sign_as(
+        &self,
+        op: Op,
+        context: &Context,
+        key: &Key,
+        version: Version,
+        payload: &Payload<'_>,
+    ) -> Result<[u8; SIGNATURE_LEN]> {
+        crate::faults::point("sign.act");
+        let covered = payload.covered(key.signs)?;
+        let head = key.head(self.now_ms())?;
+        let held = key.version(&head, version).ok_or_else(KmsError::not_found)?;
+        let signature = self.arena.with(held.secret, |secret| secret.sign(&covered))?;
+        if self.config.audit.is_some() {
+            self.audit(op, context, &key.id.at(version), key.id.alg, Some(&covered))?;
+        }
+        Ok(signature)
+    }
+}

@@ -1,0 +1,352 @@
+//! JSON to requests.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kms_core::{Algorithm, Context, ErrorCode, KmsError, Result};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::hints::Hints;
+use super::{MAX_ITEMS, MAX_MESSAGE_LEN};
+use crate::create::CreateKey;
+use crate::dispatch::Request;
+use crate::op::Op;
+use crate::rotate::RotateKey;
+use crate::sign::{Payload, SignRequest, Target};
+use crate::verify::{Mode, SignatureEntry, VerifyRequest};
+
+/// Longest `reference` of a batch item, in bytes.
+const MAX_REFERENCE_LEN: usize = 256;
+
+type Text<'a> = Cow<'a, str>;
+
+/// An optional value that, where it is named, is not `null`.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(d).map(Some)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateDto<'a> {
+    #[serde(borrow)]
+    tenant: Text<'a>,
+    purpose: Text<'a>,
+    alg: Text<'a>,
+    #[serde(default, deserialize_with = "present")]
+    signs: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "present")]
+    policy_hints: Option<Hints>,
+    #[serde(default, deserialize_with = "present")]
+    op_id: Option<Text<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RotateDto<'a> {
+    #[serde(default, borrow, deserialize_with = "present")]
+    alg: Option<Text<'a>>,
+    #[serde(default)]
+    activate_after_ms: u64,
+    #[serde(default, deserialize_with = "present")]
+    op_id: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignDto<'a> {
+    #[serde(borrow)]
+    kid_or_set: TargetDto<'a>,
+    #[serde(default, deserialize_with = "present")]
+    payload_b3: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "present")]
+    message_b64: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "present")]
+    policy: Option<SignPolicyDto>,
+    #[serde(default, deserialize_with = "present")]
+    op_id: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "present")]
+    reference: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TargetDto<'a> {
+    #[serde(default, borrow, deserialize_with = "present")]
+    kid: Option<Text<'a>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    kid_set: Option<Vec<Text<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignPolicyDto {
+    #[serde(default, deserialize_with = "present")]
+    produce_hybrid: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VerifyDto<'a> {
+    #[serde(default, borrow, deserialize_with = "present")]
+    kid: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "present")]
+    payload_b3: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "present")]
+    message_b64: Option<Text<'a>>,
+    sigs: Vec<SignatureDto<'a>>,
+    #[serde(default, deserialize_with = "present")]
+    policy: Option<VerifyPolicyDto<'a>>,
+    #[serde(default, deserialize_with = "present")]
+    reference: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignatureDto<'a> {
+    #[serde(borrow)]
+    alg: Text<'a>,
+    signature_b64: Text<'a>,
+    #[serde(default, deserialize_with = "present")]
+    kid: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VerifyPolicyDto<'a> {
+    #[serde(default, borrow, deserialize_with = "present")]
+    mode: Option<Text<'a>>,
+}
+
+pub(super) fn create(body: &[u8], context: &mut Context) -> Result<Request> {
+    let dto: CreateDto<'_> = json(body)?;
+    take_op_id(dto.op_id.as_deref(), context)?;
+    Ok(Request::Create(CreateKey {
+        tenant: dto.tenant.into_owned(),
+        purpose: dto.purpose.into_owned(),
+        alg: dto.alg.into_owned(),
+        signs: dto.signs.map(Cow::into_owned),
+        policy_hints: dto.policy_hints.map(Hints::into_json),
+    }))
+}
+
+/// An empty body is `{}`.
+pub(super) fn rotate(kid: String, body: &[u8], context: &mut Context) -> Result<Request> {
+    let dto: RotateDto<'_> = if body.is_empty() { RotateDto::default() } else { json(body)? };
+    take_op_id(dto.op_id.as_deref(), context)?;
+    let alg = dto.alg.map(Cow::into_owned);
+    Ok(Request::Rotate(kid, RotateKey { alg, activate_after_ms: dto.activate_after_ms }))
+}
+
+pub(super) fn sign(body: &[u8], context: &mut Context) -> Result<Request> {
+    let dto: SignDto<'_> = json(body)?;
+    refuse_reference(dto.reference.is_some())?;
+    sign_request(dto, context)
+}
+
+fn sign_request(dto: SignDto<'_>, context: &mut Context) -> Result<Request> {
+    take_op_id(dto.op_id.as_deref(), context)?;
+    let target = match (dto.kid_or_set.kid, dto.kid_or_set.kid_set) {
+        (Some(kid), None) => Target::Kid(kid.into_owned()),
+        (None, Some(kids)) => {
+            check_len(kids.len(), "kid_or_set.kid_set")?;
+            if kids.is_empty() {
+                let error = KmsError::bad_request("must name at least one kid");
+                return Err(error.field("kid_or_set.kid_set"));
+            }
+            Target::Set(kids.into_iter().map(Cow::into_owned).collect())
+        }
+        _ => {
+            let error = KmsError::bad_request("must have exactly one of `kid` and `kid_set`");
+            return Err(error.field("kid_or_set"));
+        }
+    };
+    let payload = payload(dto.payload_b3.as_deref(), dto.message_b64.as_deref())?;
+    let produce_hybrid = dto.policy.and_then(|policy| policy.produce_hybrid);
+    Ok(Request::Sign(SignRequest { target, payload, produce_hybrid }))
+}
+
+pub(super) fn verify(body: &[u8]) -> Result<Request> {
+    let dto: VerifyDto<'_> = json(body)?;
+    refuse_reference(dto.reference.is_some())?;
+    verify_request(dto)
+}
+
+fn verify_request(dto: VerifyDto<'_>) -> Result<Request> {
+    check_len(dto.sigs.len(), "sigs")?;
+    let sigs = dto.sigs.into_iter().enumerate().map(|(i, sig)| {
+        let within = |error: KmsError| error.within(&format!("sigs[{i}]"));
+        Ok(SignatureEntry {
+            alg: Algorithm::parse(&sig.alg).map_err(within)?,
+            signature: base64(&sig.signature_b64, "signature_b64").map_err(within)?,
+            kid: sig.kid.map(Cow::into_owned),
+        })
+    });
+    let mode = dto.policy.and_then(|policy| policy.mode);
+    Ok(Request::Verify(VerifyRequest {
+        kid: dto.kid.map(Cow::into_owned),
+        payload: payload(dto.payload_b3.as_deref(), dto.message_b64.as_deref())?,
+        sigs: sigs.collect::<Result<_>>()?,
+        mode: mode.map_or(Ok(Mode::default()), |mode| Mode::parse(&mode))?,
+    }))
+}
+
+/// An item of a batch. A fault of form is its own and spoils no other.
+pub(super) struct BatchEntry {
+    pub(super) reference: Option<String>,
+    pub(super) context: Context,
+    pub(super) request: Result<Request>,
+}
+
+pub(super) fn batch(op: Op, body: &[u8], context: &Context) -> Result<Vec<BatchEntry>> {
+    let items: Vec<&RawValue> = json(body)?;
+    check_len(items.len(), "(body)")?;
+    if context.op_id.is_some() {
+        let error = KmsError::bad_request("a batch takes an op_id in each item");
+        return Err(error.field("op_id"));
+    }
+    Ok(items.into_iter().map(|item| batch_entry(op, item.get(), context.clone())).collect())
+}
+
+fn batch_entry(op: Op, item: &str, mut context: Context) -> BatchEntry {
+    let request = match op {
+        Op::SignBatch => json::<SignDto<'_>>(item.as_bytes())
+            .and_then(|dto| Ok((reference(dto.reference.as_deref())?, dto)))
+            .and_then(|(reference, dto)| Ok((reference, sign_request(dto, &mut context)?))),
+        _ => json::<VerifyDto<'_>>(item.as_bytes())
+            .and_then(|dto| Ok((reference(dto.reference.as_deref())?, dto)))
+            .and_then(|(reference, dto)| Ok((reference, verify_request(dto)?))),
+    };
+    match request {
+        Ok((reference, request)) => BatchEntry { reference, context, request: Ok(request) },
+        Err(error) => BatchEntry { reference: echo(item), context, request: Err(error) },
+    }
+}
+
+/// The reference of an item that is otherwise at fault, so that its sender can tell which it was.
+fn echo(item: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Reference {
+        reference: String,
+    }
+    let found = serde_json::from_str::<Reference>(item).ok()?;
+    reference(Some(&found.reference)).ok()?
+}
+
+fn reference(text: Option<&str>) -> Result<Option<String>> {
+    match text {
+        Some(text) if text.len() > MAX_REFERENCE_LEN => {
+            Err(KmsError::bad_request("must be at most 256 bytes").field("reference"))
+        }
+        text => Ok(text.map(str::to_owned)),
+    }
+}
+
+fn refuse_reference(named: bool) -> Result<()> {
+    if named { Err(KmsError::bad_request("unknown field").field("reference")) } else { Ok(()) }
+}
+
+fn payload(payload_b3: Option<&str>, message_b64: Option<&str>) -> Result<Payload<'static>> {
+    match (payload_b3, message_b64) {
+        (Some(hex), None) => {
+            let mut digest = [0; 32];
+            match base16ct::lower::decode(hex, &mut digest).map(<[u8]>::len) {
+                Ok(32) => Ok(Payload::Digest(digest)),
+                _ => Err(KmsError::bad_request("must be 64 lower-case hex digits")
+                    .field("payload_b3")),
+            }
+        }
+        (None, Some(text)) => {
+            // Four characters carry three bytes: refuse before decoding.
+            if text.len() / 4 * 3 > MAX_MESSAGE_LEN + 2 {
+                return Err(too_long());
+            }
+            let message = base64(text, "message_b64")?;
+            if message.len() > MAX_MESSAGE_LEN {
+                return Err(too_long());
+            }
+            Ok(Payload::Message(Cow::Owned(message)))
+        }
+        (Some(_), Some(_)) => Err(KmsError::bad_request("excludes payload_b3").field("message_b64")),
+        (None, None) => {
+            Err(KmsError::bad_request("payload_b3 or message_b64 is needed").field("payload_b3"))
+        }
+    }
+}
+
+fn too_long() -> KmsError {
+    KmsError::new(ErrorCode::TooLarge, "must be at most 65536 bytes").field("message_b64")
+}
+
+/// RFC 4648, section 4: padded, canonical (no stray trailing bits), no line breaks.
+fn base64(text: &str, field: &'static str) -> Result<Vec<u8>> {
+    STANDARD
+        .decode(text)
+        .map_err(|_| KmsError::bad_request("must be padded canonical base64").field(field))
+}
+
+fn check_len(len: usize, field: &'static str) -> Result<()> {
+    if len > MAX_ITEMS {
+        return Err(KmsError::new(ErrorCode::TooLarge, "at most 512 items").field(field));
+    }
+    Ok(())
+}
+
+fn take_op_id(text: Option<&str>, context: &mut Context) -> Result<()> {
+    let Some(text) = text else { return Ok(()) };
+    let op_id = Uuid::try_parse(text)
+        .map_err(|_| KmsError::bad_request("must be a UUID").field("op_id"))?;
+    match context.op_id {
+        Some(header) if header != op_id => {
+            Err(KmsError::bad_request("differs from the Idempotency-Key header").field("op_id"))
+        }
+        _ => {
+            context.op_id = Some(op_id);
+            Ok(())
+        }
+    }
+}
+
+/// Parses JSON. Only on failure is it parsed again, slower, to learn the path of the fault.
+fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|_| explain::<T>(body))
+}
+
+fn explain<'a, T: Deserialize<'a>>(body: &'a [u8]) -> KmsError {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut deserializer) else {
+        return KmsError::bad_request("bytes follow the JSON value").field("(body)");
+    };
+    let path = error.path().to_string();
+    let path = if path == "." { "" } else { path.as_str() };
+    let inner = error.inner();
+    if !inner.is_data() {
+        return KmsError::bad_request("not well-formed JSON").field("(body)");
+    }
+    // serde gives the kind of fault in words only; its values are not repeated.
+    let text = inner.to_string();
+    let named = |start: &str| text.strip_prefix(start)?.split_once('`').map(|(name, _)| name);
+    let (why, name) = if let Some(name) = named("unknown field `") {
+        ("unknown field", name)
+    } else if let Some(name) = named("missing field `") {
+        ("required field is missing", name)
+    } else if let Some(name) = named("duplicate field `") {
+        ("field appears twice", name)
+    } else {
+        ("wrong type or out of range", "")
+    };
+    let leaf = path.rsplit('.').next().unwrap_or_default();
+    let field = match (path, name) {
+        ("", "") => "(body)".to_owned(),
+        (path, "") => path.to_owned(),
+        ("", name) => name.to_owned(),
+        (path, name) if leaf == name => path.to_owned(),
+        (path, name) => format!("{path}.{name}"),
+    };
+    let plain = field.len() <= 96
+        && field.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.[]()-".contains(&b));
+    let error = KmsError::bad_request(why);
+    if plain { error.field(field) } else { error.field("(body)") }
+}

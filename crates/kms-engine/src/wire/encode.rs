@@ -1,0 +1,262 @@
+//! Answers to JSON.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kms_core::{KmsError, Result, Version};
+use kms_crypto::ed25519::PublicKey;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::describe::{Attested, Described};
+use crate::dispatch::{Response, SetOrOne};
+use crate::sign::Signed;
+use crate::verify::{Mode, Verified};
+
+#[derive(Serialize)]
+struct PublicDto {
+    alg: &'static str,
+    pubkey_b64: String,
+}
+
+#[derive(Serialize)]
+struct CreatedDto {
+    kid: String,
+    public: PublicDto,
+}
+
+#[derive(Serialize)]
+struct DescribedDto<'a> {
+    kid: String,
+    alg: &'static str,
+    signs: &'static str,
+    head: String,
+    versions: Vec<String>,
+    public: PublicDto,
+    state: &'static str,
+    created_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending: Option<PendingDto>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_hints: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct PendingDto {
+    kid: String,
+    active_at: String,
+}
+
+#[derive(Serialize)]
+struct AttestedDto {
+    kid: String,
+    alg: &'static str,
+    head: String,
+    versions: Vec<String>,
+    created_ms: u64,
+    class: &'static str,
+}
+
+#[derive(Serialize)]
+struct RotatedDto {
+    kid: String,
+    previous: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    active_at: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SignedDto {
+    sigs: Vec<SignatureDto>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kid: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SignatureDto {
+    alg: &'static str,
+    signature_b64: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kid: Option<String>,
+}
+
+#[derive(Serialize)]
+struct VerifiedDto {
+    ok: bool,
+    details: DetailsDto,
+}
+
+#[derive(Serialize)]
+struct DetailsDto {
+    checked: Vec<&'static str>,
+    satisfied_mode: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct ErrorDto<'a> {
+    code: &'static str,
+    message: &'a str,
+    retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+}
+
+/// An item of a batch: its answer or its error, with its reference.
+#[derive(Serialize)]
+struct ItemDto<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
+    #[serde(flatten)]
+    outcome: OutcomeDto<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum OutcomeDto<'a> {
+    Answer(AnswerDto<'a>),
+    Error { error: ErrorDto<'a> },
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum AnswerDto<'a> {
+    Created(CreatedDto),
+    Described(DescribedDto<'a>),
+    Attested(AttestedDto),
+    Rotated(RotatedDto),
+    Signed(SignedDto),
+    Verified(VerifiedDto),
+}
+
+pub(super) fn response(response: &Response) -> Vec<u8> {
+    json(&answer(response))
+}
+
+pub(super) fn batch(answers: &[Result<Response>], references: &[Option<String>]) -> Vec<u8> {
+    let items: Vec<ItemDto<'_>> = answers
+        .iter()
+        .zip(references)
+        .map(|(answered, reference)| ItemDto {
+            reference: reference.as_deref(),
+            outcome: match answered {
+                Ok(response) => OutcomeDto::Answer(answer(response)),
+                Err(error) => OutcomeDto::Error { error: error_dto(error) },
+            },
+        })
+        .collect();
+    json(&items)
+}
+
+/// An error as JSON: `{code, message, retryable, retry_after_ms?, field?}`.
+pub fn error(error: &KmsError) -> String {
+    String::from_utf8(json(&error_dto(error))).unwrap_or_default()
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    // Serialising strings and integers into memory cannot fail.
+    let written = serde_json::to_writer(&mut out, value);
+    debug_assert!(written.is_ok());
+    out
+}
+
+fn error_dto(error: &KmsError) -> ErrorDto<'_> {
+    ErrorDto {
+        code: error.code.name(),
+        message: &error.message,
+        retryable: error.retryable,
+        retry_after_ms: error.retry_after_ms,
+        field: error.field.as_deref(),
+    }
+}
+
+fn answer(response: &Response) -> AnswerDto<'_> {
+    match response {
+        Response::Created(kid, key) => AnswerDto::Created(CreatedDto {
+            kid: kid.to_string(),
+            public: public(kid.key.alg.name(), key),
+        }),
+        Response::Described(described) => AnswerDto::Described(describe(described)),
+        Response::Attested(attested) => AnswerDto::Attested(attest(attested)),
+        Response::Rotated(rotated) => AnswerDto::Rotated(RotatedDto {
+            kid: rotated.kid.to_string(),
+            previous: rotated.previous.to_string(),
+            active_at: rotated.active_at_unix_ms.map(timestamp),
+        }),
+        Response::Signed(signed, shape) => AnswerDto::Signed(sign(signed, *shape)),
+        Response::Verified(verified) => AnswerDto::Verified(verify(verified)),
+    }
+}
+
+fn public(alg: &'static str, key: &PublicKey) -> PublicDto {
+    PublicDto { alg, pubkey_b64: STANDARD.encode(key.as_bytes()) }
+}
+
+fn versions(newest: Version) -> Vec<String> {
+    (1..=newest.get()).map(|version| format!("#v{version}")).collect()
+}
+
+fn describe(described: &Described) -> DescribedDto<'_> {
+    let alg = described.kid.key.alg.name();
+    DescribedDto {
+        kid: described.kid.to_string(),
+        alg,
+        signs: described.signs.name(),
+        head: format!("#v{}", described.head),
+        versions: versions(described.newest),
+        public: public(alg, &described.public),
+        state: "enabled",
+        created_ms: described.created_unix_ms,
+        pending: described.active_at_unix_ms.map(|active_at| PendingDto {
+            kid: described.kid.key.at(described.newest).to_string(),
+            active_at: timestamp(active_at),
+        }),
+        policy_hints: described
+            .policy_hints
+            .as_deref()
+            .and_then(|hints| serde_json::from_str(hints).ok()),
+    }
+}
+
+fn attest(attested: &Attested) -> AttestedDto {
+    AttestedDto {
+        kid: attested.kid.to_string(),
+        alg: attested.kid.key.alg.name(),
+        head: format!("#v{}", attested.head),
+        versions: versions(attested.newest),
+        created_ms: attested.created_unix_ms,
+        class: attested.class,
+    }
+}
+
+fn sign(signed: &[Signed], shape: SetOrOne) -> SignedDto {
+    let own_kid = shape == SetOrOne::Set;
+    let sigs = signed.iter().map(|signed| SignatureDto {
+        alg: signed.kid.key.alg.name(),
+        signature_b64: STANDARD.encode(signed.signature),
+        kid: own_kid.then(|| signed.kid.to_string()),
+    });
+    let kid = signed.first().filter(|_| !own_kid).map(|signed| signed.kid.to_string());
+    SignedDto { sigs: sigs.collect(), kid }
+}
+
+fn verify(verified: &Verified) -> VerifiedDto {
+    VerifiedDto {
+        ok: verified.ok,
+        details: DetailsDto {
+            checked: verified.checked.iter().map(|alg| alg.name()).collect(),
+            satisfied_mode: verified.satisfied_mode.map(Mode::name),
+        },
+    }
+}
+
+/// RFC 3339, UTC.
+fn timestamp(unix_ms: u64) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000)
+        .ok()
+        .and_then(|moment| moment.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}

@@ -1,0 +1,166 @@
+//! Ed25519 verification of public data, without a key service.
+
+use std::sync::OnceLock;
+
+use kms_core::{KmsError, Result};
+use kms_crypto::digest;
+use kms_crypto::ed25519::{self, PackedBatch, PublicKey, SIGNATURE_LEN, VerifyLane};
+use kms_engine::Pool;
+use napi::Env;
+use napi::bindgen_prelude::{Buffer, Object, Uint8ArraySlice, Uint32ArraySlice};
+use napi_derive::napi;
+
+use crate::bytes;
+use crate::task::{guard, spawn};
+
+/// Threads for batches that belong to no key service; started by the first asynchronous batch.
+fn pool() -> &'static Pool {
+    static POOL: OnceLock<Pool> = OnceLock::new();
+    POOL.get_or_init(Pool::default)
+}
+
+fn lane(number: u32) -> Result<VerifyLane> {
+    VerifyLane::ALL
+        .get(number as usize)
+        .copied()
+        .ok_or_else(|| KmsError::bad_request("no such lane in this build").field("lane"))
+}
+
+/// BLAKE3-256 of `payload`, into 32 bytes.
+#[napi]
+pub fn blake3(payload: Uint8ArraySlice<'_>, mut out: Uint8ArraySlice<'_>) -> napi::Result<()> {
+    guard("blake3", || bytes::write(&mut out, &digest::blake3(payload.as_ref())))
+}
+
+/// The strict verdict on one signature. A signature of a wrong length, or a key that does not decode,
+/// is `false`; a key of a wrong length throws.
+#[napi]
+pub fn ed25519_verify(
+    lane_number: u32,
+    public_key: Uint8ArraySlice<'_>,
+    message: Uint8ArraySlice<'_>,
+    signature: Uint8ArraySlice<'_>,
+) -> napi::Result<bool> {
+    guard("ed25519Verify", || {
+        let lane = lane(lane_number)?;
+        let key = PublicKey::decode(&bytes::fixed(&public_key, "publicKey")?);
+        Ok(key.is_some_and(|key| verify(lane, &key, &message, &signature)))
+    })
+}
+
+fn verify(
+    lane: VerifyLane,
+    key: &PublicKey,
+    message: &Uint8ArraySlice<'_>,
+    signature: &Uint8ArraySlice<'_>,
+) -> bool {
+    bytes::fixed::<SIGNATURE_LEN>(signature, "signature")
+        .is_ok_and(|signature| ed25519::verify(lane, key, message.as_ref(), &signature))
+}
+
+/// A decoded public key.
+#[napi]
+pub struct Ed25519PublicKey(PublicKey);
+
+#[napi]
+impl Ed25519PublicKey {
+    /// Decodes 32 bytes; throws `BadRequest` for a key under which nothing verifies.
+    #[napi(constructor)]
+    pub fn new(public_key: Uint8ArraySlice<'_>) -> napi::Result<Self> {
+        guard("Ed25519PublicKey", || {
+            PublicKey::from_bytes(&bytes::fixed(&public_key, "publicKey")?).map(Self)
+        })
+    }
+
+    /// As `ed25519Verify`, without decoding the key again.
+    #[napi]
+    pub fn verify(
+        &self,
+        lane_number: u32,
+        message: Uint8ArraySlice<'_>,
+        signature: Uint8ArraySlice<'_>,
+    ) -> napi::Result<bool> {
+        guard("Ed25519PublicKey.verify", || {
+            Ok(verify(lane(lane_number)?, &self.0, &message, &signature))
+        })
+    }
+}
+
+/// Verifies a packed batch: n keys of 32 bytes, n signatures of 64 bytes, the messages end to end and
+/// n + 1 offsets into them. Writes 0 or 1 for each item into `out`.
+#[napi]
+pub fn ed25519_verify_batch(
+    lane_number: u32,
+    public_keys: Uint8ArraySlice<'_>,
+    signatures: Uint8ArraySlice<'_>,
+    messages: Uint8ArraySlice<'_>,
+    offsets: Uint32ArraySlice<'_>,
+    mut out: Uint8ArraySlice<'_>,
+) -> napi::Result<()> {
+    guard("ed25519VerifyBatch", || {
+        let lane = lane(lane_number)?;
+        let offsets = offsets.to_vec();
+        let batch = PackedBatch::new(
+            public_keys.as_ref(),
+            signatures.as_ref(),
+            messages.as_ref(),
+            &offsets,
+        )?;
+        let mut verdicts = vec![0; batch.len()];
+        batch.verify(lane, &mut verdicts);
+        bytes::write(&mut out, &verdicts)
+    })
+}
+
+/// As `ed25519VerifyBatch`, on the addon's threads; the inputs are copied before this returns.
+/// At most `threads` of them take part; 0 means all.
+#[napi(ts_return_type = "Promise<Buffer>")]
+pub fn ed25519_verify_batch_async<'env>(
+    env: &'env Env,
+    lane_number: u32,
+    public_keys: Uint8ArraySlice<'_>,
+    signatures: Uint8ArraySlice<'_>,
+    messages: Uint8ArraySlice<'_>,
+    offsets: Uint32ArraySlice<'_>,
+    threads: u32,
+) -> napi::Result<Object<'env>> {
+    let lane = guard("ed25519VerifyBatchAsync", || lane(lane_number))?;
+    let (keys, signatures) = (bytes::owned(&public_keys), bytes::owned(&signatures));
+    let (messages, offsets) = (bytes::owned(&messages), offsets.to_vec());
+    let work = move || {
+        let batch = PackedBatch::new(&keys, &signatures, &messages, &offsets)?;
+        let mut verdicts = vec![0; batch.len()];
+        verify_on_threads(lane, &batch, threads as usize, &mut verdicts)?;
+        Ok(verdicts)
+    };
+    spawn(env, pool(), "ed25519VerifyBatchAsync.task", work, |_, verdicts| Ok(Buffer::from(verdicts)))
+}
+
+/// Cuts a batch into one run of items a thread; the order of verdicts is the order of items.
+fn verify_on_threads(
+    lane: VerifyLane,
+    batch: &PackedBatch<'_>,
+    threads: usize,
+    verdicts: &mut [u8],
+) -> Result<()> {
+    /// Fewer items than this do not pay for waking a thread.
+    const FEWEST: usize = 16;
+    let workers = pool().threads()?;
+    let threads = match threads {
+        0 => workers.current_num_threads(),
+        limit => limit.min(workers.current_num_threads()),
+    };
+    let share = batch.len().div_ceil(threads).max(FEWEST);
+    workers.scope(|scope| {
+        let mut rest = verdicts;
+        let mut start = 0;
+        while !rest.is_empty() {
+            let (mine, others) = rest.split_at_mut(share.min(rest.len()));
+            let run = batch.slice(start, start + mine.len());
+            start += mine.len();
+            rest = others;
+            scope.spawn(move |_| run.verify(lane, mine));
+        }
+    });
+    Ok(())
+}

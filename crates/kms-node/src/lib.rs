@@ -1,0 +1,11 @@
+//! The Node addon: the only crate that knows napi, and the composition root.
+//!
+//! Every export goes through [`guard`](task::guard) or [`spawn`](task::spawn): panics become errors and
+//! errors keep their code. The typed API that people use is TypeScript, above this.
+
+mod bytes;
+mod ed25519;
+mod error;
+mod kms;
+mod process;
+mod task;

@@ -1,0 +1,39 @@
+//! What the process is and has.
+
+use kms_core::{Entropy, OsEntropy};
+use kms_crypto::cpu::CpuTier;
+use kms_crypto::ed25519::{SignLane, VerifyLane};
+use napi_derive::napi;
+
+use crate::task::guard;
+
+/// The CPU tier that the curve arithmetic uses: `avx512`, `avx2` or `scalar`.
+#[napi]
+pub fn cpu_tier() -> napi::Result<&'static str> {
+    guard("cpuTier", || Ok(CpuTier::detect().name()))
+}
+
+/// The lanes that verify, in the order of their numbers.
+#[napi]
+pub fn ed25519_verify_lanes() -> napi::Result<Vec<&'static str>> {
+    guard("ed25519VerifyLanes", || Ok(VerifyLane::ALL.map(VerifyLane::name).to_vec()))
+}
+
+/// The lanes that sign.
+#[napi]
+pub fn ed25519_sign_lanes() -> napi::Result<Vec<&'static str>> {
+    guard("ed25519SignLanes", || Ok(SignLane::ALL.map(SignLane::name).to_vec()))
+}
+
+/// Whether the operating system gives randomness now.
+#[napi]
+pub fn rng_ok() -> napi::Result<bool> {
+    guard("rngOk", || Ok(OsEntropy.fill(&mut [0; 32]).is_ok()))
+}
+
+/// Makes the named export, or the named place in the engine, panic when it is reached next.
+#[cfg(feature = "fault-injection")]
+#[napi]
+pub fn arm_fault(name: String) {
+    kms_engine::faults::arm(&name);
+}

@@ -1,0 +1,49 @@
+//! How work runs: on the JS thread behind a guard, or on our threads behind a promise.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use kms_core::{KmsError, Result};
+use kms_engine::{Pool, faults};
+use napi::Env;
+use napi::bindgen_prelude::{Object, ToNapiValue};
+
+use crate::error::to_js;
+
+/// Runs an export on the JS thread. A panic in it becomes an `Internal` error.
+pub(crate) fn guard<T>(name: &'static str, work: impl FnOnce() -> Result<T>) -> napi::Result<T> {
+    contained(name, work).map_err(|error| to_js(&error))
+}
+
+fn contained<T>(name: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What `work` captured is dropped by the unwinding; the engine's own state survives panics (a lock
+    // that was held poisons its key).
+    catch_unwind(AssertUnwindSafe(|| {
+        faults::point(name);
+        work()
+    }))
+    .unwrap_or_else(|_| Err(KmsError::internal("the operation failed")))
+}
+
+type Finish<J> = Box<dyn FnOnce(Env) -> napi::Result<J> + Send>;
+
+/// Runs `work` on the pool and returns a promise. `finish` turns its result into a JavaScript value on
+/// the JS thread. `work` must own all that it needs.
+pub(crate) fn spawn<'env, T, J>(
+    env: &'env Env,
+    pool: &Pool,
+    name: &'static str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+    finish: impl FnOnce(Env, T) -> napi::Result<J> + Send + 'static,
+) -> napi::Result<Object<'env>>
+where
+    T: Send + 'static,
+    J: ToNapiValue + 'static,
+{
+    let threads = pool.threads().map_err(|error| to_js(&error))?;
+    let (deferred, promise) = env.create_deferred::<J, Finish<J>>()?;
+    threads.spawn(move || match contained(name, work) {
+        Ok(result) => deferred.resolve(Box::new(move |env| finish(env, result))),
+        Err(error) => deferred.reject(to_js(&error)),
+    });
+    Ok(promise)
+}

@@ -1,0 +1,4 @@
+//! What the tests of several crates share. A dev-dependency only, so a broken vector file panics.
+
+pub mod clock;
+pub mod vectors;

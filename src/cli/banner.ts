@@ -1,0 +1,65 @@
+import { requestId } from '../ids.js'
+import type { Kms } from '../kms.js'
+import type { Service } from '../server/service.js'
+import { VERSION } from '../server/version.js'
+
+/** What the banner of development mode shows. */
+export interface BannerParts {
+  readonly kms: Pick<Kms, 'createKey' | 'dispatch'>
+  readonly service: Pick<Service, 'apiUrl' | 'metricsUrl'>
+  readonly token: string
+  readonly cpuTier: string
+}
+
+/** BLAKE3-256 of the bytes `hello world`. */
+const HELLO_WORLD_B3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24'
+
+interface SignAnswer {
+  readonly kid: string
+  readonly sigs: readonly { readonly alg: string; readonly signature_b64: string }[]
+}
+
+/** Makes a key and a signature to try, and the text that shows how. */
+export async function devBanner({ kms, service, token, cpuTier }: BannerParts): Promise<string> {
+  const key = await kms.createKey({ tenant: 'dev', purpose: 'demo', alg: 'ed25519', signs: 'digest' })
+  // Without its version a kid means the head, so the line still works after a rotation.
+  const head = key.kid.split('#')[0] ?? key.kid
+  const toSign = { kid_or_set: { kid: head }, payload_b3: HELLO_WORLD_B3 }
+  const context = { requestId: requestId(), actor: 'dev' }
+  const answer = kms.dispatch('sign', null, Buffer.from(JSON.stringify(toSign)), context)
+  const { kid, sigs } = JSON.parse(Buffer.from(answer).toString()) as SignAnswer
+
+  const url = reachable(service.apiUrl)
+  const curl = (path: string, body: unknown) =>
+    `curl -sS -X POST '${url}/v1/kms/${path}' -H 'Authorization: Bearer ${token}' ` +
+    `-H 'Content-Type: application/json' -d '${JSON.stringify(body)}'`
+
+  return [
+    `ron-kms ${VERSION} in development mode, CPU tier ${cpuTier}`,
+    `API      ${url}/v1/kms`,
+    `metrics  ${reachable(service.metricsUrl)}/metrics  (also /healthz /readyz /version)`,
+    '',
+    `Authorization: Bearer ${token}`,
+    '',
+    'Create a key, sign the BLAKE3 of "hello world", verify a signature of it:',
+    '',
+    curl('keys', { tenant: 'dev', purpose: 'first', alg: 'ed25519' }),
+    '',
+    curl('sign', toSign),
+    '',
+    curl('verify', { kid, payload_b3: HELLO_WORLD_B3, sigs }),
+    '',
+    'Sign and verify a whole directory tree:',
+    '',
+    `RON_KMS_TOKEN=${token} npx ron-kms demo --url ${url}`,
+    '',
+    'WARNING: development mode. Keys live in memory only and are gone when this process ends;',
+    'WARNING: the token above grants everything to whoever has it.',
+    '',
+  ].join('\n')
+}
+
+/** An address that a client on this machine can use: nobody connects to "any address". */
+function reachable(url: string): string {
+  return url.replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')
+}

@@ -1,0 +1,117 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { Command } from 'commander'
+import { KEYS, SCHEMA } from '../config/schema.js'
+import { errorName } from '../logging/log.js'
+import { ed25519 } from '../primitives.js'
+import { VERSION } from '../server/version.js'
+import { ADDON_HELP, type AddonStatus, addonStatus } from './addon.js'
+
+/** The state of one lane: its self test passed, failed, or it cannot run here. */
+interface LaneReport {
+  readonly lane: string
+  readonly state: 'ok' | 'failed' | 'unavailable'
+}
+
+interface Report {
+  readonly version: string
+  readonly node: string
+  readonly platform: string
+  readonly addon: AddonStatus
+  readonly lanes: readonly LaneReport[]
+  readonly rng_ok: boolean
+  readonly limits: Readonly<Record<string, string>>
+  readonly healthy: boolean
+}
+
+const LANES = ['dalek', 'dalek-batch', 'ring', 'noble'] as const
+
+// RFC 8032 section 7.1, test 1: the empty message.
+const TEST_1 = {
+  publicKey: Buffer.from('d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a', 'hex'),
+  message: new Uint8Array(0),
+  signature: Buffer.from(
+    'e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b',
+    'hex',
+  ),
+}
+
+/** `ron-kms doctor`. */
+export function doctorCommand(): Command {
+  return new Command('doctor')
+    .description('say what works on this machine')
+    .option('--json', 'as JSON')
+    .action(({ json }: { json?: boolean }) => {
+      const report = examine()
+      process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : toText(report))
+      process.exitCode = report.healthy ? 0 : 1
+    })
+}
+
+function examine(): Report {
+  const addon = addonStatus()
+  const lanes = LANES.map(selfTest)
+  const rng = randomWorks()
+  return {
+    version: VERSION,
+    node: process.version,
+    platform: `${process.platform}-${process.arch}`,
+    addon,
+    lanes,
+    rng_ok: rng,
+    limits: { ...systemLimits(), ...defaultLimits() },
+    healthy: addon.loaded && rng && lanes.every(({ state }) => state === 'ok'),
+  }
+}
+
+/** A valid signature must pass and the same one with a bit flipped must not. */
+function selfTest(lane: (typeof LANES)[number]): LaneReport {
+  const forged = Buffer.from(TEST_1.signature)
+  forged[0] = (forged[0] ?? 0) ^ 1
+  try {
+    const verdicts = ed25519.verifyBatch([TEST_1, { ...TEST_1, signature: forged }], { lane })
+    return { lane, state: verdicts[0] === 1 && verdicts[1] === 0 ? 'ok' : 'failed' }
+  } catch (error) {
+    return { lane, state: errorName(error) === 'KmsError' ? 'unavailable' : 'failed' }
+  }
+}
+
+function randomWorks(): boolean {
+  try {
+    return !randomBytes(32).equals(randomBytes(32))
+  } catch {
+    return false
+  }
+}
+
+/** The soft limits of the process that matter here, where /proc shows them. */
+function systemLimits(): Record<string, string> {
+  try {
+    const text = readFileSync('/proc/self/limits', 'utf8')
+    const soft = (name: string) => new RegExp(`^${name} +(\\S+)`, 'm').exec(text)?.[1] ?? 'unknown'
+    return { open_files: soft('Max open files'), locked_memory: soft('Max locked memory') }
+  } catch {
+    return {}
+  }
+}
+
+function defaultLimits(): Record<string, string> {
+  const keys = KEYS.filter(key => key === 'max_conns' || key.startsWith('limits.'))
+  return Object.fromEntries(keys.map(key => [key, SCHEMA[key].default]))
+}
+
+function toText({ version, node, platform, addon, lanes, rng_ok: rng, limits, healthy }: Report): string {
+  const row = (name: string, value: string) => `${name.padEnd(16)}${value}`
+  return [
+    row('ron-kms', version),
+    row('node', `${node} on ${platform}`),
+    row('native core', addon.loaded ? 'loaded' : `missing: ${addon.reason}`),
+    row('CPU tier', addon.loaded ? addon.cpuTier : 'none: only the pure JavaScript lane runs'),
+    ...lanes.map(({ lane, state }) => row(`lane ${lane}`, state)),
+    row('random numbers', rng ? 'ok' : 'failed'),
+    ...Object.entries(limits).map(([name, value]) => row(name, value)),
+    row('verdict', healthy ? 'healthy' : 'not healthy'),
+    ...(addon.loaded ? [] : ['', ADDON_HELP]),
+    '',
+  ].join('\n')
+}

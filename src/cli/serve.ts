@@ -1,0 +1,111 @@
+import { randomBytes } from 'node:crypto'
+import { Command, Option } from 'commander'
+import { EXIT_CONFIG, type Fault, formatFault } from '../config/faults.js'
+import { type Loaded, loadConfig } from '../config/load.js'
+import { type Config, KEYS, type Key, SCHEMA } from '../config/schema.js'
+import { Kms } from '../kms.js'
+import { createLog, type Log } from '../logging/log.js'
+import { BindError } from '../server/listen.js'
+import { singleToken } from '../server/middleware/auth.js'
+import { type Service, startService } from '../server/service.js'
+import { VERSION } from '../server/version.js'
+import { ADDON_HELP, addonStatus } from './addon.js'
+import { devBanner } from './banner.js'
+
+const TOKEN_BYTES = 32
+const SIGNAL_NUMBERS = { SIGINT: 2, SIGTERM: 15 } as const
+
+/** `ron-kms serve`. */
+export function serveCommand(): Command {
+  const command = new Command('serve')
+    .description('serve the API until SIGINT or SIGTERM')
+    .option('--dev', 'development mode: keys in memory only, and a token that grants everything')
+    .option('--config <file>', 'TOML or JSON file of settings')
+  const keyByOption = new Map<string, Key>()
+  for (const key of KEYS) {
+    const { flag, description, default: fallback, env } = SCHEMA[key]
+    const option = new Option(flag, `${description} (${env}, default ${fallback})`)
+    keyByOption.set(option.attributeName(), key)
+    command.addOption(option)
+  }
+  return command.action(async (options: Record<string, string | boolean>) => {
+    const flags: Partial<Record<Key, string>> = {}
+    for (const [name, value] of Object.entries(options)) {
+      const key = keyByOption.get(name)
+      if (key) flags[key] = String(value)
+    }
+    const configPath = typeof options.config === 'string' ? options.config : undefined
+    await serve(
+      loadConfig({ flags, dev: options.dev === true, configPath, env: process.env }),
+      options.dev === true,
+    )
+  })
+}
+
+async function serve(loaded: Loaded, dev: boolean): Promise<void> {
+  const faults = dev ? loaded.faults : [NO_CAPABILITIES, ...loaded.faults]
+  if (!loaded.config || faults.length > 0) return stop(EXIT_CONFIG, ...faults.map(formatFault))
+  const { config } = loaded
+  const addon = addonStatus()
+  if (!addon.loaded)
+    return stop(1, `ron-kms: the native core is missing: ${addon.reason}`, `ron-kms: ${ADDON_HELP}`)
+
+  const log = createLog(config.log)
+  for (const alias of loaded.aliases) log.configAlias(alias)
+  const { cpuTier } = addon
+  const token = randomBytes(TOKEN_BYTES).toString('base64url')
+  const kms = await Kms.open({
+    backend: config.service.backend,
+    allowedAlgs: [...config.service.allowed_algs],
+  })
+  let service: Service
+  try {
+    const authenticate = singleToken(token, { actor: 'dev' })
+    service = await startService({ config, kms, authenticate, log, cpuTier })
+  } catch (error) {
+    kms.close()
+    if (error instanceof BindError) return stop(1, `ron-kms: ${error.message}`)
+    throw error
+  }
+  log.serverStarted(startedEvent(service, config, cpuTier, dev))
+  stopOnSignals(service, log)
+  process.stdout.write(await devBanner({ kms, service, token, cpuTier }))
+}
+
+// In development mode a token is minted; real ones need capabilities.
+const NO_CAPABILITIES: Fault = {
+  key: '--dev',
+  value: 'absent',
+  rule: 'capabilities are not in this version, so the service runs in development mode only: start with --dev',
+}
+
+function startedEvent(service: Service, config: Config, cpuTier: string, dev: boolean) {
+  return {
+    apiAddr: new URL(service.apiUrl).host,
+    metricsAddr: new URL(service.metricsUrl).host,
+    version: VERSION,
+    backend: config.service.backend,
+    cpuTier,
+    dev,
+  }
+}
+
+function stop(code: number, ...lines: string[]): void {
+  process.stderr.write(lines.map(line => `${line}\n`).join(''))
+  process.exitCode = code
+}
+
+/** The first signal drains, the second one exits at once. */
+function stopOnSignals(service: Service, log: Log): void {
+  let stopping = false
+  const onSignal = async (signal: keyof typeof SIGNAL_NUMBERS) => {
+    if (stopping) process.exit(128 + SIGNAL_NUMBERS[signal])
+    stopping = true
+    log.shutdownStarted({ signal })
+    const aborted = await service.close()
+    log.shutdownFinished({ aborted })
+    process.exit(aborted === 0 ? 0 : 1)
+  }
+  process.on('SIGINT', onSignal)
+  process.on('SIGTERM', onSignal)
+}

@@ -1,0 +1,72 @@
+import { readFileSync } from 'node:fs'
+import { extname } from 'node:path'
+import { parse as parseToml, TomlError } from 'smol-toml'
+import { type Fault, HIDDEN, show } from './faults.js'
+import { KEYS, type Key, SCHEMA } from './schema.js'
+
+/** What a file holds: the values of known keys, and the faults of the rest. */
+export interface FileContent {
+  readonly values: ReadonlyMap<Key, unknown>
+  readonly faults: readonly Fault[]
+}
+
+type Table = Readonly<Record<string, unknown>>
+
+const SECTIONS: ReadonlySet<string> = new Set(
+  KEYS.flatMap(key => key.split('.').map((_, i, parts) => parts.slice(0, i).join('.'))).filter(Boolean),
+)
+
+/** Reads a `.toml` or `.json` file. Messages never quote the file: it may hold what should not be printed. */
+export function readConfigFile(path: string, origin: string): FileContent {
+  const refuse = (rule: string): FileContent => ({
+    values: new Map(),
+    faults: [{ key: origin, value: show(path), rule }],
+  })
+  const parse = { '.toml': parseToml, '.json': JSON.parse }[extname(path).toLowerCase()]
+  if (!parse) return refuse('must name a file that ends in .toml or .json')
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    return refuse(`cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown reason'})`)
+  }
+  let content: unknown
+  try {
+    content = parse(text)
+  } catch (error) {
+    return refuse(
+      error instanceof TomlError
+        ? `is not valid TOML (line ${error.line}, column ${error.column})`
+        : 'is not a valid configuration file: the JSON or TOML in it does not parse',
+    )
+  }
+  if (!isTable(content)) return refuse('must hold a table of settings')
+  return flatten(content)
+}
+
+function isTable(value: unknown): value is Table {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
+}
+
+function flatten(content: Table): FileContent {
+  const values = new Map<Key, unknown>()
+  const faults: Fault[] = []
+  const walk = (table: Table, prefix: string) => {
+    for (const name of Object.keys(table)) {
+      const key = prefix === '' ? name : `${prefix}.${name}`
+      const value = table[name]
+      // A quoted name with a dot in it is not a path, though it reads like one.
+      if (!name.includes('.') && isKey(key)) values.set(key, value)
+      else if (!name.includes('.') && SECTIONS.has(key)) {
+        if (isTable(value)) walk(value, key)
+        else faults.push({ key, value: HIDDEN, rule: 'must be a table' })
+      } else faults.push({ key: show(key), value: HIDDEN, rule: 'is not a setting of this version' })
+    }
+  }
+  walk(content, '')
+  return { values, faults }
+}
+
+function isKey(key: string): key is Key {
+  return Object.hasOwn(SCHEMA, key)
+}

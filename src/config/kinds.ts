@@ -1,0 +1,106 @@
+import { isIPv4, isIPv6 } from 'node:net'
+
+/**
+ * How one type of setting is written. `text` reads flags and environment variables, `value` what TOML or JSON
+ * hold; both answer `undefined` for anything that is not of this kind.
+ */
+export interface Kind<T> {
+  text(raw: string): T | undefined
+  value(raw: unknown): T | undefined
+}
+
+/** Where a listener binds. */
+export interface SocketAddress {
+  readonly host: string
+  readonly port: number
+}
+
+const fromText =
+  <T>(text: (raw: string) => T | undefined) =>
+  (raw: unknown) =>
+    typeof raw === 'string' ? text(raw) : undefined
+
+function parseSocket(raw: string): SocketAddress | undefined {
+  const match = /^(?:\[([^\]]+)\]|([0-9.]+)):([0-9]{1,5})$/.exec(raw)
+  if (!match) return undefined
+  const [, v6, v4, digits] = match
+  const port = Number(digits)
+  if (port > 65_535) return undefined
+  if (v6 !== undefined) return isIPv6(v6) ? { host: v6, port } : undefined
+  return v4 !== undefined && isIPv4(v4) ? { host: v4, port } : undefined
+}
+
+/** `host:port`, with brackets around an IPv6 address. */
+export function formatAddress({ host, port }: SocketAddress): string {
+  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+/** `ip:port` or `[v6]:port`; names are refused, since what they resolve to may change after the check. */
+export const socket: Kind<SocketAddress> = { text: parseSocket, value: fromText(parseSocket) }
+
+/** A whole number between two bounds. */
+export function integer(min: number, max: number): Kind<number> {
+  const within = (n: number) => (Number.isSafeInteger(n) && n >= min && n <= max ? n : undefined)
+  return {
+    text: raw => (/^[0-9]{1,16}$/.test(raw) ? within(Number(raw)) : undefined),
+    value: raw => (typeof raw === 'number' ? within(raw) : undefined),
+  }
+}
+
+const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
+
+/** A duration with its unit, in milliseconds. */
+export function duration(minMs: number, maxMs: number): Kind<number> {
+  const text = (raw: string) => {
+    const match = /^([0-9]{1,12})(ms|s|m|h)$/.exec(raw)
+    if (!match) return undefined
+    const ms = Number(match[1]) * (DURATION_UNITS[match[2] ?? ''] ?? Number.NaN)
+    return ms >= minMs && ms <= maxMs ? ms : undefined
+  }
+  return { text, value: fromText(text) }
+}
+
+const SIZE_UNITS: Readonly<Record<string, number>> = {
+  B: 1,
+  KB: 1000,
+  MB: 1_000_000,
+  KiB: 1024,
+  MiB: 1_048_576,
+}
+
+/** A size in bytes, with a unit or as a plain number of bytes. */
+export function size(min: number, max: number): Kind<number> {
+  const within = (n: number) => (Number.isSafeInteger(n) && n >= min && n <= max ? n : undefined)
+  const text = (raw: string) => {
+    const match = /^([0-9]{1,15})(B|KB|MB|KiB|MiB)?$/.exec(raw)
+    return match ? within(Number(match[1]) * (SIZE_UNITS[match[2] ?? 'B'] ?? Number.NaN)) : undefined
+  }
+  return { text, value: raw => (typeof raw === 'number' ? within(raw) : fromText(text)(raw)) }
+}
+
+const BOOLEANS: Readonly<Record<string, boolean>> = { true: true, '1': true, false: false, '0': false }
+
+/** `true`/`1` or `false`/`0`; in a file only the language's own booleans. */
+export const boolean: Kind<boolean> = {
+  text: raw => (Object.hasOwn(BOOLEANS, raw) ? BOOLEANS[raw] : undefined),
+  value: raw => (typeof raw === 'boolean' ? raw : undefined),
+}
+
+/** One of a few words. */
+export function oneOf<const W extends string>(...words: W[]): Kind<W> {
+  const text = (raw: string) => words.find(word => word === raw)
+  return { text, value: fromText(text) }
+}
+
+/** One or more of a few words, none twice; comma-separated in text, an array in a file. */
+export function listOf<const W extends string>(...words: W[]): Kind<readonly W[]> {
+  const all = (items: readonly unknown[]) => {
+    const known = items.map(item => words.find(word => word === item))
+    const list = known.filter(item => item !== undefined)
+    return list.length > 0 && list.length === items.length && new Set(list).size === list.length
+      ? list
+      : undefined
+  }
+  const text = (raw: string) => all(raw.split(',').map(item => item.trim()))
+  return { text, value: raw => (Array.isArray(raw) ? all(raw) : fromText(text)(raw)) }
+}

@@ -1,0 +1,152 @@
+import { boolean, duration, integer, type Kind, listOf, oneOf, size, socket } from './kinds.js'
+
+/** One setting: every way to give it, and what it may be. */
+export interface Setting<T> {
+  /** The environment variable. */
+  readonly env: string
+  /** Older names of the variable: accepted with a warning. */
+  readonly aliases?: readonly string[]
+  /** The command line flag, as commander writes it. */
+  readonly flag: string
+  readonly kind: Kind<T>
+  /** Written as a user would write it; it goes through the same check as a user's value. */
+  readonly default: string
+  /** What a fault says: the values that are allowed. */
+  readonly rule: string
+  readonly description: string
+}
+
+const setting = <T>(row: Setting<T>): Setting<T> => row
+
+const SOCKET_RULE = 'must be ip:port or [ipv6]:port with a port from 0 to 65535'
+const DURATION_RULE = 'must be a duration from 1ms to 24h, such as 250ms, 5s, 1m or 1h'
+const timeout = duration(1, 24 * 3_600_000)
+
+/** Every setting, by its dotted key in a file. */
+export const SCHEMA = {
+  bind_addr: setting({
+    env: 'RON_KMS_BIND_ADDR',
+    aliases: ['KMS_API_ADDR', 'KMS_BIND'],
+    flag: '--bind <ip:port>',
+    kind: socket,
+    default: '127.0.0.1:9446',
+    rule: SOCKET_RULE,
+    description: 'address of the API; port 0 takes a free one',
+  }),
+  metrics_addr: setting({
+    env: 'RON_KMS_METRICS_ADDR',
+    aliases: ['KMS_METRICS_ADDR'],
+    flag: '--metrics <ip:port>',
+    kind: socket,
+    default: '127.0.0.1:9909',
+    rule: SOCKET_RULE,
+    description: 'address of /metrics, /healthz, /readyz and /version',
+  }),
+  max_conns: setting({
+    env: 'RON_KMS_MAX_CONNS',
+    flag: '--max-conns <number>',
+    kind: integer(1, 4_294_967_295),
+    default: '1024',
+    rule: 'must be a whole number from 1 to 4294967295',
+    description: 'connections that each listener holds at once',
+  }),
+  read_timeout: setting({
+    env: 'RON_KMS_READ_TIMEOUT',
+    flag: '--read-timeout <duration>',
+    kind: timeout,
+    default: '5s',
+    rule: DURATION_RULE,
+    description: 'time for the headers of a request, and again for its body',
+  }),
+  write_timeout: setting({
+    env: 'RON_KMS_WRITE_TIMEOUT',
+    flag: '--write-timeout <duration>',
+    kind: timeout,
+    default: '5s',
+    rule: DURATION_RULE,
+    description: 'time for the peer to take an answer',
+  }),
+  idle_timeout: setting({
+    env: 'RON_KMS_IDLE_TIMEOUT',
+    flag: '--idle-timeout <duration>',
+    kind: timeout,
+    default: '60s',
+    rule: DURATION_RULE,
+    description: 'time that a connection may stay open between requests',
+  }),
+  'limits.max_body_bytes': setting({
+    env: 'RON_KMS_MAX_BODY_BYTES',
+    aliases: ['KMS_MAX_PAYLOAD'],
+    flag: '--max-body-bytes <size>',
+    kind: size(1024, 1_073_741_824),
+    default: '1MiB',
+    rule: 'must be a size from 1KiB to 1024MiB, such as 65536, 64KiB or 1MiB',
+    description: 'largest request body',
+  }),
+  'service.backend': setting({
+    env: 'RON_KMS_BACKEND',
+    aliases: ['KMS_BACKEND'],
+    flag: '--backend <name>',
+    kind: oneOf('inmem'),
+    default: 'file',
+    rule: 'only inmem is built in this version: start with --dev, or give --backend inmem',
+    description: 'what holds the private keys',
+  }),
+  'service.amnesia': setting({
+    env: 'RON_KMS_AMNESIA',
+    aliases: ['KMS_AMNESIA'],
+    flag: '--amnesia',
+    kind: boolean,
+    default: 'false',
+    rule: 'must be true or false',
+    description: 'write nothing durable, ever',
+  }),
+  'service.allowed_algs': setting({
+    env: 'RON_KMS_ALLOWED_ALGS',
+    aliases: ['KMS_ALLOWED_ALGS'],
+    flag: '--allowed-algs <list>',
+    kind: listOf('ed25519'),
+    default: 'ed25519',
+    rule: 'must name one or more of the algorithms built in this version (ed25519), each once',
+    description: 'algorithms that keys may use, comma-separated',
+  }),
+  'log.level': setting({
+    env: 'RON_KMS_LOG_LEVEL',
+    flag: '--log-level <level>',
+    kind: oneOf('trace', 'debug', 'info', 'warn', 'error'),
+    default: 'info',
+    rule: 'must be trace, debug, info, warn or error',
+    description: 'least severe event that is logged',
+  }),
+  'log.format': setting({
+    env: 'RON_KMS_LOG_FORMAT',
+    flag: '--log-format <format>',
+    kind: oneOf('json', 'text'),
+    default: 'json',
+    rule: 'must be json or text',
+    description: 'JSON lines, or lines for people',
+  }),
+} as const
+
+/** The dotted name of a setting. */
+export type Key = keyof typeof SCHEMA
+
+type Values = { [K in Key]: (typeof SCHEMA)[K] extends Setting<infer T> ? T : never }
+type Head<K> = K extends `${infer H}.${string}` ? H : K
+type Below<T, H extends string> = { [K in keyof T as K extends `${H}.${infer R}` ? R : never]: T[K] }
+type Tree<T> = {
+  readonly [H in Head<keyof T & string> & string]: H extends keyof T ? T[H] : Tree<Below<T, H>>
+}
+
+/** The settings as code reads them, for example `config.limits.max_body_bytes`; durations are milliseconds. */
+export type Config = Tree<Values>
+
+/** Every key, in the order of the table. */
+export const KEYS = Object.keys(SCHEMA) as Key[]
+
+/** Variables with the prefix that are not settings of the service. */
+export const OTHER_VARIABLES: ReadonlySet<string> = new Set([
+  'RON_KMS_CONFIG', // the file, see load.ts
+  'RON_KMS_TOKEN', // read by clients such as `ron-kms demo`
+  'RON_KMS_CPU_TIER', // reserved for the native core
+])

@@ -1,0 +1,129 @@
+import { pino } from 'pino'
+import type { KmsErrorCode } from '../errors.js'
+
+/** Where lines go, how they look, and from which level on. */
+export interface LogOptions {
+  readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error'
+  readonly format: 'json' | 'text'
+  /** Takes whole lines; the process's standard error unless given. */
+  readonly write?: (line: string) => void
+}
+
+/** What a failed request may say about itself: identifiers and codes, nothing that the peer wrote. */
+export interface FailedRequest {
+  readonly requestId: string
+  readonly corrId: string
+  readonly peerAddr: string | undefined
+  readonly tenant: string | undefined
+  /** The pattern of the route, never the path that was asked for. */
+  readonly route: string
+  readonly method: string
+  readonly op: string
+  readonly status: number
+  readonly code: KmsErrorCode
+  /** First eight hex digits of BLAKE3(kid). */
+  readonly kidHash: string | undefined
+  readonly latencyMs: number
+  /** The class of an exception that nobody expected. */
+  readonly errorName: string | undefined
+}
+
+/**
+ * The events of the service. There is one function an event and no way to log anything else: a redacting logger
+ * lets through whatever its list of paths forgot.
+ */
+export interface Log {
+  configAlias(event: { old: string; name: string }): void
+  serverStarted(event: {
+    apiAddr: string
+    metricsAddr: string
+    version: string
+    backend: string
+    cpuTier: string
+    dev: boolean
+  }): void
+  /** 5xx at error, everything else at debug. */
+  requestFailed(event: FailedRequest): void
+  /** A connection that never became a request. */
+  connectionRefused(event: { peerAddr: string | undefined; status: number; code: KmsErrorCode }): void
+  readyChanged(event: { ready: boolean; missing: readonly string[] }): void
+  shutdownStarted(event: { signal: string }): void
+  shutdownFinished(event: { aborted: number }): void
+  /** An exception outside any request. */
+  unexpected(event: { where: string; errorName: string }): void
+}
+
+/** The class name of an exception: all that a log says about one that nobody expected. */
+export function errorName(error: unknown): string {
+  const name = error instanceof Error ? error.constructor.name : typeof error
+  return /^[A-Za-z][A-Za-z0-9]{0,39}$/.test(name) ? name : 'Error'
+}
+
+/** Makes the log. Lines go to standard error; standard output belongs to banners and answers. */
+export function createLog(options: LogOptions): Log {
+  const write = options.write ?? stderrWriter()
+  const logger = pino(
+    {
+      level: options.level,
+      base: { service: 'ron-kms' },
+      timestamp: () => `,"ts":"${new Date().toISOString()}"`,
+      formatters: { level: label => ({ level: label.toUpperCase() }) },
+    },
+    { write: options.format === 'json' ? write : line => write(toText(line)) },
+  )
+  return {
+    configAlias: ({ old, name }) => logger.warn({ event: 'config_alias', old, name }),
+    serverStarted: ({ apiAddr, metricsAddr, version, backend, cpuTier, dev }) =>
+      logger.info({
+        event: 'server_started',
+        api_addr: apiAddr,
+        metrics_addr: metricsAddr,
+        version,
+        backend,
+        cpu_tier: cpuTier,
+        dev,
+      }),
+    requestFailed: failed => {
+      const level = failed.status >= 500 ? 'error' : 'debug'
+      if (!logger.isLevelEnabled(level)) return
+      logger[level]({
+        event: 'request_failed',
+        corr_id: failed.corrId,
+        request_id: failed.requestId,
+        peer_addr: failed.peerAddr,
+        tenant: failed.tenant,
+        route: failed.route,
+        method: failed.method,
+        op: failed.op,
+        kid_hash: failed.kidHash,
+        result: 'err',
+        status: failed.status,
+        code: failed.code,
+        latency_ms: Math.round(failed.latencyMs * 1000) / 1000,
+        error_name: failed.errorName,
+      })
+    },
+    connectionRefused: ({ peerAddr, status, code }) =>
+      logger.debug({ event: 'connection_refused', peer_addr: peerAddr, status, code }),
+    readyChanged: ({ ready, missing }) => {
+      if (ready) logger.info({ event: 'readyz_true' })
+      else logger.warn({ event: 'readyz_false', missing })
+    },
+    shutdownStarted: ({ signal }) => logger.info({ event: 'shutdown_started', signal }),
+    shutdownFinished: ({ aborted }) => logger.info({ event: 'shutdown_finished', aborted }),
+    unexpected: ({ where, errorName: name }) =>
+      logger.error({ event: 'unexpected', where, error_name: name }),
+  }
+}
+
+function stderrWriter(): (line: string) => void {
+  const out = pino.destination({ fd: 2, sync: true })
+  return line => void out.write(line)
+}
+
+/** `{"ts":…,"level":…,"event":…,…}` as a line for people. */
+function toText(line: string): string {
+  const { ts, level, event, service: _service, ...rest } = JSON.parse(line) as Record<string, unknown>
+  const fields = Object.entries(rest).map(([name, value]) => ` ${name}=${JSON.stringify(value)}`)
+  return `${ts} ${level} ${event}${fields.join('')}\n`
+}

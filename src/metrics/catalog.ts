@@ -1,0 +1,125 @@
+/** One metric as it is exposed. */
+export interface MetricRow {
+  readonly name: string
+  readonly type: 'counter' | 'gauge' | 'histogram'
+  readonly help: string
+  readonly labels: readonly string[]
+  /** Upper bounds of a histogram; `engine` where the native engine fixes them and reports them. */
+  readonly buckets?: readonly number[] | 'engine'
+}
+
+/** Bounds for requests, in seconds: a sign takes tens of microseconds, a slow body seconds. */
+export const REQUEST_BUCKETS = [
+  0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5,
+] as const
+
+/** Every metric of the service. A new row does not compile until registry.ts knows its source. */
+export const CATALOG = [
+  {
+    name: 'kms_ops_total',
+    type: 'counter',
+    help: 'Operations of the engine by outcome; every item of a batch counts.',
+    labels: ['op', 'alg', 'result'],
+  },
+  {
+    name: 'kms_latency_seconds',
+    type: 'histogram',
+    help: 'Time of an operation inside the engine.',
+    labels: ['op', 'alg'],
+    buckets: 'engine',
+  },
+  {
+    name: 'kms_failures_total',
+    type: 'counter',
+    help: 'Requests and operations that failed, by error code; op "http" where no route was found.',
+    labels: ['op', 'kind'],
+  },
+  {
+    name: 'kms_batch_len',
+    type: 'histogram',
+    help: 'Items in a batch.',
+    labels: ['op'],
+    buckets: 'engine',
+  },
+  {
+    name: 'kms_keys',
+    type: 'gauge',
+    help: 'Keys that the engine holds.',
+    labels: ['alg'],
+  },
+  {
+    name: 'kms_build_info',
+    type: 'gauge',
+    help: 'Always 1; the version and the CPU tier that the native core uses.',
+    labels: ['version', 'cpu_tier'],
+  },
+  {
+    name: 'http_requests_total',
+    type: 'counter',
+    help: 'Answered requests of the API.',
+    labels: ['route', 'method', 'status'],
+  },
+  {
+    name: 'request_latency_seconds',
+    type: 'histogram',
+    help: 'Time from the headers of a request to its answer.',
+    labels: ['route', 'method'],
+    buckets: REQUEST_BUCKETS,
+  },
+  {
+    name: 'inflight_requests',
+    type: 'gauge',
+    help: 'Requests that are being worked on.',
+    labels: ['route'],
+  },
+  {
+    name: 'rejected_total',
+    type: 'counter',
+    help: 'Requests and connections refused before any work, by reason.',
+    labels: ['reason'],
+  },
+] as const satisfies readonly MetricRow[]
+
+/** The name of a metric in {@link CATALOG}. */
+export type MetricName = (typeof CATALOG)[number]['name']
+
+/** Metrics of the process that prom-client defines. Those whose names break the rules of Prometheus are left out. */
+export const PROCESS_METRICS = [
+  'process_cpu_user_seconds_total',
+  'process_cpu_system_seconds_total',
+  'process_cpu_seconds_total',
+  'process_start_time_seconds',
+  'process_resident_memory_bytes',
+  'process_open_fds',
+  'process_max_fds',
+  'nodejs_eventloop_lag_seconds',
+  'nodejs_eventloop_lag_max_seconds',
+  'nodejs_eventloop_lag_mean_seconds',
+  'nodejs_eventloop_lag_p50_seconds',
+  'nodejs_eventloop_lag_p90_seconds',
+  'nodejs_eventloop_lag_p99_seconds',
+  'nodejs_heap_size_total_bytes',
+  'nodejs_heap_size_used_bytes',
+  'nodejs_external_memory_bytes',
+] as const
+
+/** Why something was refused before any work: the values of `rejected_total{reason}`. */
+export const REJECT_REASONS = [
+  'unauth',
+  'backpressure',
+  'store_unavailable',
+  'attest_missing',
+  'no_route',
+  'wrong_method',
+  'body_cap',
+  'header_cap',
+  'content_type',
+  'content_encoding',
+  'read_timeout',
+  'malformed_http',
+  'max_conns',
+  'shutdown',
+] as const
+
+/** A value of `rejected_total{reason}`. */
+export type RejectReason = (typeof REJECT_REASONS)[number]

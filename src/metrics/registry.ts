@@ -1,0 +1,147 @@
+import { collectDefaultMetrics, type Metric, Registry } from 'prom-client'
+import type { EngineMetrics } from '../kms.js'
+import { CATALOG, type MetricName, type MetricRow, PROCESS_METRICS, REQUEST_BUCKETS } from './catalog.js'
+import type { HttpMetrics } from './http.js'
+
+/** What the registry reads at each scrape. */
+export interface MetricSources {
+  /** The engine's counters; asked once a scrape. */
+  readonly engine: () => EngineMetrics
+  readonly http: HttpMetrics
+  readonly version: string
+  readonly cpuTier: string
+}
+
+/** One line of the exposition, in prom-client's words. */
+interface Sample {
+  readonly labels: Readonly<Record<string, string | number>>
+  readonly value: number
+  readonly metricName?: string
+}
+
+/** Builds the registry: every row of the catalogue once, and the metrics of the process. */
+export function createRegistry(sources: MetricSources): Registry {
+  const registry = new Registry()
+  const samples = samplesOf(sources)
+  for (const row of CATALOG) {
+    const metric = { name: row.name, help: row.help, type: row.type, aggregator: 'sum', get, reset() {} }
+    // A scrape only calls get(), which prom-client's own classes answer in this form; its types know no other metric.
+    registry.registerMetric(metric as unknown as Metric)
+    async function get() {
+      return {
+        name: row.name,
+        help: row.help,
+        type: row.type,
+        aggregator: 'sum',
+        values: samples[row.name](),
+      }
+    }
+  }
+  registerProcessMetrics(registry)
+  return registry
+}
+
+function registerProcessMetrics(registry: Registry): void {
+  const all = new Registry()
+  collectDefaultMetrics({ register: all })
+  for (const name of PROCESS_METRICS) {
+    // Some exist on Linux only.
+    const metric = all.getSingleMetric(name)
+    if (metric) registry.registerMetric(metric)
+  }
+}
+
+function samplesOf({ engine, http, version, cpuTier }: MetricSources): Record<MetricName, () => Sample[]> {
+  // A scrape asks all metrics in one go, so what is remembered until the next turn of the loop is one snapshot.
+  let snapshot: EngineMetrics | undefined
+  const current = () => {
+    if (!snapshot) {
+      snapshot = engine()
+      setImmediate(() => {
+        snapshot = undefined
+      })
+    }
+    return snapshot
+  }
+  return {
+    kms_ops_total: () =>
+      current().ops.map(({ op, alg, result, value }) => ({ labels: { op, alg, result }, value })),
+    kms_latency_seconds: () =>
+      current().latency.flatMap(({ op, alg, ...cells }) =>
+        histogram('kms_latency_seconds', { op, alg }, current().latencyBounds, cells),
+      ),
+    kms_failures_total: () => failures(current(), http),
+    kms_batch_len: () =>
+      current().batch.flatMap(({ op, ...cells }) =>
+        histogram('kms_batch_len', { op }, current().batchBounds, cells),
+      ),
+    kms_keys: () => current().keys.map(({ alg, value }) => ({ labels: { alg }, value })),
+    kms_build_info: () => [{ labels: { version, cpu_tier: cpuTier }, value: 1 }],
+    http_requests_total: () =>
+      [...http.meters()].flatMap(({ route, method, statuses }) =>
+        [...statuses].flatMap((value, status) =>
+          value > 0 ? [{ labels: { route, method, status: String(status) }, value }] : [],
+        ),
+      ),
+    request_latency_seconds: () =>
+      [...http.meters()].flatMap(({ route, method, buckets, seconds, requests }) =>
+        histogram('request_latency_seconds', { route, method }, REQUEST_BUCKETS, {
+          buckets,
+          sum: seconds,
+          count: requests,
+        }),
+      ),
+    inflight_requests: () => {
+      const byRoute = new Map<string, number>()
+      for (const { route, inflight } of http.meters()) {
+        byRoute.set(route, (byRoute.get(route) ?? 0) + inflight)
+      }
+      return [...byRoute].map(([route, value]) => ({ labels: { route }, value }))
+    },
+    rejected_total: () =>
+      Object.entries(http.rejected).map(([reason, value]) => ({ labels: { reason }, value })),
+  }
+}
+
+/** What the engine refused and what never reached it, added up by op and code. */
+function failures(engine: EngineMetrics, http: HttpMetrics): Sample[] {
+  const cells = new Map<string, { op: string; kind: string; value: number }>()
+  const add = (op: string, kind: string, value: number) => {
+    const cell = cells.get(`${op} ${kind}`)
+    if (cell) cell.value += value
+    else cells.set(`${op} ${kind}`, { op, kind, value })
+  }
+  for (const { op, kind, value } of engine.failures) add(op, kind, value)
+  for (const { op, refusals } of http.meters()) {
+    for (const [kind, value] of refusals) add(op, kind, value)
+  }
+  return [...cells.values()].map(({ op, kind, value }) => ({ labels: { op, kind }, value }))
+}
+
+interface Cells {
+  /** Per bucket, not cumulative, +Inf last. */
+  readonly buckets: ArrayLike<number>
+  readonly sum: number
+  readonly count: number
+}
+
+function histogram(
+  name: MetricRow['name'],
+  labels: Sample['labels'],
+  bounds: readonly number[],
+  { buckets, sum, count }: Cells,
+): Sample[] {
+  const samples: Sample[] = []
+  let below = 0
+  for (let i = 0; i <= bounds.length; i += 1) {
+    below += buckets[i] ?? 0
+    samples.push({
+      labels: { ...labels, le: bounds[i] ?? '+Inf' },
+      value: below,
+      metricName: `${name}_bucket`,
+    })
+  }
+  samples.push({ labels, value: sum, metricName: `${name}_sum` })
+  samples.push({ labels, value: count, metricName: `${name}_count` })
+  return samples
+}

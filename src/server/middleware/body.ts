@@ -1,0 +1,138 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Refusal } from '../problem.js'
+
+/** Bounds on one request body. */
+export interface BodyLimits {
+  readonly maxBodyBytes: number
+  readonly readTimeoutMs: number
+}
+
+/** What node-server puts beside a request; absent where the app runs on another server. */
+export interface NodeBindings {
+  readonly incoming?: IncomingMessage
+  readonly outgoing?: ServerResponse
+}
+
+type Header = (name: string) => string | undefined
+
+const NOTHING = new Uint8Array(0)
+/** Answers whose peer still waits for `100 Continue`: listen.ts adds them. */
+export const awaitsContinue = new WeakSet<ServerResponse>()
+
+/**
+ * Whether a body follows. Refuses by headers alone what need not be read: a declared length over the cap, a coding
+ * other than identity, a media type other than JSON.
+ */
+export function admitBody(header: Header, { maxBodyBytes }: BodyLimits): boolean {
+  const declared = header('content-length')
+  // Node refuses a length that is not a number; another server may let it through, and then the cap holds below.
+  if (declared !== undefined && Number(declared) > maxBodyBytes) throw tooLarge()
+  const coding = header('content-encoding')
+  if (coding !== undefined && coding.toLowerCase() !== 'identity') {
+    throw new Refusal('Unsupported', 'only an unencoded body is accepted', {
+      status: 415,
+      headers: { 'accept-encoding': 'identity' },
+      reason: 'content_encoding',
+    })
+  }
+  const mediaType = header('content-type')
+  const present = header('transfer-encoding') !== undefined || (declared !== undefined && declared !== '0')
+  if (mediaType === undefined ? present : !isJson(mediaType)) {
+    throw new Refusal('Unsupported', 'the body must be application/json', {
+      status: 415,
+      headers: { accept: 'application/json' },
+      reason: 'content_type',
+    })
+  }
+  return present
+}
+
+function isJson(mediaType: string): boolean {
+  if (mediaType === 'application/json') return true
+  const [type, ...parameters] = mediaType.toLowerCase().split(';')
+  if (type?.trim() !== 'application/json') return false
+  // JSON is UTF-8 (RFC 8259 section 8.1); another charset would be read wrongly.
+  return parameters.every(parameter => {
+    const [name, value] = parameter.split('=')
+    return name?.trim() !== 'charset' || /^\s*"?utf-8"?\s*$/.test(value ?? '')
+  })
+}
+
+/** Reads a body and stops as soon as it passes the cap or takes too long. */
+export function readBody(request: Request, bindings: NodeBindings, limits: BodyLimits): Promise<Uint8Array> {
+  const { incoming, outgoing } = bindings
+  if (!incoming) return readWeb(request, limits)
+  if (outgoing && awaitsContinue.delete(outgoing)) outgoing.writeContinue()
+  return readNode(incoming, limits)
+}
+
+function readNode(
+  incoming: IncomingMessage,
+  { maxBodyBytes, readTimeoutMs }: BodyLimits,
+): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let length = 0
+    const timer = setTimeout(() => finish(() => reject(tooSlow())), readTimeoutMs)
+    const onData = (chunk: Buffer) => {
+      length += chunk.length
+      if (length > maxBodyBytes) finish(() => reject(tooLarge()))
+      else chunks.push(chunk)
+    }
+    const onEnd = () =>
+      finish(() => resolve(chunks.length === 1 ? (chunks[0] ?? NOTHING) : Buffer.concat(chunks, length)))
+    const onLost = () => finish(() => reject(cutShort()))
+    const finish = (settle: () => void) => {
+      clearTimeout(timer)
+      // Without a listener the stream drops what still comes; node-server then ends the connection.
+      incoming.off('data', onData).off('end', onEnd).off('close', onLost)
+      settle()
+    }
+    if (incoming.destroyed) return onLost()
+    // An error that nobody listens to ends the process, and one may come after this body was given up.
+    incoming.on('error', onLost)
+    incoming.on('data', onData).on('end', onEnd).on('close', onLost)
+  })
+}
+
+async function readWeb(request: Request, { maxBodyBytes, readTimeoutMs }: BodyLimits): Promise<Uint8Array> {
+  if (!request.body) return NOTHING
+  const reader = request.body.getReader()
+  const chunks: Uint8Array[] = []
+  let length = 0
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(tooSlow()), readTimeoutMs)
+  })
+  try {
+    for (;;) {
+      const { done, value } = await Promise.race([reader.read(), late])
+      if (done) return Buffer.concat(chunks, length)
+      length += value.byteLength
+      if (length > maxBodyBytes) throw tooLarge()
+      chunks.push(value)
+    }
+  } catch (error) {
+    reader.cancel().catch(() => {})
+    throw error instanceof Refusal ? error : cutShort()
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function tooLarge(): Refusal {
+  return new Refusal('TooLarge', 'the request body is over the limit', { reason: 'body_cap' })
+}
+
+function tooSlow(): Refusal {
+  return new Refusal('Timeout', 'the request body did not arrive in time', {
+    status: 408,
+    headers: { connection: 'close' },
+    retryable: true,
+    reason: 'read_timeout',
+  })
+}
+
+function cutShort(): Refusal {
+  return new Refusal('BadRequest', 'the request body ended early', { reason: 'malformed_http' })
+}

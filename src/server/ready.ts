@@ -1,0 +1,38 @@
+import type { Log } from '../logging/log.js'
+
+/** What must hold for the service to take requests; later parts add their keys here. */
+export const READY_KEYS = ['config_loaded', 'listener_bound', 'backend_ready', 'rng_ok'] as const
+
+/** One key of `/readyz`. */
+export type ReadyKey = (typeof READY_KEYS)[number]
+
+/** The answer to "can it work now, and if not, why not". */
+export interface Readiness {
+  readonly ready: boolean
+  readonly missing: readonly ReadyKey[]
+  /** Keys that do not hold, though the service still serves what it can. */
+  readonly degraded: readonly ReadyKey[]
+}
+
+/** Evaluates the checks and logs every change of the verdict. */
+export function createReadiness(checks: Record<ReadyKey, () => boolean>, log: Log): () => Readiness {
+  let last: string | undefined
+  return () => {
+    const missing = READY_KEYS.filter(key => !holds(checks[key]))
+    const ready = missing.length === 0
+    const verdict = missing.join(',')
+    if (verdict !== last) {
+      last = verdict
+      log.readyChanged({ ready, missing })
+    }
+    return { ready, missing, degraded: [] }
+  }
+}
+
+function holds(check: () => boolean): boolean {
+  try {
+    return check()
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,134 @@
+import { randomFillSync } from 'node:crypto'
+import { formatAddress } from '../config/kinds.js'
+import type { Config } from '../config/schema.js'
+import type { Kms } from '../kms.js'
+import type { Log } from '../logging/log.js'
+import { HttpMetrics, NO_OP, NO_ROUTE } from '../metrics/http.js'
+import { createRegistry } from '../metrics/registry.js'
+import { createApp } from './app.js'
+import { type ConnectionRefusal, type Listener, type ListenerLimits, listen } from './listen.js'
+import type { Authenticator } from './middleware/auth.js'
+import { createOpsApp } from './ops.js'
+import { createReadiness } from './ready.js'
+import { SERVICE_NAME, VERSION } from './version.js'
+
+/** The parts of a running service. */
+export interface ServiceParts {
+  readonly config: Config
+  /** Closed together with the service. */
+  readonly kms: Pick<Kms, 'dispatch' | 'dispatchAsync' | 'engineMetrics' | 'close'>
+  readonly authenticate: Authenticator
+  readonly log: Log
+  readonly cpuTier: string
+}
+
+/** A service that listens on both of its addresses. */
+export interface Service {
+  /** Base of the API without a path, such as `http://127.0.0.1:9446`. */
+  readonly apiUrl: string
+  readonly metricsUrl: string
+  /** Drains and stops; the number of requests that had to be cut off. */
+  close(): Promise<number>
+}
+
+const DRAIN_MS = 3000
+const OPS_DRAIN_MS = 250
+
+/** Binds both addresses; throws `BindError`, with nothing left bound, when one is not to be had. */
+export async function startService(parts: ServiceParts): Promise<Service> {
+  const { config, kms, authenticate, log, cpuTier } = parts
+  const metrics = new HttpMetrics()
+  const state = { bound: false, draining: false, open: true }
+
+  const readiness = createReadiness(
+    {
+      config_loaded: () => true,
+      listener_bound: () => state.bound && !state.draining,
+      backend_ready: () => state.open,
+      rng_ok: () => randomFillSync(Buffer.alloc(16)).some(byte => byte !== 0),
+    },
+    log,
+  )
+  const app = createApp({
+    kms,
+    authenticate,
+    limits: { maxBodyBytes: config.limits.max_body_bytes, readTimeoutMs: config.read_timeout },
+    metrics,
+    log,
+    draining: () => state.draining,
+  })
+  const ops = createOpsApp({
+    registry: createRegistry({ engine: () => kms.engineMetrics(), http: metrics, version: VERSION, cpuTier }),
+    readiness,
+    version: {
+      name: SERVICE_NAME,
+      version: VERSION,
+      node: process.version,
+      platform: `${process.platform}-${process.arch}`,
+      cpu_tier: cpuTier,
+      addon: true,
+    },
+    snapshot: { backend: config.service.backend, amnesia: config.service.amnesia },
+    log,
+  })
+
+  const limits: ListenerLimits = {
+    maxConns: config.max_conns,
+    readTimeoutMs: config.read_timeout,
+    writeTimeoutMs: config.write_timeout,
+    idleTimeoutMs: config.idle_timeout,
+  }
+  // Without a route or a method there is still a refusal to count.
+  const nowhere = metrics.meter(NO_ROUTE, 'other', NO_OP)
+  const onRefused = ({ status, code, reason, peerAddr }: ConnectionRefusal) => {
+    nowhere.refuse(code)
+    metrics.reject(reason)
+    log.connectionRefused({ peerAddr, status, code })
+  }
+
+  const opsListener = await listen({
+    key: 'metrics_addr',
+    address: config.metrics_addr,
+    fetch: ops.fetch,
+    limits,
+    onRefused: ({ status, code, peerAddr }) => log.connectionRefused({ peerAddr, status, code }),
+  })
+  let apiListener: Listener
+  try {
+    apiListener = await listen({
+      key: 'bind_addr',
+      address: config.bind_addr,
+      fetch: app.fetch,
+      limits,
+      onRefused,
+    })
+  } catch (error) {
+    await opsListener.close(0)
+    throw error
+  }
+  state.bound = true
+  readiness()
+
+  let closing: Promise<number> | undefined
+  const shutDown = async (): Promise<number> => {
+    state.draining = true
+    readiness()
+    let aborted = 0
+    // The metrics address stays up while requests drain: it is where the state can be seen.
+    await apiListener.close(DRAIN_MS, () => {
+      aborted = metrics.inflight
+    })
+    state.open = false
+    await opsListener.close(OPS_DRAIN_MS)
+    kms.close()
+    return aborted
+  }
+  return {
+    apiUrl: `http://${formatAddress(apiListener.address)}`,
+    metricsUrl: `http://${formatAddress(opsListener.address)}`,
+    close() {
+      closing ??= shutDown()
+      return closing
+    },
+  }
+}

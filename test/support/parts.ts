@@ -1,0 +1,90 @@
+// Real parts that some tests need and a machine may lack. A test asks for its part by name and is skipped,
+// with a reason that `npm test` prints at the end; with RON_KMS_REQUIRE_ALL=1 (CI) it fails instead.
+//
+//   const promtool = part('promtool')
+//   it.skipIf(!promtool.available)('is accepted by promtool', () => { execFileSync(promtool.path, …) })
+import { accessSync, appendFileSync, constants, mkdirSync } from 'node:fs'
+import { delimiter, dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+interface Kind {
+  /** Where it is, or undefined. */
+  find(): string | undefined
+  /** Said when it is missing. */
+  missing: string
+  /** What is not tested without it. */
+  skips: string
+  /** The Debian package that brings it. */
+  debian?: string
+}
+
+const kinds = {
+  promtool: {
+    find: () => onPath('promtool'),
+    missing: 'promtool is not on the PATH',
+    skips: '`promtool check metrics` over /metrics',
+    debian: 'prometheus',
+  },
+  'fault-addon': {
+    find: () => file(join(root, 'test/.addon/ron-kms.fault.node')),
+    missing: 'test/.addon/ron-kms.fault.node is not built (npm test builds it)',
+    skips: 'panics injected into the exports of the addon',
+  },
+} satisfies Record<string, Kind>
+
+export type PartName = keyof typeof kinds
+
+export interface Part {
+  available: boolean
+  /** Where the part is; empty when it is missing. */
+  path: string
+  /** Why the tests are skipped; empty when it is there. */
+  reason: string
+}
+
+const asked = new Map<PartName, Part>()
+
+/** Looks for a part. A missing one is written to the list of skips, once a file of tests. */
+export function part(name: PartName): Part {
+  const known = asked.get(name)
+  if (known) return known
+  const kind: Kind = kinds[name]
+  const path = kind.find()
+  const found: Part = { available: path !== undefined, path: path ?? '', reason: path ? '' : kind.missing }
+  asked.set(name, found)
+  if (!found.available) noteSkip(name, kind)
+  return found
+}
+
+function noteSkip(name: PartName, kind: Kind): void {
+  if (process.env.RON_KMS_REQUIRE_ALL === '1') throw new Error(`RON_KMS_REQUIRE_ALL=1, but ${kind.missing}`)
+  const target = process.env.RON_KMS_SKIP_FILE
+  if (!target) return
+  mkdirSync(dirname(target), { recursive: true })
+  const line = {
+    part: name,
+    reason: kind.missing,
+    skips: kind.skips,
+    ...(kind.debian ? { debian: kind.debian } : {}),
+  }
+  appendFileSync(target, `${JSON.stringify(line)}\n`)
+}
+
+function onPath(program: string): string | undefined {
+  for (const folder of (process.env.PATH ?? '').split(delimiter)) {
+    const found = file(join(folder, program), constants.X_OK)
+    if (found) return found
+  }
+  return undefined
+}
+
+function file(path: string, mode: number = constants.R_OK): string | undefined {
+  try {
+    accessSync(path, mode)
+    return path
+  } catch {
+    return undefined
+  }
+}

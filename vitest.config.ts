@@ -1,0 +1,31 @@
+import { fileURLToPath } from 'node:url'
+import { defineConfig } from 'vitest/config'
+
+const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
+
+export default defineConfig({
+  resolve: {
+    // Tests import the package by its name and get the sources: one copy of every module, covered as written.
+    // What a user gets from dist/ is tested by test/docs.test.ts and test/package.
+    alias: [
+      { find: /^ron-kms$/, replacement: at('./src/index.ts') },
+      { find: /^ron-kms\/primitives$/, replacement: at('./src/primitives.ts') },
+    ],
+  },
+  test: {
+    // vmThreads cannot load a Node addon; a process a file also keeps a crash of one from hiding others.
+    pool: 'forks',
+    include: ['test/**/*.test.ts'],
+    // test/package installs the packed tarball (network, half a minute): `npm run check` and CI call it.
+    exclude: ['test/package/**'],
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    coverage: {
+      provider: 'v8',
+      include: ['src/**/*.ts'],
+      reporter: ['text', 'lcov'],
+      // In force with --coverage only. `perFile` is off: the total is what the product is held to.
+      thresholds: { lines: 90, statements: 90, functions: 90, branches: 85 },
+    },
+  },
+})
