@@ -57,7 +57,8 @@ impl Engine {
             let mut errors = Vec::new();
             let mut resolved = Vec::with_capacity(kids.len());
             for (i, kid) in kids.iter().enumerate() {
-                resolved.push(self.resolve(context, kid).map_err(|error| errors.push((i, error))).ok());
+                resolved
+                    .push(self.resolve(context, kid).map_err(|error| errors.push((i, error))).ok());
             }
             if parallel {
                 let threads = self.pool.threads()?;

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::create::CreateKey;
 use crate::describe::{Attested, Described};
 use crate::engine::Engine;
-use crate::idempotency::{Scope, fingerprint};
+use crate::idempotency::{Begun, Scope, fingerprint};
 use crate::op::Op;
 use crate::rotate::{RotateKey, Rotated};
 use crate::sign::{SignRequest, Signed, Target};
@@ -64,14 +64,23 @@ impl Engine {
     /// # Errors
     /// Those of the use case; `Conflict` and `Backpressure` of the op_id.
     pub fn dispatch(&self, context: &Context, request: &Request) -> Result<Response> {
-        let act = || self.act(context, request);
         let (Some(op_id), Some((op, tenant))) = (context.op_id, mutation(request)) else {
-            return act();
+            return self.act(context, request);
         };
-        // Rights are checked on every replay, not only when the answer was recorded.
-        context.permit(tenant)?;
-        let scope = Scope { tenant: tenant.into(), actor: context.actor.clone(), op, op_id };
-        self.idempotency.once(scope, fingerprint(request), self.now_ms(), act)
+        let begun = self.counting(op, || {
+            // Rights are checked on every replay, not only when the answer was recorded.
+            context.permit(tenant)?;
+            let scope = Scope { tenant: tenant.into(), actor: context.actor.clone(), op, op_id };
+            self.idempotency.begin(scope, fingerprint(request), self.now_ms())
+        })?;
+        match begun {
+            Begun::Answered(response) => Ok(*response),
+            Begun::Claimed(claim) => {
+                let response = self.act(context, request)?;
+                claim.keep(response.clone(), self.now_ms());
+                Ok(response)
+            }
+        }
     }
 
     fn act(&self, context: &Context, request: &Request) -> Result<Response> {
@@ -105,7 +114,7 @@ impl Engine {
             self.count_batch(op, items.len());
             let single = if op == Op::SignBatch { Op::Sign } else { Op::Verify };
             let answer = |(context, request): (Context, Result<Request>)| {
-                let request = self.decoding(single, || request)?;
+                let request = self.counting(single, || request)?;
                 self.dispatch(&context, &request)
             };
             let threads = self.pool.threads()?;

@@ -110,9 +110,8 @@ impl Engine {
     ) -> Result<T> {
         let started = Instant::now();
         let mut trace = Trace::default();
-        let result = self
-            .admit(context)
-            .and_then(|()| contain(AssertUnwindSafe(|| work(&mut trace))));
+        let result =
+            self.admit(context).and_then(|()| contain(AssertUnwindSafe(|| work(&mut trace))));
         let outcome = match &result {
             Ok(_) if trace.invalid => Outcome::Invalid,
             Ok(_) => Outcome::Ok,
@@ -123,9 +122,12 @@ impl Engine {
         result
     }
 
-    /// Decodes a request; a refusal counts as a failure of the operation.
-    pub(crate) fn decoding<T>(&self, op: Op, decode: impl FnOnce() -> Result<T>) -> Result<T> {
-        decode().inspect_err(|error| self.counters.ended(op, None, Outcome::Err(error.code)))
+    /// Takes a step before the operation itself; a refusal counts as a failure of the operation.
+    ///
+    /// # Errors
+    /// Those of the step.
+    pub fn counting<T>(&self, op: Op, step: impl FnOnce() -> Result<T>) -> Result<T> {
+        step().inspect_err(|error| self.counters.ended(op, None, Outcome::Err(error.code)))
     }
 
     fn admit(&self, context: &Context) -> Result<()> {

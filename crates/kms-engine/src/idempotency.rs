@@ -15,7 +15,8 @@ use crate::op::Op;
 
 /// How long an answer is kept: 24 hours, in milliseconds.
 const KEEP_MS: u64 = 24 * 3_600_000;
-/// Most answers kept. Past it mutations with a new op_id are refused until old ones expire.
+/// Most answers kept, where an answer of n signatures counts n times. Past it mutations with a new
+/// op_id are refused until old ones expire.
 const CAPACITY: usize = 65_536;
 
 /// To whom an op_id belongs.
@@ -51,6 +52,8 @@ struct Answers {
     by_scope: HashMap<Scope, (Fingerprint, Option<Response>)>,
     /// In order of expiry, which is the order of arrival.
     expiry: VecDeque<(u64, Scope)>,
+    /// What counts against [`CAPACITY`].
+    weight: usize,
 }
 
 /// The answers of one engine.
@@ -58,45 +61,37 @@ struct Answers {
 pub(crate) struct Idempotency(Mutex<Answers>);
 
 impl Idempotency {
-    /// Answers from the record, or acts and records.
+    /// Finds the recorded answer, or claims the op_id for the caller to act under.
     ///
     /// # Errors
     /// `Conflict` where the op_id is in flight (retryable) or had another body (not);
-    /// `Backpressure` where the record is full; whatever `act` fails with.
-    pub(crate) fn once(
+    /// `Backpressure` where the record is full.
+    pub(crate) fn begin(
         &self,
         scope: Scope,
         fingerprint: Fingerprint,
         now_ms: u64,
-        act: impl FnOnce() -> Result<Response>,
-    ) -> Result<Response> {
-        if let Some(answer) = self.claim(&scope, fingerprint, now_ms)? {
-            return Ok(answer);
-        }
-        let claim = Claim { record: self, scope };
-        let response = act()?;
-        claim.keep(fingerprint, response.clone(), now_ms);
-        Ok(response)
-    }
-
-    fn claim(&self, scope: &Scope, new: Fingerprint, now_ms: u64) -> Result<Option<Response>> {
+    ) -> Result<Begun<'_>> {
         let mut answers = self.lock();
         answers.expire(now_ms);
-        if let Some((old, answer)) = answers.by_scope.get(scope) {
+        if let Some((recorded, answer)) = answers.by_scope.get(&scope) {
             return match answer {
-                _ if *old != new => {
+                _ if *recorded != fingerprint => {
                     Err(KmsError::conflict("op_id was used with another body").field("op_id"))
                 }
-                Some(answer) => Ok(Some(answer.clone())),
-                None => Err(KmsError::conflict("op_id is in flight").field("op_id").retryable(true)),
+                Some(answer) => Ok(Begun::Answered(Box::new(answer.clone()))),
+                None => {
+                    Err(KmsError::conflict("op_id is in flight").field("op_id").retryable(true))
+                }
             };
         }
-        if answers.by_scope.len() >= CAPACITY {
+        if answers.weight >= CAPACITY {
             let error = KmsError::new(ErrorCode::Backpressure, "no room to record another op_id");
             return Err(error.retry_after_ms(60_000));
         }
-        answers.by_scope.insert(scope.clone(), (new, None));
-        Ok(None)
+        answers.by_scope.insert(scope.clone(), (fingerprint, None));
+        answers.weight += 1;
+        Ok(Begun::Claimed(Claim { record: self, scope, fingerprint }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Answers> {
@@ -109,22 +104,41 @@ impl Answers {
     fn expire(&mut self, now_ms: u64) {
         while self.expiry.front().is_some_and(|(due, _)| *due <= now_ms) {
             if let Some((_, scope)) = self.expiry.pop_front() {
-                self.by_scope.remove(&scope);
+                let answer = self.by_scope.remove(&scope).and_then(|(_, answer)| answer);
+                self.weight -= answer.as_ref().map_or(1, weight);
             }
         }
     }
 }
 
+fn weight(response: &Response) -> usize {
+    match response {
+        Response::Signed(signed, _) => signed.len(),
+        _ => 1,
+    }
+}
+
+/// What became of an op_id.
+pub(crate) enum Begun<'a> {
+    /// It was carried out before; this was the answer.
+    Answered(Box<Response>),
+    /// It is the caller's to carry out.
+    Claimed(Claim<'a>),
+}
+
 /// An op_id in flight; given back when the operation fails or panics.
-struct Claim<'a> {
+pub(crate) struct Claim<'a> {
     record: &'a Idempotency,
     scope: Scope,
+    fingerprint: Fingerprint,
 }
 
 impl Claim<'_> {
-    fn keep(self, fingerprint: Fingerprint, response: Response, now_ms: u64) {
+    /// Records the answer.
+    pub(crate) fn keep(self, response: Response, now_ms: u64) {
         let mut answers = self.record.lock();
-        answers.by_scope.insert(self.scope.clone(), (fingerprint, Some(response)));
+        answers.weight += weight(&response) - 1;
+        answers.by_scope.insert(self.scope.clone(), (self.fingerprint, Some(response)));
         answers.expiry.push_back((now_ms.saturating_add(KEEP_MS), self.scope.clone()));
     }
 }
@@ -134,6 +148,7 @@ impl Drop for Claim<'_> {
         let mut answers = self.record.lock();
         if matches!(answers.by_scope.get(&self.scope), Some((_, None))) {
             answers.by_scope.remove(&self.scope);
+            answers.weight -= 1;
         }
     }
 }

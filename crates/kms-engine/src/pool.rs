@@ -18,9 +18,8 @@ impl Pool {
     /// # Errors
     /// `StoreUnavailable` when the operating system refuses to start them.
     pub fn threads(&self) -> Result<&ThreadPool> {
-        let build = || {
-            ThreadPoolBuilder::new().thread_name(|i| format!("ron-kms-{i}")).build().ok()
-        };
+        let build =
+            || ThreadPoolBuilder::new().thread_name(|i| format!("ron-kms-{i}")).build().ok();
         self.threads.get_or_init(build).as_ref().ok_or_else(|| {
             KmsError::new(ErrorCode::StoreUnavailable, "worker threads could not be started")
         })

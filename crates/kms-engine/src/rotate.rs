@@ -1,6 +1,6 @@
 //! Rotating a key: a new version, and later or at once a new head.
 
-use kms_core::{Context, KidRef, Kid, KmsError, Result};
+use kms_core::{Context, Kid, KidRef, KmsError, Result};
 
 use crate::engine::Engine;
 use crate::key::Pending;

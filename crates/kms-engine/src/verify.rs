@@ -88,8 +88,7 @@ impl Engine {
         signature: &[u8],
     ) -> Result<bool> {
         self.run(Op::Verify, context, |trace| {
-            let valid =
-                self.check(context, kid, &Payload::Local(message), signature, trace)?;
+            let valid = self.check(context, kid, &Payload::Local(message), signature, trace)?;
             trace.invalid = !valid;
             Ok(valid)
         })
@@ -173,9 +172,13 @@ fn kid_of<'a>(wish: &'a VerifyRequest, entry: &'a SignatureEntry, i: usize) -> R
     match (wish.kid.as_deref(), entry.kid.as_deref()) {
         (Some(kid), None) => Ok(kid),
         (Some(kid), Some(own)) if kid == own => Ok(kid),
-        (Some(_), Some(_)) => Err(KmsError::bad_request("differs from the request's kid")
-            .field(format!("sigs[{i}].kid"))),
+        (Some(_), Some(_)) => {
+            Err(KmsError::bad_request("differs from the request's kid")
+                .field(format!("sigs[{i}].kid")))
+        }
         (None, Some(own)) => Ok(own),
-        (None, None) => Err(KmsError::bad_request("is needed here or in every signature").field("kid")),
+        (None, None) => {
+            Err(KmsError::bad_request("is needed here or in every signature").field("kid"))
+        }
     }
 }

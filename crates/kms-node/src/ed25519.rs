@@ -7,7 +7,7 @@ use kms_crypto::digest;
 use kms_crypto::ed25519::{self, PackedBatch, PublicKey, SIGNATURE_LEN, VerifyLane};
 use kms_engine::Pool;
 use napi::Env;
-use napi::bindgen_prelude::{Buffer, Object, Uint8ArraySlice, Uint32ArraySlice};
+use napi::bindgen_prelude::{Object, Uint8Array, Uint8ArraySlice, Uint32ArraySlice};
 use napi_derive::napi;
 
 use crate::bytes;
@@ -114,7 +114,7 @@ pub fn ed25519_verify_batch(
 
 /// As `ed25519VerifyBatch`, on the addon's threads; the inputs are copied before this returns.
 /// At most `threads` of them take part; 0 means all.
-#[napi(ts_return_type = "Promise<Buffer>")]
+#[napi(ts_return_type = "Promise<Uint8Array>")]
 pub fn ed25519_verify_batch_async<'env>(
     env: &'env Env,
     lane_number: u32,
@@ -133,7 +133,9 @@ pub fn ed25519_verify_batch_async<'env>(
         verify_on_threads(lane, &batch, threads as usize, &mut verdicts)?;
         Ok(verdicts)
     };
-    spawn(env, pool(), "ed25519VerifyBatchAsync.task", work, |_, verdicts| Ok(Buffer::from(verdicts)))
+    spawn(env, pool(), "ed25519VerifyBatchAsync.task", work, |_, verdicts| {
+        Ok(Uint8Array::from(verdicts))
+    })
 }
 
 /// Cuts a batch into one run of items a thread; the order of verdicts is the order of items.

@@ -6,7 +6,7 @@ use kms_core::{Algorithm, Context, KmsError, Result};
 use kms_crypto::ed25519::{SIGNATURE_LEN, SignLane, VerifyLane};
 use kms_engine::{BatchItem, Engine, EngineConfig, Op, wire};
 use napi::Env;
-use napi::bindgen_prelude::{Buffer, Object, Uint8ArraySlice, Uint32ArraySlice};
+use napi::bindgen_prelude::{Object, Uint8Array, Uint8ArraySlice, Uint32ArraySlice};
 use napi_derive::napi;
 use uuid::Uuid;
 
@@ -43,7 +43,7 @@ pub struct CallContext {
 #[napi(object)]
 pub struct BatchVerdicts {
     /// 0 invalid, 1 valid, 2 could not check; one byte an item.
-    pub verdicts: Buffer,
+    pub verdicts: Uint8Array,
     /// JSON array of `[index into kids, error]`, absent when every kid was found.
     pub errors: Option<String>,
 }
@@ -64,9 +64,8 @@ impl NativeKms {
             let mut config = EngineConfig::default();
             if let Some(names) = options.allowed_algs {
                 let parsed = names.iter().map(|name| Algorithm::parse(name));
-                config.allowed_algs = parsed
-                    .collect::<Result<_>>()
-                    .map_err(|error| error.field("allowedAlgs"))?;
+                config.allowed_algs =
+                    parsed.collect::<Result<_>>().map_err(|error| error.field("allowedAlgs"))?;
             }
             if let Some(name) = options.sign_lane {
                 config.sign_lane = SignLane::parse(&name)?;
@@ -88,8 +87,9 @@ impl NativeKms {
         context: CallContext,
     ) -> napi::Result<String> {
         guard("dispatch", || {
-            let context = self.context(context)?;
-            answer(&self.engine, parse_op(&op)?, target.as_deref(), body.as_ref(), context)
+            let op = parse_op(&op)?;
+            let context = self.context(op, context)?;
+            answer(&self.engine, op, target.as_deref(), body.as_ref(), context)
         })
     }
 
@@ -103,8 +103,10 @@ impl NativeKms {
         body: Uint8ArraySlice<'_>,
         context: CallContext,
     ) -> napi::Result<Object<'env>> {
-        let (op, context) =
-            guard("dispatchAsync", || Ok((parse_op(&op)?, self.context(context)?)))?;
+        let (op, context) = guard("dispatchAsync", || {
+            let op = parse_op(&op)?;
+            Ok((op, self.context(op, context)?))
+        })?;
         let (engine, body) = (Arc::clone(&self.engine), bytes::owned(&body));
         let work = move || answer(&engine, op, target.as_deref(), &body, context);
         spawn(env, self.engine.pool(), "dispatchAsync.task", work, |_, answer| Ok(answer))
@@ -217,13 +219,16 @@ impl NativeKms {
         })
     }
 
-    fn context(&self, call: CallContext) -> Result<Context> {
-        let op_id = call.op_id.as_deref().map(Uuid::try_parse).transpose();
+    fn context(&self, op: Op, call: CallContext) -> Result<Context> {
+        let op_id = self.engine.counting(op, || {
+            let parsed = call.op_id.as_deref().map(Uuid::try_parse).transpose();
+            parsed.map_err(|_| KmsError::bad_request("must be a UUID").field("op_id"))
+        })?;
         Ok(Context {
             tenant: call.tenant.map(Into::into),
             actor: call.actor.into(),
             request_id: call.request_id.into(),
-            op_id: op_id.map_err(|_| KmsError::bad_request("must be a UUID").field("op_id"))?,
+            op_id,
             deadline_ms: call
                 .deadline_ms
                 .map(|wait| self.engine.now_ms().saturating_add(u64::from(wait))),

@@ -255,7 +255,8 @@ fn only_dalek_batch_may_accept_a_mixed_order_r() {
 
 #[test]
 fn a_layout_that_does_not_fit_is_named() {
-    let cases: [(&[u8], &[u8], &[u8], &[u32], &str); 6] = [
+    type Layout = (&'static [u8], &'static [u8], &'static [u8], &'static [u32], &'static str);
+    let cases: [Layout; 6] = [
         (&[0; 31], &[0; 64], b"", &[0, 0], "publicKeys"),
         (&[0; 32], &[0; 63], b"", &[0, 0], "signatures"),
         (&[0; 32], &[0; 128], b"", &[0, 0], "signatures"),

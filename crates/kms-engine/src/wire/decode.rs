@@ -1,10 +1,14 @@
 //! JSON to requests.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kms_core::{Algorithm, Context, ErrorCode, KmsError, Result};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -22,6 +26,27 @@ use crate::verify::{Mode, SignatureEntry, VerifyRequest};
 const MAX_REFERENCE_LEN: usize = 256;
 
 type Text<'a> = Cow<'a, str>;
+
+/// An object. A derived struct alone would take an array of its values as well.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OnlyMaps<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyMaps<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(OnlyMaps(PhantomData))
+    }
+}
 
 /// An optional value that, where it is named, is not `null`.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
@@ -58,13 +83,13 @@ struct RotateDto<'a> {
 #[serde(deny_unknown_fields)]
 struct SignDto<'a> {
     #[serde(borrow)]
-    kid_or_set: TargetDto<'a>,
+    kid_or_set: Object<TargetDto<'a>>,
     #[serde(default, deserialize_with = "present")]
     payload_b3: Option<Text<'a>>,
     #[serde(default, deserialize_with = "present")]
     message_b64: Option<Text<'a>>,
     #[serde(default, deserialize_with = "present")]
-    policy: Option<SignPolicyDto>,
+    policy: Option<Object<SignPolicyDto>>,
     #[serde(default, deserialize_with = "present")]
     op_id: Option<Text<'a>>,
     #[serde(default, deserialize_with = "present")]
@@ -96,9 +121,9 @@ struct VerifyDto<'a> {
     payload_b3: Option<Text<'a>>,
     #[serde(default, deserialize_with = "present")]
     message_b64: Option<Text<'a>>,
-    sigs: Vec<SignatureDto<'a>>,
+    sigs: Vec<Object<SignatureDto<'a>>>,
     #[serde(default, deserialize_with = "present")]
-    policy: Option<VerifyPolicyDto<'a>>,
+    policy: Option<Object<VerifyPolicyDto<'a>>>,
     #[serde(default, deserialize_with = "present")]
     reference: Option<Text<'a>>,
 }
@@ -121,7 +146,7 @@ struct VerifyPolicyDto<'a> {
 }
 
 pub(super) fn create(body: &[u8], context: &mut Context) -> Result<Request> {
-    let dto: CreateDto<'_> = json(body)?;
+    let Object(dto): Object<CreateDto<'_>> = json(body)?;
     take_op_id(dto.op_id.as_deref(), context)?;
     Ok(Request::Create(CreateKey {
         tenant: dto.tenant.into_owned(),
@@ -134,21 +159,23 @@ pub(super) fn create(body: &[u8], context: &mut Context) -> Result<Request> {
 
 /// An empty body is `{}`.
 pub(super) fn rotate(kid: String, body: &[u8], context: &mut Context) -> Result<Request> {
-    let dto: RotateDto<'_> = if body.is_empty() { RotateDto::default() } else { json(body)? };
+    let Object(dto): Object<RotateDto<'_>> =
+        if body.is_empty() { Object(RotateDto::default()) } else { json(body)? };
     take_op_id(dto.op_id.as_deref(), context)?;
     let alg = dto.alg.map(Cow::into_owned);
     Ok(Request::Rotate(kid, RotateKey { alg, activate_after_ms: dto.activate_after_ms }))
 }
 
 pub(super) fn sign(body: &[u8], context: &mut Context) -> Result<Request> {
-    let dto: SignDto<'_> = json(body)?;
+    let Object(dto): Object<SignDto<'_>> = json(body)?;
     refuse_reference(dto.reference.is_some())?;
     sign_request(dto, context)
 }
 
 fn sign_request(dto: SignDto<'_>, context: &mut Context) -> Result<Request> {
     take_op_id(dto.op_id.as_deref(), context)?;
-    let target = match (dto.kid_or_set.kid, dto.kid_or_set.kid_set) {
+    let Object(target) = dto.kid_or_set;
+    let target = match (target.kid, target.kid_set) {
         (Some(kid), None) => Target::Kid(kid.into_owned()),
         (None, Some(kids)) => {
             check_len(kids.len(), "kid_or_set.kid_set")?;
@@ -164,19 +191,19 @@ fn sign_request(dto: SignDto<'_>, context: &mut Context) -> Result<Request> {
         }
     };
     let payload = payload(dto.payload_b3.as_deref(), dto.message_b64.as_deref())?;
-    let produce_hybrid = dto.policy.and_then(|policy| policy.produce_hybrid);
+    let produce_hybrid = dto.policy.and_then(|Object(policy)| policy.produce_hybrid);
     Ok(Request::Sign(SignRequest { target, payload, produce_hybrid }))
 }
 
 pub(super) fn verify(body: &[u8]) -> Result<Request> {
-    let dto: VerifyDto<'_> = json(body)?;
+    let Object(dto): Object<VerifyDto<'_>> = json(body)?;
     refuse_reference(dto.reference.is_some())?;
     verify_request(dto)
 }
 
 fn verify_request(dto: VerifyDto<'_>) -> Result<Request> {
     check_len(dto.sigs.len(), "sigs")?;
-    let sigs = dto.sigs.into_iter().enumerate().map(|(i, sig)| {
+    let sigs = dto.sigs.into_iter().enumerate().map(|(i, Object(sig))| {
         let within = |error: KmsError| error.within(&format!("sigs[{i}]"));
         Ok(SignatureEntry {
             alg: Algorithm::parse(&sig.alg).map_err(within)?,
@@ -184,7 +211,7 @@ fn verify_request(dto: VerifyDto<'_>) -> Result<Request> {
             kid: sig.kid.map(Cow::into_owned),
         })
     });
-    let mode = dto.policy.and_then(|policy| policy.mode);
+    let mode = dto.policy.and_then(|Object(policy)| policy.mode);
     Ok(Request::Verify(VerifyRequest {
         kid: dto.kid.map(Cow::into_owned),
         payload: payload(dto.payload_b3.as_deref(), dto.message_b64.as_deref())?,
@@ -212,11 +239,11 @@ pub(super) fn batch(op: Op, body: &[u8], context: &Context) -> Result<Vec<BatchE
 
 fn batch_entry(op: Op, item: &str, mut context: Context) -> BatchEntry {
     let request = match op {
-        Op::SignBatch => json::<SignDto<'_>>(item.as_bytes())
-            .and_then(|dto| Ok((reference(dto.reference.as_deref())?, dto)))
+        Op::SignBatch => json::<Object<SignDto<'_>>>(item.as_bytes())
+            .and_then(|Object(dto)| Ok((reference(dto.reference.as_deref())?, dto)))
             .and_then(|(reference, dto)| Ok((reference, sign_request(dto, &mut context)?))),
-        _ => json::<VerifyDto<'_>>(item.as_bytes())
-            .and_then(|dto| Ok((reference(dto.reference.as_deref())?, dto)))
+        _ => json::<Object<VerifyDto<'_>>>(item.as_bytes())
+            .and_then(|Object(dto)| Ok((reference(dto.reference.as_deref())?, dto)))
             .and_then(|(reference, dto)| Ok((reference, verify_request(dto)?))),
     };
     match request {
@@ -254,8 +281,10 @@ fn payload(payload_b3: Option<&str>, message_b64: Option<&str>) -> Result<Payloa
             let mut digest = [0; 32];
             match base16ct::lower::decode(hex, &mut digest).map(<[u8]>::len) {
                 Ok(32) => Ok(Payload::Digest(digest)),
-                _ => Err(KmsError::bad_request("must be 64 lower-case hex digits")
-                    .field("payload_b3")),
+                _ => {
+                    Err(KmsError::bad_request("must be 64 lower-case hex digits")
+                        .field("payload_b3"))
+                }
             }
         }
         (None, Some(text)) => {
@@ -269,7 +298,9 @@ fn payload(payload_b3: Option<&str>, message_b64: Option<&str>) -> Result<Payloa
             }
             Ok(Payload::Message(Cow::Owned(message)))
         }
-        (Some(_), Some(_)) => Err(KmsError::bad_request("excludes payload_b3").field("message_b64")),
+        (Some(_), Some(_)) => {
+            Err(KmsError::bad_request("excludes payload_b3").field("message_b64"))
+        }
         (None, None) => {
             Err(KmsError::bad_request("payload_b3 or message_b64 is needed").field("payload_b3"))
         }

@@ -41,13 +41,13 @@ pub fn handle(
     };
     let request = match op {
         Op::SignBatch | Op::VerifyBatch => return batch(engine, op, body, &context),
-        Op::Create => engine.decoding(op, || decode::create(body, &mut context))?,
+        Op::Create => engine.counting(op, || decode::create(body, &mut context))?,
         Op::Rotate => {
             let kid = kid()?;
-            engine.decoding(op, || decode::rotate(kid, body, &mut context))?
+            engine.counting(op, || decode::rotate(kid, body, &mut context))?
         }
-        Op::Sign => engine.decoding(op, || decode::sign(body, &mut context))?,
-        Op::Verify => engine.decoding(op, || decode::verify(body))?,
+        Op::Sign => engine.counting(op, || decode::sign(body, &mut context))?,
+        Op::Verify => engine.counting(op, || decode::verify(body))?,
         Op::Describe => Request::Describe(kid()?),
         Op::Attest => Request::Attest(kid()?),
         Op::Export => Request::Export(kid()?),
@@ -56,7 +56,7 @@ pub fn handle(
 }
 
 fn batch(engine: &Engine, op: Op, body: &[u8], context: &Context) -> Result<Vec<u8>> {
-    let items = engine.decoding(op, || decode::batch(op, body, context))?;
+    let items = engine.counting(op, || decode::batch(op, body, context))?;
     let mut references = Vec::with_capacity(items.len());
     let mut requests = Vec::with_capacity(items.len());
     for item in items {

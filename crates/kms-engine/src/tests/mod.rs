@@ -1,0 +1,53 @@
+//! The use cases, from outside.
+
+mod audit;
+#[cfg(feature = "fault-injection")]
+mod faults;
+mod idempotency;
+mod life_cycle;
+mod rotation_under_load;
+mod wire;
+
+use std::sync::Arc;
+
+use kms_core::{Context, Kid};
+use kms_testkit::clock::ManualClock;
+
+use crate::{CreateKey, Engine, EngineConfig};
+
+fn engine() -> (Engine, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::default());
+    let config = EngineConfig { clock: clock.clone(), ..EngineConfig::default() };
+    (Engine::new(config), clock)
+}
+
+fn wish(signs: &str) -> CreateKey {
+    CreateKey {
+        tenant: "core".into(),
+        purpose: "audit".into(),
+        alg: "ed25519".into(),
+        signs: Some(signs.into()),
+        policy_hints: None,
+    }
+}
+
+fn create(engine: &Engine, signs: &str) -> Kid {
+    engine.create(&Context::library(), &wish(signs)).expect("a key").0
+}
+
+fn sign(engine: &Engine, kid: &str, message: &[u8]) -> kms_core::Result<[u8; 64]> {
+    let mut out = [0; 64];
+    engine.sign_into(&Context::library(), kid, message, &mut out).map(|()| out)
+}
+
+fn verify(engine: &Engine, kid: &str, message: &[u8], signature: &[u8]) -> kms_core::Result<bool> {
+    engine.verify_one(&Context::library(), kid, message, signature)
+}
+
+/// Code and field of a refusal.
+fn refusal<T>(result: kms_core::Result<T>) -> (&'static str, Option<String>) {
+    match result {
+        Ok(_) => panic!("it was not refused"),
+        Err(error) => (error.code.name(), error.field.map(Into::into)),
+    }
+}

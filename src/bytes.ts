@@ -1,0 +1,75 @@
+/** Checks and packs the bytes that callers give. */
+import { isUint8Array } from 'node:util/types'
+import { KmsError } from './errors.js'
+
+/** Messages of one batch are addressed with 32-bit offsets. */
+const MAX_BATCH_BYTES = 2 ** 32 - 1
+
+/**
+ * Refuses what is not a `Uint8Array` (a `Buffer` is one).
+ *
+ * @throws KmsError `BadRequest` naming `field`.
+ */
+export function requireBytes(value: unknown, field: string): asserts value is Uint8Array {
+  if (!isBytes(value)) throw notBytes(field)
+}
+
+function isBytes(value: unknown): value is Uint8Array {
+  // The second test also knows the Uint8Array of another realm.
+  return value instanceof Uint8Array || isUint8Array(value)
+}
+
+function notBytes(field: string): KmsError {
+  return new KmsError('BadRequest', 'must be a Uint8Array', { field })
+}
+
+/**
+ * Refuses what is not a string.
+ *
+ * @throws KmsError `BadRequest` naming `field`.
+ */
+export function requireString(value: unknown, field: string): asserts value is string {
+  if (typeof value !== 'string') throw new KmsError('BadRequest', 'must be a string', { field })
+}
+
+/** One item of a batch, as far as packing goes. */
+export interface SignedMessage {
+  message: Uint8Array
+  signature: Uint8Array
+}
+
+/** Signatures of 64 bytes and messages end to end, with n + 1 offsets into the messages. */
+export interface PackedMessages {
+  signatures: Uint8Array
+  messages: Uint8Array
+  offsets: Uint32Array
+}
+
+/**
+ * Packs the messages and signatures of a batch. A signature of another length than 64 bytes becomes
+ * 64 bytes of 0xff, whose S is out of range, so that it is invalid and spoils nothing.
+ *
+ * @throws KmsError `BadRequest` naming the item, `TooLarge` over 4 GiB of messages.
+ */
+export function packMessages(items: readonly SignedMessage[]): PackedMessages {
+  if (!Array.isArray(items)) throw new KmsError('BadRequest', 'must be an array', { field: 'items' })
+  const offsets = new Uint32Array(items.length + 1)
+  let total = 0
+  for (let i = 0; i < items.length; i++) {
+    const item = items[i] as SignedMessage | null | undefined
+    if (!isBytes(item?.message)) throw notBytes(`items[${i}].message`)
+    if (!isBytes(item.signature)) throw notBytes(`items[${i}].signature`)
+    total += item.message.length
+    if (total > MAX_BATCH_BYTES) throw new KmsError('TooLarge', 'over 4 GiB of messages', { field: 'items' })
+    offsets[i + 1] = total
+  }
+  const signatures = new Uint8Array(items.length * 64)
+  const messages = new Uint8Array(total)
+  for (let i = 0; i < items.length; i++) {
+    const { message, signature } = items[i] as SignedMessage
+    messages.set(message, offsets[i])
+    if (signature.length === 64) signatures.set(signature, i * 64)
+    else signatures.fill(0xff, i * 64, i * 64 + 64)
+  }
+  return { signatures, messages, offsets }
+}

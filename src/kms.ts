@@ -1,0 +1,443 @@
+/** The key service as a typed object. */
+import type { CallContext, NativeKms } from '../index.js'
+import { packMessages, requireBytes, requireString } from './bytes.js'
+import { type ErrorRecord, fromRecord, KmsError, toKmsError } from './errors.js'
+import { requireNative } from './native.js'
+import type { VerifyLane } from './primitives.js'
+
+export type { CallContext } from '../index.js'
+
+/** Algorithms that keys can be created of. */
+export type Algorithm = 'ed25519'
+
+/** How a key service is opened. */
+export interface KmsOptions {
+  /** Where keys live. `inmem`: in this process, and gone with it. */
+  backend: 'inmem'
+  /** Algorithms that keys may be created of; all of this build by default. */
+  allowedAlgs?: readonly Algorithm[]
+  /** Implementations by name; `auto` by default. `ring` never wipes its keys: for benchmarks only. */
+  lanes?: { sign?: 'auto' | 'dalek' | 'ring'; verify?: Exclude<VerifyLane, 'noble'> }
+}
+
+/** A wish for a new key. */
+export interface CreateKeyOptions {
+  /** Who it belongs to: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`; `ron-kms` is reserved. */
+  tenant: string
+  /** What it is for, of the same form. */
+  purpose: string
+  /** Its algorithm. */
+  alg: Algorithm
+  /** What its signatures cover, for ever: the message (default), or the 32 bytes of its BLAKE3-256. */
+  signs?: 'message' | 'digest'
+  /** A flat object that is kept and shown; not acted upon. */
+  policyHints?: Readonly<Record<string, string | number | boolean>>
+  /** A UUID: the same wish under it is carried out once within 24 hours. */
+  opId?: string
+}
+
+/** A key that was made. */
+export interface CreatedKey {
+  /** `<tenant>/<purpose>/<alg>/<uuid>#v1`. */
+  kid: string
+  alg: Algorithm
+  /** 32 bytes. */
+  publicKey: Uint8Array
+}
+
+/** A wish for a new version. */
+export interface RotateKeyOptions {
+  /** How long the version is published before it becomes the head, in milliseconds; 0 by default. */
+  activateAfterMs?: number
+  /** A UUID: the same wish under it is carried out once within 24 hours. */
+  opId?: string
+}
+
+/** A version that was added. */
+export interface RotatedKey {
+  /** The new version. */
+  kid: string
+  /** The version that was the head. */
+  previous: string
+  /** When it becomes the head, where that is still to come. */
+  activeAt?: Date
+}
+
+/** The public side of a key. */
+export interface KeyDescription extends CreatedKey {
+  signs: 'message' | 'digest'
+  /** The version that signs. */
+  head: number
+  /** Every published version, ascending. */
+  versions: number[]
+  state: 'enabled'
+  createdAt: Date
+  /** The version that becomes the head next, if one waits. */
+  pending?: { kid: string; activeAt: Date }
+  policyHints?: Record<string, string | number | boolean>
+}
+
+/** Where the private side of a key is held. */
+export interface KeyAttestation {
+  /** The head. */
+  kid: string
+  alg: Algorithm
+  head: number
+  versions: number[]
+  createdAt: Date
+  /** The class of custody. */
+  class: string
+}
+
+/** One signature to check under a kid. */
+export interface KidVerifyItem {
+  /** With its version. */
+  kid: string
+  message: Uint8Array
+  /** 64 bytes; any other length is invalid. */
+  signature: Uint8Array
+}
+
+/** 0 invalid, 1 valid, 2 could not check; `errors` says why for each item that could not be checked. */
+export type BatchVerdicts = Uint8Array & { readonly errors: ReadonlyMap<number, KmsError> }
+
+/** The operations of {@link Kms.dispatch}. */
+export type Operation =
+  | 'create'
+  | 'describe'
+  | 'attest'
+  | 'rotate'
+  | 'sign'
+  | 'verify'
+  | 'sign_batch'
+  | 'verify_batch'
+  | 'export'
+
+/** The engine's counters since it was opened. Buckets are not cumulative; the last is above every bound. */
+export interface EngineMetrics {
+  ops: { op: string; alg: string; result: 'ok' | 'invalid' | 'err'; value: number }[]
+  latency: { op: string; alg: string; buckets: number[]; sum: number; count: number }[]
+  /** Seconds, ascending. */
+  latencyBounds: number[]
+  failures: { op: string; kind: string; value: number }[]
+  batch: { op: string; buckets: number[]; sum: number; count: number }[]
+  batchBounds: number[]
+  keys: { alg: string; value: number }[]
+}
+
+const LIBRARY: CallContext = { requestId: '', actor: 'library' }
+const NO_BODY = new Uint8Array(0)
+
+/**
+ * A key service in this process. Private keys stay in native memory: no call returns one, and they are
+ * wiped when the service is closed.
+ *
+ * Synchronous calls take microseconds. Every call may be made at any time: a reader sees the key as it
+ * was before a rotation or after it.
+ */
+export class Kms {
+  readonly #native: NativeKms
+
+  private constructor(native: NativeKms) {
+    this.#native = native
+  }
+
+  /**
+   * Opens a key service.
+   *
+   * @throws KmsError `Unsupported` without a native binary for this platform, or for a backend that is
+   * not in this version.
+   */
+  static async open(options: KmsOptions): Promise<Kms> {
+    if (options?.backend !== 'inmem') {
+      throw new KmsError('Unsupported', 'only the backend `inmem` is in this version', { field: 'backend' })
+    }
+    const { NativeKms } = requireNative()
+    return attempt(
+      () =>
+        new Kms(
+          new NativeKms({
+            ...(options.allowedAlgs && { allowedAlgs: [...options.allowedAlgs] }),
+            ...(options.lanes?.sign && { signLane: options.lanes.sign }),
+            ...(options.lanes?.verify && { verifyLane: options.lanes.verify }),
+          }),
+        ),
+    )
+  }
+
+  /**
+   * Makes a key.
+   *
+   * @throws KmsError `BadRequest`, `Unsupported`; `Conflict` for an `opId` with another wish.
+   */
+  async createKey(options: CreateKeyOptions): Promise<CreatedKey> {
+    const { tenant, purpose, alg, signs = 'message', policyHints, opId } = options
+    const answer = this.#json<{ kid: string; public: PublicDto }>('create', null, {
+      tenant,
+      purpose,
+      alg,
+      signs,
+      policy_hints: policyHints,
+      op_id: opId,
+    })
+    return { kid: answer.kid, ...fromPublic(answer.public) }
+  }
+
+  /**
+   * Adds a version. Without `#vN` the head is rotated; with it, only if it still is the head.
+   *
+   * @throws KmsError `Conflict` for a stale version or while another version is pending, `NotFound`.
+   */
+  async rotateKey(kid: string, options: RotateKeyOptions = {}): Promise<RotatedKey> {
+    requireString(kid, 'kid')
+    const answer = this.#json<{ kid: string; previous: string; active_at?: string }>('rotate', kid, {
+      activate_after_ms: options.activateAfterMs,
+      op_id: options.opId,
+    })
+    const { kid: rotated, previous, active_at } = answer
+    return { kid: rotated, previous, ...(active_at !== undefined && { activeAt: new Date(active_at) }) }
+  }
+
+  /**
+   * Shows a key: the version named, or the head.
+   *
+   * @throws KmsError `NotFound`, `BadRequest`.
+   */
+  async describeKey(kid: string): Promise<KeyDescription> {
+    requireString(kid, 'kid')
+    const answer = this.#json<DescribedDto>('describe', kid)
+    const { pending, policy_hints } = answer
+    return {
+      kid: answer.kid,
+      ...fromPublic(answer.public),
+      signs: answer.signs,
+      head: versionNumber(answer.head),
+      versions: answer.versions.map(versionNumber),
+      state: answer.state,
+      createdAt: new Date(answer.created_ms),
+      ...(pending && { pending: { kid: pending.kid, activeAt: new Date(pending.active_at) } }),
+      ...(policy_hints && { policyHints: policy_hints }),
+    }
+  }
+
+  /**
+   * Says where a key is held.
+   *
+   * @throws KmsError `NotFound`, `BadRequest`.
+   */
+  async attest(kid: string): Promise<KeyAttestation> {
+    requireString(kid, 'kid')
+    const answer = this.#json<AttestedDto>('attest', kid)
+    return {
+      kid: answer.kid,
+      alg: answer.alg,
+      head: versionNumber(answer.head),
+      versions: answer.versions.map(versionNumber),
+      createdAt: new Date(answer.created_ms),
+      class: answer.class,
+    }
+  }
+
+  /**
+   * There is no export.
+   *
+   * @throws KmsError `ExportForbidden`, always.
+   */
+  async exportKey(kid: string): Promise<never> {
+    requireString(kid, 'kid')
+    this.#json('export', kid)
+    throw new KmsError('ExportForbidden', 'private keys never leave the service')
+  }
+
+  /**
+   * Signs under the head.
+   *
+   * @param kid With or without `#vN`; with it, N must be the head.
+   * @param message Up to the memory at hand. A message that begins with `ron-kms/` is refused.
+   * @returns 64 bytes.
+   * @throws KmsError `Conflict` for a version that is not the head, `NotFound`, `BadRequest`.
+   */
+  sign(kid: string, message: Uint8Array): Uint8Array {
+    requireString(kid, 'kid')
+    requireBytes(message, 'message')
+    const out = new Uint8Array(64)
+    try {
+      this.#native.sign(kid, message, out)
+    } catch (error) {
+      throw toKmsError(error)
+    }
+    return out
+  }
+
+  /**
+   * As {@link Kms.sign}, for every backend. With keys in memory the work is done at once: it is shorter
+   * than the way to another thread and back.
+   */
+  async signAsync(kid: string, message: Uint8Array): Promise<Uint8Array> {
+    return this.sign(kid, message)
+  }
+
+  /**
+   * The strict verdict on one signature.
+   *
+   * @param kid With its version.
+   * @param signature 64 bytes; any other length is invalid.
+   * @throws KmsError only where there is no verdict: `NotFound`, `BadRequest`.
+   */
+  verify(kid: string, message: Uint8Array, signature: Uint8Array): boolean {
+    requireString(kid, 'kid')
+    requireBytes(message, 'message')
+    requireBytes(signature, 'signature')
+    try {
+      return this.#native.verify(kid, message, signature)
+    } catch (error) {
+      throw toKmsError(error)
+    }
+  }
+
+  /**
+   * The verdicts on many signatures, in order. One that is bad spoils no other.
+   *
+   * @throws KmsError `BadRequest` naming an item of a wrong type; a kid that is unknown, malformed or
+   * without a version makes its items 2 instead.
+   */
+  verifyBatch(items: readonly KidVerifyItem[]): BatchVerdicts {
+    const { kids, kidOf, signatures, messages, offsets } = packItems(items)
+    const out = new Uint8Array(items.length)
+    const errors = attempt(() => this.#native.verifyBatch(kids, kidOf, signatures, messages, offsets, out))
+    return withErrors(out, kidOf, errors)
+  }
+
+  /** As {@link Kms.verifyBatch}, off the event loop and on all cores; the inputs are copied first. */
+  async verifyBatchAsync(items: readonly KidVerifyItem[]): Promise<BatchVerdicts> {
+    const { kids, kidOf, signatures, messages, offsets } = packItems(items)
+    try {
+      const answer = await this.#native.verifyBatchAsync(kids, kidOf, signatures, messages, offsets)
+      return withErrors(answer.verdicts, kidOf, answer.errors)
+    } catch (error) {
+      throw toKmsError(error)
+    }
+  }
+
+  /**
+   * Carries an operation out for a transport: the JSON of the HTTP API in, its JSON out.
+   *
+   * @param target The kid in the path of `describe`, `attest`, `rotate` and `export`.
+   * @throws KmsError what the HTTP API answers as its error.
+   */
+  dispatch(op: Operation, target: string | null, body: Uint8Array, context: CallContext): string {
+    try {
+      return this.#native.dispatch(op, target, body, context)
+    } catch (error) {
+      throw toKmsError(error)
+    }
+  }
+
+  /** As {@link Kms.dispatch}, on the service's own threads; the body is copied first. */
+  async dispatchAsync(
+    op: Operation,
+    target: string | null,
+    body: Uint8Array,
+    context: CallContext,
+  ): Promise<string> {
+    try {
+      return await this.#native.dispatchAsync(op, target, body, context)
+    } catch (error) {
+      throw toKmsError(error)
+    }
+  }
+
+  /** The counters since the service was opened. */
+  engineMetrics(): EngineMetrics {
+    return JSON.parse(attempt(() => this.#native.metrics())) as EngineMetrics
+  }
+
+  /** Wipes every private key. Later calls throw `StoreUnavailable`; closing twice is harmless. */
+  close(): void {
+    attempt(() => this.#native.close())
+  }
+
+  #json<T>(op: Operation, target: string | null, body?: object): T {
+    const bytes = body ? Buffer.from(JSON.stringify(body)) : NO_BODY
+    return JSON.parse(this.dispatch(op, target, bytes, LIBRARY)) as T
+  }
+}
+
+interface PublicDto {
+  alg: Algorithm
+  pubkey_b64: string
+}
+
+interface DescribedDto {
+  kid: string
+  signs: 'message' | 'digest'
+  head: string
+  versions: string[]
+  public: PublicDto
+  state: 'enabled'
+  created_ms: number
+  pending?: { kid: string; active_at: string }
+  policy_hints?: Record<string, string | number | boolean>
+}
+
+interface AttestedDto {
+  kid: string
+  alg: Algorithm
+  head: string
+  versions: string[]
+  created_ms: number
+  class: string
+}
+
+function fromPublic(dto: PublicDto): { alg: Algorithm; publicKey: Uint8Array } {
+  return { alg: dto.alg, publicKey: Uint8Array.from(Buffer.from(dto.pubkey_b64, 'base64')) }
+}
+
+/** `#v3` is 3. */
+function versionNumber(text: string): number {
+  return Number(text.slice(2))
+}
+
+/** Packs items, each kid once. */
+function packItems(items: readonly KidVerifyItem[]) {
+  const packed = packMessages(items)
+  const numbers = new Map<string, number>()
+  const kidOf = new Uint32Array(items.length)
+  for (let i = 0; i < items.length; i++) {
+    const { kid } = items[i] as KidVerifyItem
+    let number = numbers.get(kid)
+    if (number === undefined) {
+      requireString(kid, `items[${i}].kid`)
+      number = numbers.size
+      numbers.set(kid, number)
+    }
+    kidOf[i] = number
+  }
+  return { kids: [...numbers.keys()], kidOf, ...packed }
+}
+
+function withErrors(
+  verdicts: Uint8Array,
+  kidOf: Uint32Array,
+  json: string | null | undefined,
+): BatchVerdicts {
+  const errors = new Map<number, KmsError>()
+  if (json) {
+    const byKid = new Map(
+      (JSON.parse(json) as [number, ErrorRecord][]).map(([kid, record]) => [kid, fromRecord(record)]),
+    )
+    kidOf.forEach((kid, i) => {
+      const error = byKid.get(kid)
+      if (error) errors.set(i, error)
+    })
+  }
+  return Object.defineProperty(verdicts, 'errors', { value: errors }) as BatchVerdicts
+}
+
+function attempt<T>(call: () => T): T {
+  try {
+    return call()
+  } catch (error) {
+    throw toKmsError(error)
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * Lane `noble`: strict Ed25519 in pure JavaScript, for platforms without a binary.
+ *
+ * noble's own `verify` is cofactored, even with `zip215: false`, so only its points and scalars are
+ * used, and the rules of strict verification (SECURITY.md) are put around them. Public data only.
+ */
+import { ed25519 } from '@noble/curves/ed25519.js'
+import { blake3 as nobleBlake3 } from '@noble/hashes/blake3.js'
+import { sha512 } from '@noble/hashes/sha2.js'
+
+const { Point } = ed25519
+/** The order of the base point. */
+const L = Point.Fn.ORDER
+/** The field's prime. */
+const P = Point.Fp.ORDER
+
+/** The y-coordinates of the eight points of small order. */
+const SMALL_ORDER_Y: ReadonlySet<bigint> = new Set([
+  1n,
+  0n,
+  P - 1n,
+  0x05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826n,
+  0x7a03ac9277fdc74ec6cc392cfa53202a0f67100d760b3cba4fd83d3d706a17c7n,
+])
+
+/**
+ * The strict verdict. `publicKey` has 32 bytes, `signature` any length.
+ *
+ * The equation is [S]B + [k](-A) = R with k in [0, L), compared by encoding, without the cofactor.
+ */
+export function verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  if (signature.length !== 64) return false
+  const r = signature.subarray(0, 32)
+  const s = littleEndian(signature.subarray(32))
+  if (s >= L || !isCanonicalPoint(r) || !isCanonicalPoint(publicKey)) return false
+  const a = decodePoint(publicKey)
+  if (!a) return false
+  const hash = sha512.create().update(r).update(publicKey).update(message).digest()
+  const k = littleEndian(hash) % L
+  const expected = Point.BASE.multiplyUnsafe(s).add(a.negate().multiplyUnsafe(k)).toBytes()
+  return expected.every((byte, i) => byte === r[i])
+}
+
+/** Whether `publicKey` is canonical, on the curve and of large order. */
+export function isPublicKey(publicKey: Uint8Array): boolean {
+  return isCanonicalPoint(publicKey) && decodePoint(publicKey) !== undefined
+}
+
+/** BLAKE3-256. */
+export function blake3(payload: Uint8Array): Uint8Array {
+  return nobleBlake3(payload)
+}
+
+/** y below p, and not of small order (which covers every encoding with x = 0). */
+function isCanonicalPoint(encoded: Uint8Array): boolean {
+  const y = littleEndian(encoded) & ((1n << 255n) - 1n)
+  return y < P && !SMALL_ORDER_Y.has(y)
+}
+
+function decodePoint(encoded: Uint8Array): InstanceType<typeof Point> | undefined {
+  try {
+    return Point.fromBytes(encoded)
+  } catch {
+    return undefined
+  }
+}
+
+function littleEndian(bytes: Uint8Array): bigint {
+  const hex = Buffer.from(bytes).reverse().toString('hex')
+  return BigInt(`0x${hex}`)
+}

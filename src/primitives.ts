@@ -1,0 +1,288 @@
+/**
+ * Stateless verbs on public data, for people who bring their own keys. Without a native binary they run
+ * in pure JavaScript (lane `noble`), with the same verdicts.
+ *
+ * @module ron-kms/primitives
+ */
+import type { Ed25519PublicKey as NativePublicKey } from '../index.js'
+import { packMessages, requireBytes } from './bytes.js'
+import { KmsError, toKmsError } from './errors.js'
+import * as noble from './lanes/noble.js'
+import { native, requireNative } from './native.js'
+
+export { KmsError, type KmsErrorCode } from './errors.js'
+
+/**
+ * An implementation of Ed25519 verification. Every lane but `dalek-batch` gives the strict verdict.
+ *
+ * - `auto`: the fastest strict lane of this machine.
+ * - `dalek`: ed25519-dalek, one independent equation a signature.
+ * - `dalek-batch`: its multiscalar batch. Faster, not strict: it accepts some crafted signatures whose
+ *   R or A carries torsion, depending on what else is in the batch. Never for signatures of strangers.
+ * - `ring`: ring, behind the same byte filters.
+ * - `noble`: pure JavaScript.
+ */
+export type VerifyLane = 'auto' | 'dalek' | 'dalek-batch' | 'ring' | 'noble'
+
+/** Who verifies. */
+export interface VerifyOptions {
+  /** The lane; `auto` by default. */
+  lane?: VerifyLane
+}
+
+/** Who verifies, and with how many threads. */
+export interface VerifyBatchAsyncOptions extends VerifyOptions {
+  /** Most threads to use; by default one for each processor. */
+  threads?: number
+}
+
+/** One signature to check. */
+export interface VerifyItem {
+  /** 32 bytes, or a key from {@link ed25519.importKey}. */
+  publicKey: Uint8Array | PublicKey
+  /** What was signed, of any length. */
+  message: Uint8Array
+  /** 64 bytes; any other length is invalid. */
+  signature: Uint8Array
+}
+
+/** A batch in four buffers, which costs least to hand over. */
+export interface PackedItems {
+  /** n keys of 32 bytes. */
+  publicKeys: Uint8Array
+  /** n signatures of 64 bytes. */
+  signatures: Uint8Array
+  /** All messages end to end. */
+  messages: Uint8Array
+  /** n + 1 offsets into `messages`, ascending from 0 to its length. */
+  offsets: Uint32Array
+  /** Where the n verdicts go; a new array by default. Unused by the asynchronous form. */
+  out?: Uint8Array
+}
+
+/** A public key that decoded, ready for many verifications. */
+class PublicKey {
+  readonly #bytes: Uint8Array
+  /** @internal */
+  readonly native: NativePublicKey | undefined
+
+  /** @internal Made by {@link ed25519.importKey}. */
+  constructor(bytes: Uint8Array) {
+    requireLength(bytes, 32, 'publicKey')
+    this.#bytes = Uint8Array.from(bytes)
+    if (native) {
+      this.native = attempt(() => new (requireNative().Ed25519PublicKey)(this.#bytes))
+    } else if (!noble.isPublicKey(this.#bytes)) {
+      throw new KmsError('BadRequest', 'not a canonical Ed25519 public key of large order', {
+        field: 'publicKey',
+      })
+    }
+  }
+
+  /** A copy of the 32 bytes. */
+  get bytes(): Uint8Array {
+    return Uint8Array.from(this.#bytes)
+  }
+
+  /** @internal The 32 bytes themselves. */
+  static bytesOf(key: Uint8Array | PublicKey, field: string): Uint8Array {
+    if (key instanceof PublicKey) return key.#bytes
+    requireLength(key, 32, field)
+    return key
+  }
+}
+
+export type { PublicKey }
+
+/** Ed25519 (RFC 8032), strict verification; see SECURITY.md for the rule. */
+export const ed25519 = Object.freeze({
+  /**
+   * The verdict on one signature. A signature of a wrong length, or a key that does not decode, is
+   * `false`.
+   *
+   * @throws KmsError `BadRequest` for a wrong type, a key of a wrong length or an unknown lane.
+   */
+  verify(
+    publicKey: Uint8Array | PublicKey,
+    message: Uint8Array,
+    signature: Uint8Array,
+    options?: VerifyOptions,
+  ): boolean {
+    requireBytes(message, 'message')
+    requireBytes(signature, 'signature')
+    const lane = laneNumber(options?.lane)
+    if (lane === NOBLE) {
+      return noble.verify(PublicKey.bytesOf(publicKey, 'publicKey'), message, signature)
+    }
+    try {
+      if (publicKey instanceof PublicKey && publicKey.native) {
+        return publicKey.native.verify(lane, message, signature)
+      }
+      const bytes = PublicKey.bytesOf(publicKey, 'publicKey')
+      return requireNative().ed25519Verify(lane, bytes, message, signature)
+    } catch (error) {
+      throw toKmsError(error)
+    }
+  },
+
+  /**
+   * The verdicts on many signatures: 1 valid, 0 invalid, in order. Each is {@link ed25519.verify}'s and
+   * depends on nothing else in the batch, except in lane `dalek-batch`.
+   *
+   * @throws KmsError `BadRequest` naming what has a wrong type or length.
+   */
+  verifyBatch(items: readonly VerifyItem[] | PackedItems, options?: VerifyOptions): Uint8Array {
+    const lane = laneNumber(options?.lane)
+    const packed = pack(items)
+    const out = packed.out ?? new Uint8Array(Math.max(packed.offsets.length - 1, 0))
+    if (lane === NOBLE) return verifyEach(packed, out)
+    attempt(() =>
+      requireNative().ed25519VerifyBatch(
+        lane,
+        packed.publicKeys,
+        packed.signatures,
+        packed.messages,
+        packed.offsets,
+        out,
+      ),
+    )
+    return out
+  },
+
+  /**
+   * As {@link ed25519.verifyBatch}, off the event loop and on all cores. The inputs are copied before
+   * this returns, so they may be changed at once.
+   *
+   * @throws KmsError (as a rejection) `BadRequest` naming what has a wrong type or length.
+   */
+  async verifyBatchAsync(
+    items: readonly VerifyItem[] | PackedItems,
+    options?: VerifyBatchAsyncOptions,
+  ): Promise<Uint8Array> {
+    const lane = laneNumber(options?.lane)
+    const threads = options?.threads ?? 0
+    if (!Number.isInteger(threads) || threads < 0 || threads > 1024) {
+      throw new KmsError('BadRequest', 'must be a whole number from 0 to 1024', { field: 'threads' })
+    }
+    const packed = pack(items)
+    if (lane === NOBLE) return verifyEach(packed, new Uint8Array(packed.offsets.length - 1))
+    try {
+      return await requireNative().ed25519VerifyBatchAsync(
+        lane,
+        packed.publicKeys,
+        packed.signatures,
+        packed.messages,
+        packed.offsets,
+        threads,
+      )
+    } catch (error) {
+      throw toKmsError(error)
+    }
+  },
+
+  /**
+   * Decodes a public key once, for many verifications; usable wherever a public key is.
+   *
+   * @throws KmsError `BadRequest` for a wrong length and for a key under which nothing verifies: not
+   * canonical, off the curve, of small order.
+   */
+  importKey(publicKey: Uint8Array): PublicKey {
+    return new PublicKey(publicKey)
+  },
+
+  /** The lanes of this process. */
+  lanes(): readonly VerifyLane[] {
+    return [...NATIVE_LANES, 'noble']
+  },
+})
+
+/**
+ * BLAKE3-256.
+ *
+ * @returns 32 bytes.
+ * @throws KmsError `BadRequest` for a wrong type.
+ */
+export function blake3(payload: Uint8Array): Uint8Array {
+  requireBytes(payload, 'payload')
+  if (!native) return noble.blake3(payload)
+  const out = new Uint8Array(32)
+  native.blake3(payload, out)
+  return out
+}
+
+const NOBLE = -1
+const NATIVE_LANES = (native?.ed25519VerifyLanes() ?? ['auto']) as VerifyLane[]
+const LANE_NUMBERS: ReadonlyMap<string, number> = new Map([
+  ...NATIVE_LANES.map((name, i): [string, number] => [name, native ? i : NOBLE]),
+  ['noble', NOBLE],
+])
+const AUTO = native ? NATIVE_LANES.indexOf('auto') : NOBLE
+
+function laneNumber(name: VerifyLane | undefined): number {
+  if (name === undefined) return AUTO
+  const number = LANE_NUMBERS.get(name)
+  if (number === undefined)
+    throw new KmsError('BadRequest', 'no such lane in this process', { field: 'lane' })
+  return number
+}
+
+function pack(items: readonly VerifyItem[] | PackedItems): PackedItems {
+  if (!Array.isArray(items)) return checkPacked(items as PackedItems)
+  const packed = packMessages(items)
+  const publicKeys = new Uint8Array(items.length * 32)
+  for (let i = 0; i < items.length; i++) {
+    const key = (items[i] as VerifyItem).publicKey
+    if (!(key instanceof PublicKey) && key?.length !== 32) requireLength(key, 32, `items[${i}].publicKey`)
+    publicKeys.set(PublicKey.bytesOf(key, 'publicKey'), i * 32)
+  }
+  return { publicKeys, ...packed }
+}
+
+function checkPacked(packed: PackedItems): PackedItems {
+  if (typeof packed !== 'object' || packed === null) {
+    throw new KmsError('BadRequest', 'must be an array or packed buffers', { field: 'items' })
+  }
+  requireBytes(packed.publicKeys, 'publicKeys')
+  requireBytes(packed.signatures, 'signatures')
+  requireBytes(packed.messages, 'messages')
+  if (!(packed.offsets instanceof Uint32Array)) {
+    throw new KmsError('BadRequest', 'must be a Uint32Array', { field: 'offsets' })
+  }
+  if (packed.out !== undefined) requireBytes(packed.out, 'out')
+  return packed
+}
+
+/** The packed batch in pure JavaScript, with the layout checks that the addon makes. */
+function verifyEach(packed: PackedItems, out: Uint8Array): Uint8Array {
+  const { publicKeys, signatures, messages, offsets } = packed
+  const count = offsets.length - 1
+  requireLength(publicKeys, count * 32, 'publicKeys')
+  requireLength(signatures, count * 64, 'signatures')
+  requireLength(out, count, 'out')
+  const ascending = offsets.every((end, i) => i === 0 || end >= (offsets[i - 1] as number))
+  if (count < 0 || !ascending || offsets[0] !== 0 || offsets[count] !== messages.length) {
+    throw new KmsError('BadRequest', 'must ascend from 0 to the length of messages', { field: 'offsets' })
+  }
+  for (let i = 0; i < count; i++) {
+    const valid = noble.verify(
+      publicKeys.subarray(i * 32, i * 32 + 32),
+      messages.subarray(offsets[i], offsets[i + 1]),
+      signatures.subarray(i * 64, i * 64 + 64),
+    )
+    out[i] = valid ? 1 : 0
+  }
+  return out
+}
+
+function requireLength(bytes: unknown, length: number, field: string): asserts bytes is Uint8Array {
+  requireBytes(bytes, field)
+  if (bytes.length !== length) throw new KmsError('BadRequest', `must be ${length} bytes`, { field })
+}
+
+function attempt<T>(call: () => T): T {
+  try {
+    return call()
+  } catch (error) {
+    throw toKmsError(error)
+  }
+}
