@@ -2,13 +2,27 @@
 import type { CallContext, NativeKms } from '../index.js'
 import { packMessages, requireBytes, requireString } from './bytes.js'
 import { type ErrorRecord, fromRecord, KmsError, toKmsError } from './errors.js'
+import {
+  type Algorithm,
+  type AttestedDto,
+  type CreatedDto,
+  type CreatedKey,
+  type CreateKeyOptions,
+  type DescribedDto,
+  type KeyAttestation,
+  type KeyDescription,
+  type RotatedDto,
+  type RotatedKey,
+  type RotateKeyOptions,
+  toAttestation,
+  toCreated,
+  toDescription,
+  toRotated,
+} from './key-types.js'
 import { requireNative } from './native.js'
 import type { VerifyLane } from './primitives.js'
 
 export type { CallContext } from '../index.js'
-
-/** Algorithms that keys can be created of. */
-export type Algorithm = 'ed25519'
 
 /** How a key service is opened. */
 export interface KmsOptions {
@@ -18,75 +32,6 @@ export interface KmsOptions {
   allowedAlgs?: readonly Algorithm[]
   /** Implementations by name; `auto` by default. `ring` never wipes its keys: for benchmarks only. */
   lanes?: { sign?: 'auto' | 'dalek' | 'ring'; verify?: Exclude<VerifyLane, 'noble'> }
-}
-
-/** A wish for a new key. */
-export interface CreateKeyOptions {
-  /** Who it belongs to: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`; `ron-kms` is reserved. */
-  tenant: string
-  /** What it is for, of the same form. */
-  purpose: string
-  /** Its algorithm. */
-  alg: Algorithm
-  /** What its signatures cover, for ever: the message (default), or the 32 bytes of its BLAKE3-256. */
-  signs?: 'message' | 'digest'
-  /** A flat object that is kept and shown; not acted upon. */
-  policyHints?: Readonly<Record<string, string | number | boolean>>
-  /** A UUID: the same wish under it is carried out once within 24 hours. */
-  opId?: string
-}
-
-/** A key that was made. */
-export interface CreatedKey {
-  /** `<tenant>/<purpose>/<alg>/<uuid>#v1`. */
-  kid: string
-  alg: Algorithm
-  /** 32 bytes. */
-  publicKey: Uint8Array
-}
-
-/** A wish for a new version. */
-export interface RotateKeyOptions {
-  /** How long the version is published before it becomes the head, in milliseconds; 0 by default. */
-  activateAfterMs?: number
-  /** A UUID: the same wish under it is carried out once within 24 hours. */
-  opId?: string
-}
-
-/** A version that was added. */
-export interface RotatedKey {
-  /** The new version. */
-  kid: string
-  /** The version that was the head. */
-  previous: string
-  /** When it becomes the head, where that is still to come. */
-  activeAt?: Date
-}
-
-/** The public side of a key. */
-export interface KeyDescription extends CreatedKey {
-  signs: 'message' | 'digest'
-  /** The version that signs. */
-  head: number
-  /** Every published version, ascending. */
-  versions: number[]
-  state: 'enabled'
-  createdAt: Date
-  /** The version that becomes the head next, if one waits. */
-  pending?: { kid: string; activeAt: Date }
-  policyHints?: Record<string, string | number | boolean>
-}
-
-/** Where the private side of a key is held. */
-export interface KeyAttestation {
-  /** The head. */
-  kid: string
-  alg: Algorithm
-  head: number
-  versions: number[]
-  createdAt: Date
-  /** The class of custody. */
-  class: string
 }
 
 /** One signature to check under a kid. */
@@ -172,15 +117,16 @@ export class Kms {
    */
   async createKey(options: CreateKeyOptions): Promise<CreatedKey> {
     const { tenant, purpose, alg, signs = 'message', policyHints, opId } = options
-    const answer = this.#json<{ kid: string; public: PublicDto }>('create', null, {
-      tenant,
-      purpose,
-      alg,
-      signs,
-      policy_hints: policyHints,
-      op_id: opId,
-    })
-    return { kid: answer.kid, ...fromPublic(answer.public) }
+    return toCreated(
+      this.#json<CreatedDto>('create', null, {
+        tenant,
+        purpose,
+        alg,
+        signs,
+        policy_hints: policyHints,
+        op_id: opId,
+      }),
+    )
   }
 
   /**
@@ -190,12 +136,12 @@ export class Kms {
    */
   async rotateKey(kid: string, options: RotateKeyOptions = {}): Promise<RotatedKey> {
     requireString(kid, 'kid')
-    const answer = this.#json<{ kid: string; previous: string; active_at?: string }>('rotate', kid, {
-      activate_after_ms: options.activateAfterMs,
-      op_id: options.opId,
-    })
-    const { kid: rotated, previous, active_at } = answer
-    return { kid: rotated, previous, ...(active_at !== undefined && { activeAt: new Date(active_at) }) }
+    return toRotated(
+      this.#json<RotatedDto>('rotate', kid, {
+        activate_after_ms: options.activateAfterMs,
+        op_id: options.opId,
+      }),
+    )
   }
 
   /**
@@ -205,19 +151,7 @@ export class Kms {
    */
   async describeKey(kid: string): Promise<KeyDescription> {
     requireString(kid, 'kid')
-    const answer = this.#json<DescribedDto>('describe', kid)
-    const { pending, policy_hints } = answer
-    return {
-      kid: answer.kid,
-      ...fromPublic(answer.public),
-      signs: answer.signs,
-      head: versionNumber(answer.head),
-      versions: answer.versions.map(versionNumber),
-      state: answer.state,
-      createdAt: new Date(answer.created_ms),
-      ...(pending && { pending: { kid: pending.kid, activeAt: new Date(pending.active_at) } }),
-      ...(policy_hints && { policyHints: policy_hints }),
-    }
+    return toDescription(this.#json<DescribedDto>('describe', kid))
   }
 
   /**
@@ -227,15 +161,7 @@ export class Kms {
    */
   async attest(kid: string): Promise<KeyAttestation> {
     requireString(kid, 'kid')
-    const answer = this.#json<AttestedDto>('attest', kid)
-    return {
-      kid: answer.kid,
-      alg: answer.alg,
-      head: versionNumber(answer.head),
-      versions: answer.versions.map(versionNumber),
-      createdAt: new Date(answer.created_ms),
-      class: answer.class,
-    }
+    return toAttestation(this.#json<AttestedDto>('attest', kid))
   }
 
   /**
@@ -361,41 +287,6 @@ export class Kms {
     const bytes = body ? Buffer.from(JSON.stringify(body)) : NO_BODY
     return JSON.parse(this.dispatch(op, target, bytes, LIBRARY)) as T
   }
-}
-
-interface PublicDto {
-  alg: Algorithm
-  pubkey_b64: string
-}
-
-interface DescribedDto {
-  kid: string
-  signs: 'message' | 'digest'
-  head: string
-  versions: string[]
-  public: PublicDto
-  state: 'enabled'
-  created_ms: number
-  pending?: { kid: string; active_at: string }
-  policy_hints?: Record<string, string | number | boolean>
-}
-
-interface AttestedDto {
-  kid: string
-  alg: Algorithm
-  head: string
-  versions: string[]
-  created_ms: number
-  class: string
-}
-
-function fromPublic(dto: PublicDto): { alg: Algorithm; publicKey: Uint8Array } {
-  return { alg: dto.alg, publicKey: Uint8Array.from(Buffer.from(dto.pubkey_b64, 'base64')) }
-}
-
-/** `#v3` is 3. */
-function versionNumber(text: string): number {
-  return Number(text.slice(2))
 }
 
 /** Packs items, each kid once. */

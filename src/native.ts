@@ -16,11 +16,11 @@ export const platform: string = platformName()
 
 const loaded = load()
 
-/** The addon, or `undefined` where none loads; {@link nativeProblem} then says why. */
+/** The addon, or `undefined` where none loads; {@link nativeError} then says why. */
 export const native: Native | undefined = loaded.native
 
-/** Why there is no addon, for `ron-kms doctor`. */
-export const nativeProblem: string | undefined = loaded.problem
+/** Why there is no addon, and what to install; empty where there is one. */
+export const nativeError: string = loaded.problem ?? ''
 
 /**
  * The addon, for what cannot do without it.
@@ -29,7 +29,7 @@ export const nativeProblem: string | undefined = loaded.problem
  */
 export function requireNative(): Native {
   if (native) return native
-  throw new KmsError('Unsupported', `no native addon: ${nativeProblem ?? 'not found'}`)
+  throw new KmsError('Unsupported', `no native addon: ${nativeError}`)
 }
 
 function platformName(): string {

@@ -31,7 +31,7 @@ export async function devBanner({ kms, service, token, cpuTier }: BannerParts): 
 
   const url = reachable(service.apiUrl)
   const curl = (path: string, body: unknown) =>
-    `curl -sS -X POST '${url}/v1/kms/${path}' -H 'Authorization: Bearer ${token}' ` +
+    `curl -sS -w '\\n' -X POST '${url}/v1/kms/${path}' -H 'Authorization: Bearer ${token}' ` +
     `-H 'Content-Type: application/json' -d '${JSON.stringify(body)}'`
 
   return [

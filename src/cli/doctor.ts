@@ -101,7 +101,7 @@ function defaultLimits(): Record<string, string> {
 }
 
 function toText({ version, node, platform, addon, lanes, rng_ok: rng, limits, healthy }: Report): string {
-  const row = (name: string, value: string) => `${name.padEnd(16)}${value}`
+  const row = (name: string, value: string) => `${name.padEnd(24)}${value}`
   return [
     row('ron-kms', version),
     row('node', `${node} on ${platform}`),

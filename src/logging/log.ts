@@ -45,7 +45,13 @@ export interface Log {
   /** 5xx at error, everything else at debug. */
   requestFailed(event: FailedRequest): void
   /** A connection that never became a request. */
-  connectionRefused(event: { peerAddr: string | undefined; status: number; code: KmsErrorCode }): void
+  connectionRefused(event: {
+    requestId: string
+    corrId: string
+    peerAddr: string | undefined
+    status: number
+    code: KmsErrorCode
+  }): void
   readyChanged(event: { ready: boolean; missing: readonly string[] }): void
   shutdownStarted(event: { signal: string }): void
   shutdownFinished(event: { aborted: number }): void
@@ -103,8 +109,15 @@ export function createLog(options: LogOptions): Log {
         error_name: failed.errorName,
       })
     },
-    connectionRefused: ({ peerAddr, status, code }) =>
-      logger.debug({ event: 'connection_refused', peer_addr: peerAddr, status, code }),
+    connectionRefused: ({ requestId, corrId, peerAddr, status, code }) =>
+      logger.debug({
+        event: 'connection_refused',
+        corr_id: corrId,
+        request_id: requestId,
+        peer_addr: peerAddr,
+        status,
+        code,
+      }),
     readyChanged: ({ ready, missing }) => {
       if (ready) logger.info({ event: 'readyz_true' })
       else logger.warn({ event: 'readyz_false', missing })

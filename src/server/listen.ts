@@ -7,7 +7,7 @@ import { formatAddress, type SocketAddress } from '../config/kinds.js'
 import type { KmsErrorCode } from '../errors.js'
 import type { RejectReason } from '../metrics/catalog.js'
 import { awaitsContinue } from './middleware/body.js'
-import { idHeaders, openIds } from './middleware/ids.js'
+import { type Ids, idHeaders, openIds } from './middleware/ids.js'
 import { envelope, INTERNAL, type Problem, problemResponse } from './problem.js'
 
 /** Bounds on connections. */
@@ -23,6 +23,7 @@ export interface ConnectionRefusal {
   readonly status: ContentfulStatusCode
   readonly code: KmsErrorCode
   readonly reason: RejectReason
+  readonly ids: Ids
   readonly peerAddr: string | undefined
 }
 
@@ -76,7 +77,7 @@ function createListener({ fetch, limits, onRefused }: ListenerParts): Server {
       const ids = openIds(undefined)
       if (!(error instanceof RequestError))
         return problemResponse(INTERNAL, 500, ids.requestId, idHeaders(ids))
-      onRefused({ status: 400, code: 'BadRequest', reason: 'malformed_http', peerAddr: undefined })
+      onRefused({ status: 400, code: 'BadRequest', reason: 'malformed_http', ids, peerAddr: undefined })
       return problemResponse(MALFORMED.problem, 400, ids.requestId, idHeaders(ids))
     },
   })
@@ -104,29 +105,27 @@ function createListener({ fetch, limits, onRefused }: ListenerParts): Server {
     handle(incoming, outgoing)
   })
   const refuseRaw = (socket: Duplex, { status, problem, reason }: RawRefusal) => {
-    onRefused({ status, code: problem.code, reason, peerAddr: (socket as Socket).remoteAddress })
-    writeRaw(socket, status, problem)
+    const ids = openIds(undefined)
+    onRefused({ status, code: problem.code, reason, ids, peerAddr: (socket as Socket).remoteAddress })
+    writeRaw(socket, status, problem, ids)
   }
   server.on('checkExpectation', (incoming: IncomingMessage) => refuseRaw(incoming.socket, EXPECTATION))
   server.on('connect', (_incoming: IncomingMessage, socket: Duplex) => refuseRaw(socket, CONNECT))
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     const answer = current.get(socket)
-    // A peer that left, or an answer that is already on its way: a second one would be read as part of it.
-    if (
-      error.code === 'ECONNRESET' ||
-      !socket.writable ||
-      (answer?.headersSent && !answer.writableFinished)
-    ) {
+    // A peer that left needs no answer; one that has an answer, or the start of it, must not get a second.
+    const answered = answer?.headersSent && !(answer.writableFinished && answer.req.complete)
+    if (error.code === 'ECONNRESET' || !socket.writable || answered) {
       socket.destroy()
       return
     }
     const refusal = RAW_REFUSALS[error.code ?? ''] ?? MALFORMED
     // In the middle of a body the route's own reader fails too, and counts.
-    if (answer && !answer.writableFinished) writeRaw(socket, refusal.status, refusal.problem)
+    if (answer && !answer.writableFinished) writeRaw(socket, refusal.status, refusal.problem, openIds(undefined))
     else refuseRaw(socket, refusal)
   })
   server.on('drop', dropped => {
-    onRefused({ status: 503, code: 'Backpressure', reason: 'max_conns', peerAddr: dropped?.remoteAddress })
+    onRefused({ status: 503, code: 'Backpressure', reason: 'max_conns', ids: openIds(undefined), peerAddr: dropped?.remoteAddress })
   })
   return server
 }
@@ -174,8 +173,7 @@ const RAW_REFUSALS: Readonly<Record<string, RawRefusal>> = {
 }
 
 /** Answers on a bare socket, where Node made no response object. */
-function writeRaw(socket: Duplex, status: ContentfulStatusCode, problem: Problem): void {
-  const ids = openIds(undefined)
+function writeRaw(socket: Duplex, status: ContentfulStatusCode, problem: Problem, ids: Ids): void {
   const body = JSON.stringify(envelope(problem, ids.requestId))
   const headers = {
     'content-type': 'application/json',

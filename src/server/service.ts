@@ -80,10 +80,10 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   }
   // Without a route or a method there is still a refusal to count.
   const nowhere = metrics.meter(NO_ROUTE, 'other', NO_OP)
-  const onRefused = ({ status, code, reason, peerAddr }: ConnectionRefusal) => {
+  const onRefused = ({ status, code, reason, ids, peerAddr }: ConnectionRefusal) => {
     nowhere.refuse(code)
     metrics.reject(reason)
-    log.connectionRefused({ peerAddr, status, code })
+    log.connectionRefused({ ...ids, peerAddr, status, code })
   }
 
   const opsListener = await listen({
@@ -91,7 +91,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     address: config.metrics_addr,
     fetch: ops.fetch,
     limits,
-    onRefused: ({ status, code, peerAddr }) => log.connectionRefused({ peerAddr, status, code }),
+    onRefused: ({ status, code, ids, peerAddr }) => log.connectionRefused({ ...ids, peerAddr, status, code }),
   })
   let apiListener: Listener
   try {

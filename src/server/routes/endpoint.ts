@@ -1,3 +1,4 @@
+import type { Operation } from '../../kms.js'
 import type { KidSegments } from '../middleware/kid.js'
 
 /** One method of one path of the API and the operation behind it. */
@@ -8,7 +9,7 @@ export interface Endpoint {
   /** The route label of metrics and logs: two notations of one route share it. */
   readonly label: string
   /** The engine's operation. */
-  readonly op: string
+  readonly op: Operation
   /** Where the path names a key. */
   readonly kid?: KidSegments
   /** Whether a body is read; the engine parses it. */

@@ -1,6 +1,7 @@
+import type { Operation } from '../../kms.js'
 import { BASE, type Endpoint } from './endpoint.js'
 
-function post(op: string, threaded?: true): Endpoint {
+function post(op: Operation, threaded?: true): Endpoint {
   return {
     method: 'POST',
     path: `/${op}`,

@@ -1,0 +1,150 @@
+/** What the key service says of keys: the typed form, and how it is read from the JSON of the service. */
+
+/** Algorithms that keys can be created of. */
+export type Algorithm = 'ed25519'
+
+/** A wish for a new key. */
+export interface CreateKeyOptions {
+  /** Who it belongs to: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`; `ron-kms` is reserved. */
+  tenant: string
+  /** What it is for, of the same form. */
+  purpose: string
+  /** Its algorithm. */
+  alg: Algorithm
+  /** What its signatures cover, for ever: the message (default), or the 32 bytes of its BLAKE3-256. */
+  signs?: 'message' | 'digest'
+  /** A flat object that is kept and shown; not acted upon. */
+  policyHints?: Readonly<Record<string, string | number | boolean>>
+  /** A UUID: the same wish under it is carried out once within 24 hours. */
+  opId?: string
+}
+
+/** A key that was made. */
+export interface CreatedKey {
+  /** `<tenant>/<purpose>/<alg>/<uuid>#v1`. */
+  kid: string
+  alg: Algorithm
+  /** 32 bytes. */
+  publicKey: Uint8Array
+}
+
+/** A wish for a new version. */
+export interface RotateKeyOptions {
+  /** How long the version is published before it becomes the head, in milliseconds; 0 by default. */
+  activateAfterMs?: number
+  /** A UUID: the same wish under it is carried out once within 24 hours. */
+  opId?: string
+}
+
+/** A version that was added. */
+export interface RotatedKey {
+  /** The new version. */
+  kid: string
+  /** The version that was the head. */
+  previous: string
+  /** When it becomes the head, where that is still to come. */
+  activeAt?: Date
+}
+
+/** The public side of a key. */
+export interface KeyDescription extends CreatedKey {
+  signs: 'message' | 'digest'
+  /** The version that signs. */
+  head: number
+  /** Every published version, ascending. */
+  versions: number[]
+  state: 'enabled'
+  createdAt: Date
+  /** The version that becomes the head next, if one waits. */
+  pending?: { kid: string; activeAt: Date }
+  policyHints?: Record<string, string | number | boolean>
+}
+
+/** Where the private side of a key is held. */
+export interface KeyAttestation {
+  /** The head. */
+  kid: string
+  alg: Algorithm
+  head: number
+  versions: number[]
+  createdAt: Date
+  /** The class of custody. */
+  class: string
+}
+
+interface PublicDto {
+  alg: Algorithm
+  pubkey_b64: string
+}
+
+/** The answer to `create`. */
+export interface CreatedDto {
+  kid: string
+  public: PublicDto
+}
+
+/** The answer to `rotate`. */
+export interface RotatedDto {
+  kid: string
+  previous: string
+  active_at?: string
+}
+
+/** The answer to `describe`. */
+export interface DescribedDto extends CreatedDto {
+  signs: 'message' | 'digest'
+  head: string
+  versions: string[]
+  state: 'enabled'
+  created_ms: number
+  pending?: { kid: string; active_at: string }
+  policy_hints?: Record<string, string | number | boolean>
+}
+
+/** The answer to `attest`. */
+export interface AttestedDto {
+  kid: string
+  alg: Algorithm
+  head: string
+  versions: string[]
+  created_ms: number
+  class: string
+}
+
+export function toCreated({ kid, public: key }: CreatedDto): CreatedKey {
+  return { kid, alg: key.alg, publicKey: Uint8Array.from(Buffer.from(key.pubkey_b64, 'base64')) }
+}
+
+export function toRotated({ kid, previous, active_at }: RotatedDto): RotatedKey {
+  return { kid, previous, ...(active_at !== undefined && { activeAt: new Date(active_at) }) }
+}
+
+export function toDescription(dto: DescribedDto): KeyDescription {
+  const { pending, policy_hints } = dto
+  return {
+    ...toCreated(dto),
+    signs: dto.signs,
+    head: versionNumber(dto.head),
+    versions: dto.versions.map(versionNumber),
+    state: dto.state,
+    createdAt: new Date(dto.created_ms),
+    ...(pending && { pending: { kid: pending.kid, activeAt: new Date(pending.active_at) } }),
+    ...(policy_hints && { policyHints: policy_hints }),
+  }
+}
+
+export function toAttestation(dto: AttestedDto): KeyAttestation {
+  return {
+    kid: dto.kid,
+    alg: dto.alg,
+    head: versionNumber(dto.head),
+    versions: dto.versions.map(versionNumber),
+    createdAt: new Date(dto.created_ms),
+    class: dto.class,
+  }
+}
+
+/** `#v3` is 3. */
+function versionNumber(text: string): number {
+  return Number(text.slice(2))
+}
