@@ -38,7 +38,7 @@ export declare class NativeKms {
 /** What a batch came to. */
 export interface BatchVerdicts {
   /** 0 invalid, 1 valid, 2 could not check; one byte an item. */
-  verdicts: Buffer
+  verdicts: Uint8Array
   /** JSON array of `[index into kids, error]`, absent when every kid was found. */
   errors?: string
 }
@@ -82,7 +82,7 @@ export declare function ed25519VerifyBatch(laneNumber: number, publicKeys: Uint8
  * As `ed25519VerifyBatch`, on the addon's threads; the inputs are copied before this returns.
  * At most `threads` of them take part; 0 means all.
  */
-export declare function ed25519VerifyBatchAsync(laneNumber: number, publicKeys: Uint8Array, signatures: Uint8Array, messages: Uint8Array, offsets: Uint32Array, threads: number): Promise<Buffer>
+export declare function ed25519VerifyBatchAsync(laneNumber: number, publicKeys: Uint8Array, signatures: Uint8Array, messages: Uint8Array, offsets: Uint32Array, threads: number): Promise<Uint8Array>
 
 /** The lanes that verify, in the order of their numbers. */
 export declare function ed25519VerifyLanes(): Array<string>

@@ -14,10 +14,8 @@ export function requireBytes(value: unknown, field: string): asserts value is Ui
   if (!isBytes(value)) throw notBytes(field)
 }
 
-function isBytes(value: unknown): value is Uint8Array {
-  // The second test also knows the Uint8Array of another realm.
-  return value instanceof Uint8Array || isUint8Array(value)
-}
+/** True for a `Uint8Array` of any realm, and for a `Buffer`; false for a proxy of one, unlike `instanceof`. */
+const isBytes: (value: unknown) => value is Uint8Array = isUint8Array
 
 function notBytes(field: string): KmsError {
   return new KmsError('BadRequest', 'must be a Uint8Array', { field })

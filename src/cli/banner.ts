@@ -27,7 +27,7 @@ export async function devBanner({ kms, service, token, cpuTier }: BannerParts): 
   const toSign = { kid_or_set: { kid: head }, payload_b3: HELLO_WORLD_B3 }
   const context = { requestId: requestId(), actor: 'dev' }
   const answer = kms.dispatch('sign', null, Buffer.from(JSON.stringify(toSign)), context)
-  const { kid, sigs } = JSON.parse(Buffer.from(answer).toString()) as SignAnswer
+  const { kid, sigs } = JSON.parse(answer) as SignAnswer
 
   const url = reachable(service.apiUrl)
   const curl = (path: string, body: unknown) =>

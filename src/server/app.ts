@@ -151,8 +151,8 @@ function fail(c: AppContext, { metrics, log }: AppParts, exchange: Exchange, err
   const problem = foreseen ? error : INTERNAL
   const refusal = error instanceof Refusal ? error : undefined
   const status = refusal?.status ?? STATUS[problem.code]
-  // What the engine refuses it counts itself.
-  if (!(error instanceof KmsError)) meter.refuse(problem.code)
+  // What the engine refuses it counts itself; an error with a cause is not one that it wrote.
+  if (!(error instanceof KmsError) || error.cause !== undefined) meter.refuse(problem.code)
   const reason = refusal ? refusal.reason : REASONS[problem.code]
   if (reason) metrics.reject(reason)
   const seconds = elapsed(exchange)
@@ -169,7 +169,7 @@ function fail(c: AppContext, { metrics, log }: AppParts, exchange: Exchange, err
     code: problem.code,
     kidHash: kid === undefined ? undefined : kidHash(kid),
     latencyMs: seconds * 1000,
-    errorName: foreseen ? undefined : errorName(error),
+    errorName: foreseen ? undefined : errorName(error instanceof KmsError ? (error.cause ?? error) : error),
   })
   return problemResponse(problem, status, ids.requestId, { ...idHeaders(ids), ...refusal?.headers })
 }

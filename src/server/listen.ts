@@ -121,11 +121,18 @@ function createListener({ fetch, limits, onRefused }: ListenerParts): Server {
     }
     const refusal = RAW_REFUSALS[error.code ?? ''] ?? MALFORMED
     // In the middle of a body the route's own reader fails too, and counts.
-    if (answer && !answer.writableFinished) writeRaw(socket, refusal.status, refusal.problem, openIds(undefined))
+    if (answer && !answer.writableFinished)
+      writeRaw(socket, refusal.status, refusal.problem, openIds(undefined))
     else refuseRaw(socket, refusal)
   })
   server.on('drop', dropped => {
-    onRefused({ status: 503, code: 'Backpressure', reason: 'max_conns', ids: openIds(undefined), peerAddr: dropped?.remoteAddress })
+    onRefused({
+      status: 503,
+      code: 'Backpressure',
+      reason: 'max_conns',
+      ids: openIds(undefined),
+      peerAddr: dropped?.remoteAddress,
+    })
   })
   return server
 }

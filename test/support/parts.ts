@@ -1,5 +1,5 @@
 // Real parts that some tests need and a machine may lack. A test asks for its part by name and is skipped,
-// with a reason that `npm test` prints at the end; with RON_KMS_REQUIRE_ALL=1 (CI) it fails instead.
+// with a reason that `npm test` prints at the end; with REQUIRE_ALL_PARTS=1 (CI) it fails instead.
 //
 //   const promtool = part('promtool')
 //   it.skipIf(!promtool.available)('is accepted by promtool', () => { execFileSync(promtool.path, …) })
@@ -26,6 +26,12 @@ const kinds = {
     missing: 'promtool is not on the PATH',
     skips: '`promtool check metrics` over /metrics',
     debian: 'prometheus',
+  },
+  curl: {
+    find: () => onPath('curl'),
+    missing: 'curl is not on the PATH',
+    skips: 'the curl lines that the README and the server show',
+    debian: 'curl',
   },
   'fault-addon': {
     find: () => file(join(root, 'test/.addon/ron-kms.fault.node')),
@@ -59,8 +65,8 @@ export function part(name: PartName): Part {
 }
 
 function noteSkip(name: PartName, kind: Kind): void {
-  if (process.env.RON_KMS_REQUIRE_ALL === '1') throw new Error(`RON_KMS_REQUIRE_ALL=1, but ${kind.missing}`)
-  const target = process.env.RON_KMS_SKIP_FILE
+  if (process.env.REQUIRE_ALL_PARTS === '1') throw new Error(`REQUIRE_ALL_PARTS=1, but ${kind.missing}`)
+  const target = process.env.SKIPPED_PARTS_FILE
   if (!target) return
   mkdirSync(dirname(target), { recursive: true })
   const line = {

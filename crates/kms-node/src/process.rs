@@ -7,6 +7,15 @@ use napi_derive::napi;
 
 use crate::task::guard;
 
+/// Says where a panic was, and not what it said: a message may hold a value.
+#[napi_derive::module_init]
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
+        eprintln!("ron-kms: internal fault{place}");
+    }));
+}
+
 /// The CPU tier that the curve arithmetic uses: `avx512`, `avx2` or `scalar`.
 #[napi]
 pub fn cpu_tier() -> napi::Result<&'static str> {

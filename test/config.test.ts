@@ -1,0 +1,324 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { formatFault } from '../src/config/faults.js'
+import { formatAddress, socket } from '../src/config/kinds.js'
+import { loadConfig, type Sources } from '../src/config/load.js'
+import { type Config, KEYS, SCHEMA } from '../src/config/schema.js'
+
+const DEV: Sources = { dev: true, env: {} }
+
+let folder: string
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'ron-kms-config-'))
+})
+afterAll(() => rmSync(folder, { recursive: true }))
+
+function file(name: string, text: string): string {
+  const path = join(folder, name)
+  writeFileSync(path, text)
+  return path
+}
+
+function config(sources: Partial<Sources>): Config {
+  const loaded = loadConfig({ ...DEV, ...sources })
+  expect(loaded.faults.map(formatFault)).toEqual([])
+  return loaded.config as Config
+}
+
+function faults(sources: Partial<Sources>): string[] {
+  const loaded = loadConfig({ ...DEV, ...sources })
+  expect(loaded.config).toBeUndefined()
+  return loaded.faults.map(formatFault)
+}
+
+describe('defaults', () => {
+  it('are those of the table', () => {
+    expect(config({})).toEqual({
+      bind_addr: { host: '127.0.0.1', port: 9446 },
+      metrics_addr: { host: '127.0.0.1', port: 9909 },
+      max_conns: 1024,
+      read_timeout: 5000,
+      write_timeout: 5000,
+      idle_timeout: 60_000,
+      limits: { max_body_bytes: 1_048_576 },
+      service: { backend: 'inmem', amnesia: true, allowed_algs: ['ed25519'] },
+      log: { level: 'info', format: 'json' },
+    })
+  })
+
+  it('lack only a backend that is built', () => {
+    expect(faults({ dev: false })).toEqual([
+      'config: service.backend = file: only inmem is built in this version: start with --dev, or give --backend inmem',
+    ])
+  })
+
+  it('leave amnesia off without --dev', () => {
+    expect(config({ dev: false, flags: { 'service.backend': 'inmem' } }).service.amnesia).toBe(false)
+  })
+
+  it('are frozen at every depth', () => {
+    const frozen = config({})
+    expect(Object.isFrozen(frozen)).toBe(true)
+    expect(Object.isFrozen(frozen.limits)).toBe(true)
+    expect(Object.isFrozen(frozen.bind_addr)).toBe(true)
+    expect(Object.isFrozen(frozen.service.allowed_algs)).toBe(true)
+  })
+})
+
+describe('precedence', () => {
+  const toml = () => file('precedence.toml', 'max_conns = 10\n[limits]\nmax_body_bytes = "2KiB"\n')
+
+  it('puts the file over defaults', () => {
+    expect(config({ configPath: toml() }).max_conns).toBe(10)
+  })
+
+  it('puts the environment over the file', () => {
+    expect(config({ configPath: toml(), env: { RON_KMS_MAX_CONNS: '20' } }).max_conns).toBe(20)
+  })
+
+  it('puts flags over the environment', () => {
+    const merged = config({
+      configPath: toml(),
+      env: { RON_KMS_MAX_CONNS: '20' },
+      flags: { max_conns: '30' },
+    })
+    expect(merged.max_conns).toBe(30)
+    expect(merged.limits.max_body_bytes).toBe(2048)
+  })
+
+  it('puts --dev over environment and file, and a flag over --dev', () => {
+    const path = file('backend.toml', '[service]\nbackend = "file"\n')
+    expect(config({ configPath: path, env: { RON_KMS_BACKEND: 'tpm' } }).service.backend).toBe('inmem')
+    expect(faults({ flags: { 'service.backend': 'file' } })).toEqual([
+      expect.stringMatching(/^config: service\.backend = file: only inmem .*\(from the command line\)$/),
+    ])
+  })
+
+  it('takes the file from RON_KMS_CONFIG, and from --config before that', () => {
+    const other = file('other.toml', 'max_conns = 11\n')
+    expect(config({ env: { RON_KMS_CONFIG: other } }).max_conns).toBe(11)
+    expect(config({ configPath: toml(), env: { RON_KMS_CONFIG: other } }).max_conns).toBe(10)
+  })
+})
+
+describe('files', () => {
+  it('may be JSON', () => {
+    const path = file(
+      'a.json',
+      '{"read_timeout":"250ms","service":{"allowed_algs":["ed25519"]},"bind_addr":"[::1]:0"}',
+    )
+    expect(config({ configPath: path })).toMatchObject({
+      read_timeout: 250,
+      bind_addr: { host: '::1', port: 0 },
+    })
+  })
+
+  it('answer for every unknown key and section without showing a value', () => {
+    const path = file(
+      'unknown.toml',
+      'pin = "hunter2"\nlimits.nope = "hunter2"\n"limits.max_body_bytes" = "1MiB"\n[tls]\nkey = "hunter2"\n',
+    )
+    const lines = faults({ configPath: path })
+    expect(lines).toEqual([
+      'config: pin = (not shown): is not a setting of this version',
+      'config: limits.nope = (not shown): is not a setting of this version',
+      'config: limits.max_body_bytes = (not shown): is not a setting of this version',
+      'config: tls = (not shown): is not a setting of this version',
+    ])
+  })
+
+  it.each([
+    ['a section that is no table', 'limits = "hunter2"', 'config: limits = (not shown): must be a table'],
+    [
+      'a number for a duration',
+      'read_timeout = 5',
+      /^config: read_timeout = 5: must be a duration .*\(from the file\)$/,
+    ],
+    [
+      'a string for a boolean',
+      'service.amnesia = "true"',
+      /^config: service\.amnesia = true: must be true or false/,
+    ],
+    ['a table for a value', '[bind_addr]\nhost = "::1"', /^config: bind_addr = \(a table\): must be ip:port/],
+    ['a string for a count', 'max_conns = "10"', /^config: max_conns = 10: must be a whole number/],
+    ['a fraction', 'max_conns = 1.5', /^config: max_conns = 1\.5: must be a whole number/],
+    [
+      'an unknown algorithm',
+      'service.allowed_algs = ["ed25519", "rsa"]',
+      /^config: service\.allowed_algs = ed25519,rsa: /,
+    ],
+  ])('are refused for %s', (_name, text, line) => {
+    const lines = faults({
+      dev: false,
+      flags: { 'service.backend': 'inmem' },
+      configPath: file('bad.toml', text),
+    })
+    expect(lines).toEqual([typeof line === 'string' ? line : expect.stringMatching(line)])
+  })
+
+  it.each([
+    ['missing.toml', undefined, /missing\.toml: cannot be read \(ENOENT\)$/],
+    ['settings.yaml', '', /settings\.yaml: must name a file that ends in \.toml or \.json$/],
+    ['broken.toml', 'token = "hunter2\n', /broken\.toml: is not valid TOML \(line 1, column \d+\)$/],
+    ['broken.json', '{"token":"hunter2"', /broken\.json: is not a valid configuration file/],
+    ['list.json', '["hunter2"]', /list\.json: must hold a table of settings$/],
+  ])('are refused by name, never quoted: %s', (name, text, rule) => {
+    const path = text === undefined ? join(folder, name) : file(name, text)
+    const lines = faults({ configPath: path })
+    expect(lines).toEqual([expect.stringMatching(/^config: --config = /)])
+    expect(lines[0]?.replace('…', name)).toMatch(
+      rule.source.includes('missing') ? /ENOENT/ : /: (must|is not)/,
+    )
+    expect(lines[0]).not.toContain('hunter2')
+  })
+})
+
+describe('the environment', () => {
+  it('answers for every unknown variable with the prefix without showing a value', () => {
+    expect(
+      faults({ env: { RON_KMS_PASSWORD: 'hunter2', RON_KMS_TLS_ENABLED: '1', RON_KMSX: 'other' } }),
+    ).toEqual([
+      'config: RON_KMS_PASSWORD = (not shown): is not a variable of this version',
+      'config: RON_KMS_TLS_ENABLED = (not shown): is not a variable of this version',
+    ])
+  })
+
+  it('may hold the variables of clients and of the native core', () => {
+    config({ env: { RON_KMS_TOKEN: 'x', RON_KMS_CPU_TIER: 'avx2' } })
+  })
+
+  it('may use the old names, which are reported, and the new ones win', () => {
+    const loaded = loadConfig({
+      ...DEV,
+      env: {
+        KMS_API_ADDR: '127.0.0.1:1',
+        KMS_METRICS_ADDR: '127.0.0.1:2',
+        RON_KMS_METRICS_ADDR: '127.0.0.1:3',
+      },
+    })
+    expect(loaded.config?.bind_addr.port).toBe(1)
+    expect(loaded.config?.metrics_addr.port).toBe(3)
+    expect(loaded.aliases).toEqual([
+      { old: 'KMS_API_ADDR', name: 'RON_KMS_BIND_ADDR' },
+      { old: 'KMS_METRICS_ADDR', name: 'RON_KMS_METRICS_ADDR' },
+    ])
+  })
+
+  it('names the file by the old name too', () => {
+    const loaded = loadConfig({ ...DEV, env: { RON_CONFIG: file('old.toml', 'max_conns = 12\n') } })
+    expect(loaded.config?.max_conns).toBe(12)
+    expect(loaded.aliases).toEqual([{ old: 'RON_CONFIG', name: 'RON_KMS_CONFIG' }])
+  })
+
+  it('takes 1 and 0 for booleans and commas in lists', () => {
+    const env = { RON_KMS_AMNESIA: '1', RON_KMS_BACKEND: 'inmem', RON_KMS_ALLOWED_ALGS: ' ed25519 ' }
+    expect(config({ dev: false, env }).service).toEqual({
+      backend: 'inmem',
+      amnesia: true,
+      allowed_algs: ['ed25519'],
+    })
+  })
+})
+
+describe('values', () => {
+  it.each([
+    ['bind_addr', '0.0.0.0:0'],
+    ['bind_addr', '[::]:65535'],
+    ['max_conns', '4294967295'],
+    ['read_timeout', '1ms'],
+    ['read_timeout', '24h'],
+    ['limits.max_body_bytes', '1KiB'],
+    ['limits.max_body_bytes', '65536'],
+    ['log.level', 'trace'],
+    ['log.format', 'text'],
+  ] as const)('%s may be %s', (key, value) => {
+    config({ flags: { [key]: value } })
+  })
+
+  it.each([
+    ['bind_addr', 'localhost:9446'],
+    ['bind_addr', '127.0.0.1'],
+    ['bind_addr', '127.0.0.1:65536'],
+    ['bind_addr', '127.0.0.256:1'],
+    ['bind_addr', '::1:80'],
+    ['bind_addr', '[127.0.0.1]:80'],
+    ['bind_addr', ''],
+    ['max_conns', '0'],
+    ['max_conns', '-1'],
+    ['max_conns', '4294967296'],
+    ['max_conns', '1e3'],
+    ['read_timeout', '5'],
+    ['read_timeout', '0s'],
+    ['read_timeout', '25h'],
+    ['read_timeout', '5 s'],
+    ['write_timeout', '-5s'],
+    ['idle_timeout', '1d'],
+    ['limits.max_body_bytes', '1023'],
+    ['limits.max_body_bytes', '1GiB'],
+    ['limits.max_body_bytes', '2000MiB'],
+    ['service.allowed_algs', ''],
+    ['service.allowed_algs', 'ed25519,ed25519'],
+    ['service.allowed_algs', 'ed25519,ml-dsa'],
+    ['service.amnesia', 'yes'],
+    ['log.level', 'INFO'],
+    ['log.format', 'xml'],
+  ] as const)('%s may not be %j', (key, value) => {
+    const lines = faults({ flags: { [key]: value } })
+    const rule = SCHEMA[key].rule
+    expect(lines).toEqual([`config: ${key} = ${value || '(empty)'}: ${rule} (from the command line)`])
+  })
+
+  it('may not put both listeners on one address', () => {
+    expect(faults({ flags: { bind_addr: '127.0.0.1:7000', metrics_addr: '127.0.0.1:7000' } })).toEqual([
+      'config: metrics_addr = 127.0.0.1:7000: must differ from bind_addr',
+    ])
+    config({ flags: { bind_addr: '127.0.0.1:0', metrics_addr: '127.0.0.1:0' } })
+  })
+
+  it('are all judged before anything is refused', () => {
+    const lines = faults({
+      flags: { max_conns: 'many' },
+      env: { RON_KMS_READ_TIMEOUT: 'soon', RON_KMS_NOPE: '1' },
+      configPath: file('all.toml', 'idle_timeout = "never"\nnope = 1\n'),
+    })
+    expect(lines.map(line => line.split(' = ')[0])).toEqual([
+      'config: nope',
+      'config: max_conns',
+      'config: read_timeout',
+      'config: idle_timeout',
+      'config: RON_KMS_NOPE',
+    ])
+  })
+
+  it('appear on one short line, whatever they hold', () => {
+    const [line] = faults({ flags: { max_conns: `a\nb\u001b[31m\u2028${'x'.repeat(500)}` } })
+    expect(line).toMatch(/^config: max_conns = a\?b\?\[31m\?x+…: must be/)
+    expect(line?.length).toBeLessThan(200)
+  })
+
+  it('never fault anything but themselves', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...KEYS), fc.string(), (key, value) => {
+        const loaded = loadConfig({ ...DEV, flags: { [key]: value } })
+        for (const fault of loaded.faults) {
+          expect(formatFault(fault).split('\n')).toHaveLength(1)
+          expect(fault.key).toBe(key)
+        }
+      }),
+    )
+  })
+})
+
+describe('addresses', () => {
+  it('print as they were read', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.ipV4(), fc.ipV6()), fc.nat(65_535), (host, port) => {
+        const text = formatAddress({ host, port })
+        expect(socket.text(text)).toEqual({ host, port })
+      }),
+    )
+  })
+})

@@ -1,0 +1,60 @@
+// Memory stays flat over many calls. Sizes, not times, are asserted.
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { expect, it } from 'vitest'
+import { Kms, KmsError } from '../../src/index.js'
+import { blake3, ed25519 } from '../../src/primitives.js'
+
+setFlagsFromString('--expose-gc')
+const gc = runInNewContext('gc') as () => void
+
+/** Growth of the process over a second run of the same calls, in MiB. */
+async function growth(calls: () => Promise<void>): Promise<number> {
+  const settle = async () => {
+    for (let i = 0; i < 3; i++) {
+      gc()
+      await new Promise(setImmediate)
+    }
+    return process.memoryUsage().rss
+  }
+  await calls()
+  const before = await settle()
+  await calls()
+  return ((await settle()) - before) / 2 ** 20
+}
+
+it('is flat over hundreds of thousands of calls, successful and failing', async () => {
+  const kms = await Kms.open({ backend: 'inmem' })
+  const { kid, publicKey } = await kms.createKey({ tenant: 'core', purpose: 'audit', alg: 'ed25519' })
+  const message = new Uint8Array(128)
+  const signature = kms.sign(kid, message)
+  const refused = kid.replace('#v1', '#v2')
+  const opened = await growth(async () => {
+    for (let i = 0; i < 20_000; i++) {
+      blake3(message)
+      kms.verify(kid, message, signature)
+      ed25519.verify(publicKey, message, signature)
+      expect(() => kms.sign(refused, message)).toThrow(KmsError)
+      ed25519.importKey(publicKey)
+    }
+    for (let i = 0; i < 300; i++) {
+      await ed25519.verifyBatchAsync(Array(32).fill({ publicKey, message, signature }))
+      await kms.verifyBatchAsync(Array(32).fill({ kid, message, signature }))
+    }
+  })
+  // 100,000 native results of 100 bytes that leaked would be 10 MiB.
+  expect(opened).toBeLessThan(8)
+  kms.close()
+})
+
+it('is given back when key services are closed and dropped', async () => {
+  const opened = await growth(async () => {
+    for (let i = 0; i < 200; i++) {
+      const kms = await Kms.open({ backend: 'inmem' })
+      for (let n = 0; n < 20; n++) await kms.createKey({ tenant: 'core', purpose: 'x', alg: 'ed25519' })
+      kms.close()
+      if (i % 20 === 0) gc()
+    }
+  })
+  expect(opened).toBeLessThan(8)
+})

@@ -1,0 +1,103 @@
+// A panic in any export is an exception or a rejection, the process lives, and the next call works.
+import { createRequire } from 'node:module'
+import { describe, expect, it } from 'vitest'
+import { toKmsError } from '../../src/errors.js'
+import type { Native } from '../../src/native.js'
+import { signer } from '../support/ed25519.js'
+import { part } from '../support/parts.js'
+
+type Faulty = Native & { armFault(name: string): void }
+
+const addon = part('fault-addon')
+
+describe.skipIf(!addon.available)('a panic', () => {
+  const native = addon.available ? (createRequire(import.meta.url)(addon.path) as Faulty) : ({} as Faulty)
+  const { publicKey, sign } = signer()
+  const message = Uint8Array.of(1, 2, 3)
+  const signature = sign(message)
+  const offsets = Uint32Array.of(0, 3)
+  const context = { requestId: 'r', actor: 'test' }
+  const wish = Buffer.from('{"tenant":"core","purpose":"audit","alg":"ed25519","signs":"message"}')
+  const out = (length: number) => new Uint8Array(length)
+  const kms = addon.available ? new native.NativeKms({}) : (undefined as never)
+  const create = () => JSON.parse(kms.dispatch('create', null, wish, context)).kid as string
+  const kid = addon.available ? create() : ''
+  const key = addon.available ? new native.Ed25519PublicKey(publicKey) : (undefined as never)
+  const zero = Uint32Array.of(0)
+
+  // Every export, by the name of its fault; `.task` is the part that runs on another thread.
+  const calls: Record<string, () => unknown> = {
+    NativeKms: () => new native.NativeKms({}),
+    dispatch: () => kms.dispatch('describe', kid, out(0), context),
+    dispatchAsync: () => kms.dispatchAsync('describe', kid, out(0), context),
+    'dispatchAsync.task': () => kms.dispatchAsync('describe', kid, out(0), context),
+    sign: () => kms.sign(kid, message, out(64)),
+    verify: () => kms.verify(kid, message, signature),
+    verifyBatch: () => kms.verifyBatch([kid], zero, signature, message, offsets, out(1)),
+    verifyBatchAsync: () => kms.verifyBatchAsync([kid], zero, signature, message, offsets),
+    'verifyBatchAsync.task': () => kms.verifyBatchAsync([kid], zero, signature, message, offsets),
+    metrics: () => kms.metrics(),
+    close: () => new native.NativeKms({}).close(),
+    Ed25519PublicKey: () => new native.Ed25519PublicKey(publicKey),
+    'Ed25519PublicKey.verify': () => key.verify(0, message, signature),
+    blake3: () => native.blake3(message, out(32)),
+    cpuTier: () => native.cpuTier(),
+    ed25519SignLanes: () => native.ed25519SignLanes(),
+    ed25519VerifyLanes: () => native.ed25519VerifyLanes(),
+    ed25519Verify: () => native.ed25519Verify(0, publicKey, message, signature),
+    ed25519VerifyBatch: () => native.ed25519VerifyBatch(0, publicKey, signature, message, offsets, out(1)),
+    ed25519VerifyBatchAsync: () =>
+      native.ed25519VerifyBatchAsync(0, publicKey, signature, message, offsets, 0),
+    'ed25519VerifyBatchAsync.task': () =>
+      native.ed25519VerifyBatchAsync(0, publicKey, signature, message, offsets, 0),
+    rngOk: () => native.rngOk(),
+  }
+
+  it('is tried in every export', () => {
+    const methods = Object.getOwnPropertyNames(native.NativeKms.prototype)
+    const keyMethods = Object.getOwnPropertyNames(native.Ed25519PublicKey.prototype)
+    const exported = [
+      ...Object.keys(native).filter(name => name !== 'armFault'),
+      ...methods,
+      ...keyMethods.map(name => `Ed25519PublicKey.${name}`),
+    ].filter(name => !name.endsWith('constructor') && name !== 'ErrorCode')
+    expect(
+      Object.keys(calls)
+        .filter(name => !name.endsWith('.task'))
+        .sort(),
+    ).toEqual(exported.sort())
+  })
+
+  it.each(Object.keys(calls))('in %s is contained', async name => {
+    const call = calls[name] as () => unknown
+    native.armFault(name)
+    const caught = await (async () => call())().then(
+      () => undefined,
+      error => error,
+    )
+    expect(caught).toBeInstanceOf(Error)
+    expect(toKmsError(caught)).toMatchObject({ code: 'Internal', retryable: false })
+    expect((caught as Error).message).not.toContain('injected')
+    await expect((async () => call())()).resolves.not.toBeInstanceOf(Error)
+  })
+
+  it('in a rotation closes that key and no other', () => {
+    const [hurt, sound] = [create(), create()]
+    const rotate = (kid: string) => () => kms.dispatch('rotate', kid, out(0), context)
+    const head = (kid: string) => kid.replace('#v1', '')
+    native.armFault('rotate.publish')
+    expect(rotate(hurt)).toThrow('Internal')
+    expect(rotate(hurt)).toThrow('Internal')
+    expect(() => kms.sign(hurt, message, out(64))).toThrow('Internal')
+    expect(kms.verify(hurt, message, signature)).toBe(false)
+    expect(rotate(sound)).not.toThrow()
+    expect(() => kms.sign(head(sound), message, out(64))).not.toThrow()
+  })
+
+  it('while signing leaves no signature behind', () => {
+    const signed = out(64)
+    native.armFault('sign.act')
+    expect(() => kms.sign(kid, message, signed)).toThrow('Internal')
+    expect(signed).toEqual(out(64))
+  })
+})
