@@ -61,7 +61,7 @@ pub struct OsEntropy;
 
 impl Entropy for OsEntropy {
     fn fill(&self, out: &mut [u8]) -> Result<()> {
-        getrandom::fill(out)
+        getrandom::getrandom(out)
             .map_err(|_| KmsError::internal("the operating system gave no randomness"))
     }
 }

@@ -1,6 +1,5 @@
-//! Secret bytes: wiped when dropped, never printed, compared in constant time.
+//! Secret bytes: wiped when dropped, never printed.
 
-use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::clock::Entropy;
@@ -35,11 +34,6 @@ impl<const N: usize> Secret<N> {
     pub fn expose(&self) -> &[u8; N] {
         &self.0
     }
-
-    /// Equality in time that depends on `N` alone.
-    pub fn ct_eq(&self, other: &[u8; N]) -> bool {
-        self.0.as_slice().ct_eq(other.as_slice()).into()
-    }
 }
 
 #[cfg(test)]
@@ -47,12 +41,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn taking_wipes_the_source_and_compares_equal() {
+    fn taking_wipes_the_source() {
         let mut bytes = [7u8; 32];
         let secret = Secret::take(&mut bytes);
         assert_eq!(bytes, [0; 32]);
-        assert!(secret.ct_eq(&[7; 32]));
-        assert!(!secret.ct_eq(&[8; 32]));
+        assert_eq!(secret.expose(), &[7; 32]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Where private keys live: the engine's arena, reached by opaque handles.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use kms_core::{ErrorCode, KmsError, Result};
@@ -14,11 +14,22 @@ pub(crate) struct SecretHandle(usize);
 #[derive(Default)]
 pub(crate) struct Arena {
     slots: boxcar::Vec<ArcSwapOption<SigningKey>>,
+    cleared: AtomicBool,
 }
 
 impl Arena {
-    pub(crate) fn insert(&self, key: SigningKey) -> SecretHandle {
-        SecretHandle(self.slots.push(ArcSwapOption::from_pointee(key)))
+    /// Takes a key over.
+    ///
+    /// # Errors
+    /// `StoreUnavailable` once the arena was cleared; the key is wiped.
+    pub(crate) fn insert(&self, key: SigningKey) -> Result<SecretHandle> {
+        let slot = self.slots.push(ArcSwapOption::from_pointee(key));
+        // Asked after the push: either this sees the flag, or `clear` sees the slot.
+        if self.cleared.load(Ordering::SeqCst) {
+            self.slots[slot].store(None);
+            return Err(gone());
+        }
+        Ok(SecretHandle(slot))
     }
 
     /// Uses a key. It stays alive until the call ends, even if the arena is cleared meanwhile.
@@ -36,8 +47,9 @@ impl Arena {
 
     /// Drops every key; each is wiped when the last call that uses it ends.
     pub(crate) fn clear(&self) {
+        self.cleared.store(true, Ordering::SeqCst);
         for (_, slot) in &self.slots {
-            drop::<Option<Arc<SigningKey>>>(slot.swap(None));
+            slot.store(None);
         }
     }
 }

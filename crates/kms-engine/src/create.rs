@@ -57,7 +57,7 @@ impl Engine {
     pub(crate) fn fresh_version(&self) -> Result<(KeyVersion, PublicKey)> {
         let signing = SigningKey::generate(self.config.sign_lane, &*self.config.entropy)?;
         let public = *signing.public();
-        Ok((KeyVersion { public, secret: self.arena.insert(signing) }, public))
+        Ok((KeyVersion { public, secret: self.arena.insert(signing)? }, public))
     }
 
     /// A random UUID (RFC 9562, version 4).

@@ -54,6 +54,12 @@ pub struct SigningKey {
     public: PublicKey,
 }
 
+// ed25519-dalek wipes its keys only with its feature `zeroize`: without it this does not compile.
+const _: fn() = || {
+    fn wiped<T: zeroize::ZeroizeOnDrop>() {}
+    wiped::<ExpandedSecretKey>();
+};
+
 enum Expanded {
     Dalek(ExpandedSecretKey),
     Ring(ring::KeyPair),
