@@ -15,6 +15,7 @@ const cryptoCrates = [
   'digest',
   'ed25519',
   'ed25519-dalek',
+  'getrandom',
   'rand_core',
   'ring',
   'sha2',

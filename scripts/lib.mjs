@@ -10,8 +10,11 @@ export const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 export const at = (...parts) => join(root, ...parts)
 export const readJson = path => JSON.parse(readFileSync(at(path), 'utf8'))
 
-/** With RON_KMS_REQUIRE_ALL=1 a part that is missing on the machine is an error, not a skip. */
-export const requireAll = process.env.RON_KMS_REQUIRE_ALL === '1'
+/**
+ * With REQUIRE_ALL_PARTS=1 a part that is missing on the machine is an error, not a skip. (Its name does not begin
+ * with RON_KMS_: a server refuses to start with a variable of that prefix that it does not know.)
+ */
+export const requireAll = process.env.REQUIRE_ALL_PARTS === '1'
 
 /** Ends the script with one line that says why. */
 export function fail(message, code = 1) {
@@ -19,7 +22,7 @@ export function fail(message, code = 1) {
   process.exit(code)
 }
 
-const seconds = since => `${((performance.now() - since) / 1000).toFixed(1)} s`
+export const seconds = since => `${((performance.now() - since) / 1000).toFixed(1)} s`
 
 /** Says what is done, does it, and ends the script with the step's own exit code if it fails. */
 export async function step(title, action) {
@@ -63,7 +66,8 @@ export const biome = (...args) => runNode('node_modules/@biomejs/biome/bin/biome
 
 /** The output of a program, or `undefined` if it is missing or fails. */
 export function capture(command, args, { cwd = root, env = {} } = {}) {
-  const result = spawnSync(command, args, { cwd, env: { ...process.env, ...env }, encoding: 'utf8' })
+  const options = { cwd, env: { ...process.env, ...env }, encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 }
+  const result = spawnSync(command, args, options)
   return result.status === 0 ? result.stdout : undefined
 }
 

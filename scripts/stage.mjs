@@ -9,6 +9,7 @@ import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, write
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { at, fail, readJson } from './lib.mjs'
+import { thirdPartyLicences } from './licences.mjs'
 
 export const stageFolder = at('dist-pack/stage')
 
@@ -18,12 +19,14 @@ export function stage(addons = at('.')) {
   const platforms = readdirSync(at('npm')).filter(name => existsSync(join(addons, `ron-kms.${name}.node`)))
   if (platforms.length === 0) fail(`no ron-kms.<platform>.node in ${addons}; npm run build makes one`)
 
+  const licences = thirdPartyLicences()
   const folders = platforms.map(name => {
     const folder = join(stageFolder, `ron-kms-${name}`)
     mkdirSync(folder, { recursive: true })
     for (const file of ['package.json', 'README.md']) copyFileSync(at('npm', name, file), join(folder, file))
     copyFileSync(join(addons, `ron-kms.${name}.node`), join(folder, `ron-kms.${name}.node`))
     copyLicences(folder)
+    writeFileSync(join(folder, 'THIRD-PARTY-LICENSES'), licences)
     return folder
   })
   return [...folders, stageMain(platforms)]
@@ -37,7 +40,13 @@ function stageMain(platforms) {
   copyLicences(folder)
 
   // Nothing of the checkout's own tooling is any use to who installs the package.
-  const { scripts: _scripts, devDependencies: _dev, napi: _napi, ...published } = manifest
+  const {
+    scripts: _scripts,
+    devDependencies: _dev,
+    overrides: _overrides,
+    napi: _napi,
+    ...published
+  } = manifest
   published.optionalDependencies = Object.fromEntries(
     platforms.map(name => [`ron-kms-${name}`, manifest.version]),
   )

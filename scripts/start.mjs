@@ -15,7 +15,8 @@ await import(pathToFileURL(main).href)
 
 /**
  * npm hands a SIGTERM to the shell that it runs scripts in, and that shell ends without passing it on. The server
- * would be left behind with its ports taken: so when the shell is gone, it gets the signal after all.
+ * would be left behind with its ports taken: so when the shell is gone, it gets the signal after all, unless it
+ * had one already (the terminal sends SIGINT to every process; a second signal would cut the drain short).
  */
 function stopWithNpm() {
   if (process.env.npm_lifecycle_event !== 'start' || process.platform === 'win32') return
@@ -26,4 +27,14 @@ function stopWithNpm() {
     process.kill(process.pid, 'SIGTERM')
   }, 250)
   watch.unref()
+  for (const [signal, number] of [
+    ['SIGINT', 2],
+    ['SIGTERM', 15],
+  ]) {
+    process.on(signal, () => {
+      clearInterval(watch)
+      // Until the server listens for it, the signal ends the process as it would without this.
+      if (process.listenerCount(signal) === 1) process.exit(128 + number)
+    })
+  }
 }

@@ -1,15 +1,16 @@
 // `npm test [-- vitest arguments]`: builds, runs every Rust and TypeScript test, then says what was skipped.
 // Both suites always run, so that one failure does not hide another.
-import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { build } from './build.mjs'
-import { at, run, runNode, step } from './lib.mjs'
+import { buildFaultAddon } from './fault-addon.mjs'
+import { at, run, runNode, seconds } from './lib.mjs'
 
 const skipFile = at('test/.parts/skipped.jsonl')
 const reportFile = at('test/.parts/vitest.json')
 const total = { passed: 0, failed: 0, skipped: 0 }
 
 await build()
-await step('build the addon with fault injection (test/.addon/ron-kms.fault.node)', buildFaultAddon)
+await buildFaultAddon()
 
 rmSync(at('test/.parts'), { recursive: true, force: true })
 mkdirSync(at('test/.parts'), { recursive: true })
@@ -17,14 +18,11 @@ mkdirSync(at('test/.parts'), { recursive: true })
 const rust = await suite('cargo test --workspace --locked', () =>
   run('cargo', ['test', '--workspace', '--locked'], { onLine: countCargo }))
 const typescript = await suite('vitest run', async () => {
-  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${reportFile}`]
-  const code = await runNode(
-    'node_modules/vitest/vitest.mjs',
-    ['run', ...reporters, ...process.argv.slice(2)],
-    {
-      env: { RON_KMS_SKIP_FILE: skipFile },
-    },
-  )
+  const args = ['run', ...process.argv.slice(2)]
+  if (!args.some(arg => arg.startsWith('--reporter'))) args.push('--reporter=default')
+  args.push('--reporter=json', `--outputFile.json=${reportFile}`)
+  const env = { SKIPPED_PARTS_FILE: skipFile }
+  const code = await runNode('node_modules/vitest/vitest.mjs', args, { env })
   countVitest()
   return code
 })
@@ -38,33 +36,9 @@ async function suite(title, action) {
   console.log(`==> ${title}`)
   const since = performance.now()
   const code = await action()
-  console.log(
-    `    ${code === 0 ? 'passed' : `failed (exit code ${code})`} in ${((performance.now() - since) / 1000).toFixed(1)} s: ${title}`,
-  )
+  const outcome = code === 0 ? 'passed' : `failed (exit code ${code})`
+  console.log(`    ${outcome} in ${seconds(since)}: ${title}`)
   return code
-}
-
-/**
- * The same addon with the cargo feature `fault-injection`, by which tests make any export panic. It never ships:
- * plain cargo in the profile of `cargo test` builds it, so that the two share every dependency.
- */
-async function buildFaultAddon() {
-  let library
-  const flags = ['--package', 'kms-node', '--features', 'fault-injection', '--locked']
-  const code = await run('cargo', ['build', ...flags, '--message-format=json-render-diagnostics'], {
-    quiet: true,
-    onLine: line => {
-      const { reason, target, filenames } = JSON.parse(line)
-      if (reason === 'compiler-artifact' && target.kind.includes('cdylib')) {
-        library = filenames.find(name => /\.(so|dylib|dll)$/.test(name))
-      }
-    },
-  })
-  if (code !== 0) return code
-  mkdirSync(at('test/.addon'), { recursive: true })
-  // A new file under the old name: a process that has the old one loaded keeps it.
-  copyFileSync(library, at('test/.addon/new'))
-  renameSync(at('test/.addon/new'), at('test/.addon/ron-kms.fault.node'))
 }
 
 function countCargo(line) {

@@ -75,7 +75,7 @@ describe('the curl lines of the README', () => {
     const shell = snippets.find(({ heading, language }) => heading === 'HTTP' && language === 'sh')
     const flags = ['serve', '--dev', '--bind', '127.0.0.1:0', '--metrics', '127.0.0.1:0']
     server = spawn(process.execPath, [at('../dist/cli/main.js'), ...flags], {
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', 'pipe', 'ignore'],
     })
     const { address, token } = await readBanner(server)
     const script = shell?.lines

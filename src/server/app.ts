@@ -113,10 +113,9 @@ async function serve(
     const caller = parts.authenticate(header('authorization'))
     exchange.caller = caller
     if (endpoint.kid) exchange.kid = kidOf(c.req.url, endpoint.kid)
-    const body =
-      endpoint.body && admitBody(header, parts.limits)
-        ? await readBody(c.req.raw, c.env ?? {}, parts.limits)
-        : NO_BODY
+    const bindings = c.env ?? {}
+    const reads = endpoint.body && admitBody(c.req.raw, header, bindings, parts.limits)
+    const body = reads ? await readBody(c.req.raw, bindings, parts.limits) : NO_BODY
     const context = callContext(exchange.ids.requestId, caller, header('idempotency-key'))
     const target = exchange.kid ?? null
     const answer = endpoint.threaded

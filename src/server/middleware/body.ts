@@ -20,13 +20,25 @@ const NOTHING = new Uint8Array(0)
 export const awaitsContinue = new WeakSet<ServerResponse>()
 
 /**
- * Whether a body follows. Refuses by headers alone what need not be read: a declared length over the cap, a coding
- * other than identity, a media type other than JSON.
+ * Whether a body follows, by the headers of HTTP/1.1 (RFC 9112 section 6.3) or by what another server made of them.
  */
-export function admitBody(header: Header, { maxBodyBytes }: BodyLimits): boolean {
-  const declared = header('content-length')
+function announcesBody(request: Request, header: Header, { incoming }: NodeBindings): boolean {
+  if (!incoming) return request.body !== null
+  return header('transfer-encoding') !== undefined || (header('content-length') ?? '0') !== '0'
+}
+
+/**
+ * Whether there is a body to read. Refuses by headers alone what need not be read: a declared length over the cap, a
+ * coding other than identity, a media type other than JSON.
+ */
+export function admitBody(
+  request: Request,
+  header: Header,
+  bindings: NodeBindings,
+  { maxBodyBytes }: BodyLimits,
+): boolean {
   // Node refuses a length that is not a number; another server may let it through, and then the cap holds below.
-  if (declared !== undefined && Number(declared) > maxBodyBytes) throw tooLarge()
+  if (Number(header('content-length') ?? 0) > maxBodyBytes) throw tooLarge()
   const coding = header('content-encoding')
   if (coding !== undefined && coding.toLowerCase() !== 'identity') {
     throw new Refusal('Unsupported', 'only an unencoded body is accepted', {
@@ -35,8 +47,8 @@ export function admitBody(header: Header, { maxBodyBytes }: BodyLimits): boolean
       reason: 'content_encoding',
     })
   }
+  const present = announcesBody(request, header, bindings)
   const mediaType = header('content-type')
-  const present = header('transfer-encoding') !== undefined || (declared !== undefined && declared !== '0')
   if (mediaType === undefined ? present : !isJson(mediaType)) {
     throw new Refusal('Unsupported', 'the body must be application/json', {
       status: 415,
