@@ -23,11 +23,11 @@ export default defineConfig({
     coverage: {
       provider: 'v8',
       include: ['src/**/*.ts'],
-      reporter: ['text', 'lcov'],
-      // In force with --coverage only. Lines of core and server code; what runs in child processes (the command
-      // line) is tested there and not counted, so the whole has a lower bound.
+      // In a log of CI the totals do; the closing lines stay in sight.
+      reporter: [process.env.CI ? 'text-summary' : 'text', 'lcov'],
+      // In force with --coverage only (npm run coverage, and CI). What a test runs in a child process is not counted.
       thresholds: {
-        lines: 80,
+        lines: 90,
         'src/*.ts': { lines: 90 },
         'src/{config,lanes,logging,metrics,server}/**/*.ts': { lines: 90 },
       },

@@ -33,6 +33,11 @@ const steps = {
       return stale.length
     }),
 
+  table: () =>
+    step('the README has the benchmark table of bench/results/latest.json', () =>
+      runNode('bench/readme-table.mjs', ['--check']),
+    ),
+
   hygiene: () => step('hosts, paths, versions, crypto crates once', () => runNode('scripts/hygiene.mjs', [])),
 
   fmt: () => step('cargo fmt --check', () => run('cargo', ['fmt', '--all', '--check'])),
@@ -78,7 +83,7 @@ const steps = {
 
   // Last: its closing lines are the test runners' own summaries.
   test: async () => {
-    const code = await runNode('scripts/test.mjs', [])
+    const code = await runNode('scripts/test.mjs', ['--coverage'])
     if (code !== 0) process.exit(code)
   },
 }
