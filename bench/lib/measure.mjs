@@ -47,23 +47,23 @@ async function calibrate(candidate) {
 }
 
 /**
- * Times rows. In each round every candidate of every row has one turn of `budget` milliseconds; who begins a row
- * moves on by one each round. A ratio is the control's median over the candidate's median of the same row and
- * round, so whatever slows the machine down for longer than a round falls out of it.
+ * Times rows. In each round every candidate of every row has one turn of `budget` milliseconds (times the row's
+ * `turns`); who begins a row moves on by one each round. A ratio is the control's median over the candidate's median
+ * of the same row and round, so whatever slows the machine down for longer than a round falls out of it.
  */
 export async function measureRows(rows, { rounds, budget, onRound }) {
   const timed = []
   for (const row of rows) {
     const entries = []
     for (const candidate of row.candidates) entries.push(await calibrate(candidate))
-    timed.push({ name: row.name, entries })
+    timed.push({ ...row, entries })
   }
   for (let round = 0; round < rounds; round++) {
     onRound?.(round)
-    for (const { entries } of timed) {
+    for (const { entries, turns = 1 } of timed) {
       for (let i = 0; i < entries.length; i++) {
         const entry = entries[(i + round) % entries.length]
-        entry.rounds.push(await turn(entry.candidate, { ...entry, budget: budget * MILLISECOND }))
+        entry.rounds.push(await turn(entry.candidate, { ...entry, budget: turns * budget * MILLISECOND }))
       }
     }
   }
