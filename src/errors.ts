@@ -28,7 +28,7 @@ export class KmsError extends Error {
   readonly code: KmsErrorCode
   /** Whether the same request may succeed later. */
   readonly retryable: boolean
-  /** The part of the input that is at fault. */
+  /** The part of the input that is at fault, by the name that the HTTP API gives it, such as `op_id`. */
   declare readonly field?: string
   /** When to try again, in milliseconds, where that is known. */
   declare readonly retryAfterMs?: number

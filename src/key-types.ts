@@ -13,7 +13,10 @@ export interface CreateKeyOptions {
   alg: Algorithm
   /** What its signatures cover, for ever: the message (default), or the 32 bytes of its BLAKE3-256. */
   signs?: 'message' | 'digest'
-  /** A flat object that is kept and shown; not acted upon. */
+  /**
+   * A flat object that is kept and shown; not acted upon. At most 32 hints; names and texts up to 256 bytes,
+   * numbers whole.
+   */
   policyHints?: Readonly<Record<string, string | number | boolean>>
   /** A UUID: the same wish under it is carried out once within 24 hours. */
   opId?: string
@@ -30,7 +33,7 @@ export interface CreatedKey {
 
 /** A wish for a new version. */
 export interface RotateKeyOptions {
-  /** How long the version is published before it becomes the head, in milliseconds; 0 by default. */
+  /** How long the version is published before it becomes the head, in milliseconds; 0 by default, at most ten years. */
   activateAfterMs?: number
   /** A UUID: the same wish under it is carried out once within 24 hours. */
   opId?: string
@@ -48,12 +51,14 @@ export interface RotatedKey {
 
 /** The public side of a key. */
 export interface KeyDescription extends CreatedKey {
+  /** What signatures cover: the message, or its BLAKE3-256. */
   signs: 'message' | 'digest'
   /** The version that signs. */
   head: number
   /** Every published version, ascending. */
   versions: number[]
   state: 'enabled'
+  /** When version 1 was made. */
   createdAt: Date
   /** The version that becomes the head next, if one waits. */
   pending?: { kid: string; activeAt: Date }
@@ -65,10 +70,13 @@ export interface KeyAttestation {
   /** The head. */
   kid: string
   alg: Algorithm
+  /** The version that signs. */
   head: number
+  /** Every published version, ascending. */
   versions: number[]
+  /** When version 1 was made. */
   createdAt: Date
-  /** The class of custody. */
+  /** The class of custody: `software-memory` with the backend `inmem`. */
   class: string
 }
 

@@ -1,6 +1,6 @@
 /** The key service as a typed object. */
 import type { CallContext, NativeKms } from '../index.js'
-import { packMessages, requireBytes, requireString } from './bytes.js'
+import { packMessages, requireBytes, requireObject, requireString } from './bytes.js'
 import { type ErrorRecord, fromRecord, KmsError, toKmsError } from './errors.js'
 import {
   type Algorithm,
@@ -38,6 +38,7 @@ export interface KmsOptions {
 export interface KidVerifyItem {
   /** With its version. */
   kid: string
+  /** What was signed; a key that signs digests has it hashed here. */
   message: Uint8Array
   /** 64 bytes; any other length is invalid. */
   signature: Uint8Array
@@ -77,8 +78,9 @@ const NO_BODY = new Uint8Array(0)
  * A key service in this process. Private keys stay in native memory: no call returns one, and they are
  * wiped when the service is closed.
  *
- * Synchronous calls take microseconds. Every call may be made at any time: a reader sees the key as it
- * was before a rotation or after it.
+ * Synchronous calls take microseconds; batches take that for each item. Every call may be made at any time:
+ * a reader sees the key as it was before a rotation or after it. After {@link Kms.close} every call but
+ * `close` and `engineMetrics` throws `StoreUnavailable`.
  */
 export class Kms {
   readonly #native: NativeKms
@@ -90,8 +92,8 @@ export class Kms {
   /**
    * Opens a key service.
    *
-   * @throws KmsError `Unsupported` without a native binary for this platform, or for a backend that is
-   * not in this version.
+   * @throws KmsError `Unsupported` without a native binary for this platform, and for a backend or an
+   * algorithm that is not in this version; `BadRequest` for an unknown lane.
    */
   static async open(options: KmsOptions): Promise<Kms> {
     if (options?.backend !== 'inmem') {
@@ -116,6 +118,7 @@ export class Kms {
    * @throws KmsError `BadRequest`, `Unsupported`; `Conflict` for an `opId` with another wish.
    */
   async createKey(options: CreateKeyOptions): Promise<CreatedKey> {
+    requireObject(options, 'options')
     const { tenant, purpose, alg, signs = 'message', policyHints, opId } = options
     return toCreated(
       this.#json<CreatedDto>('create', null, {
@@ -136,6 +139,7 @@ export class Kms {
    */
   async rotateKey(kid: string, options: RotateKeyOptions = {}): Promise<RotatedKey> {
     requireString(kid, 'kid')
+    requireObject(options, 'options')
     return toRotated(
       this.#json<RotatedDto>('rotate', kid, {
         activate_after_ms: options.activateAfterMs,
@@ -198,6 +202,8 @@ export class Kms {
   /**
    * As {@link Kms.sign}, for every backend. With keys in memory the work is done at once: it is shorter
    * than the way to another thread and back.
+   *
+   * @throws KmsError (as a rejection) what {@link Kms.sign} throws.
    */
   async signAsync(kid: string, message: Uint8Array): Promise<Uint8Array> {
     return this.sign(kid, message)
@@ -229,12 +235,16 @@ export class Kms {
    */
   verifyBatch(items: readonly KidVerifyItem[]): BatchVerdicts {
     const { kids, kidOf, signatures, messages, offsets } = packItems(items)
-    const out = new Uint8Array(items.length)
+    const out = new Uint8Array(kidOf.length)
     const errors = attempt(() => this.#native.verifyBatch(kids, kidOf, signatures, messages, offsets, out))
     return withErrors(out, kidOf, errors)
   }
 
-  /** As {@link Kms.verifyBatch}, off the event loop and on all cores; the inputs are copied first. */
+  /**
+   * As {@link Kms.verifyBatch}, off the event loop and on all cores; the inputs are copied first.
+   *
+   * @throws KmsError (as a rejection) what {@link Kms.verifyBatch} throws.
+   */
   async verifyBatchAsync(items: readonly KidVerifyItem[]): Promise<BatchVerdicts> {
     const { kids, kidOf, signatures, messages, offsets } = packItems(items)
     try {
@@ -252,8 +262,10 @@ export class Kms {
    * @throws KmsError what the HTTP API answers as its error.
    */
   dispatch(op: Operation, target: string | null, body: Uint8Array, context: CallContext): string {
+    requireBytes(body, 'body')
+    requireObject(context, 'context')
     try {
-      return this.#native.dispatch(op, target, body, context)
+      return this.#native.dispatch(op, target, context, body)
     } catch (error) {
       throw toKmsError(error)
     }
@@ -266,8 +278,10 @@ export class Kms {
     body: Uint8Array,
     context: CallContext,
   ): Promise<string> {
+    requireBytes(body, 'body')
+    requireObject(context, 'context')
     try {
-      return await this.#native.dispatchAsync(op, target, body, context)
+      return await this.#native.dispatchAsync(op, target, context, body)
     } catch (error) {
       throw toKmsError(error)
     }
@@ -284,8 +298,17 @@ export class Kms {
   }
 
   #json<T>(op: Operation, target: string | null, body?: object): T {
-    const bytes = body ? Buffer.from(JSON.stringify(body)) : NO_BODY
+    const bytes = body ? toJson(body) : NO_BODY
     return JSON.parse(this.dispatch(op, target, bytes, LIBRARY)) as T
+  }
+}
+
+/** What JSON has no words for (a BigInt, a cycle) is a fault of the options. */
+function toJson(body: object): Uint8Array {
+  try {
+    return Buffer.from(JSON.stringify(body))
+  } catch (cause) {
+    throw new KmsError('BadRequest', 'cannot be written as JSON', { field: 'options', cause })
   }
 }
 
@@ -293,9 +316,9 @@ export class Kms {
 function packItems(items: readonly KidVerifyItem[]) {
   const packed = packMessages(items)
   const numbers = new Map<string, number>()
-  const kidOf = new Uint32Array(items.length)
-  for (let i = 0; i < items.length; i++) {
-    const { kid } = items[i] as KidVerifyItem
+  const kidOf = new Uint32Array(packed.offsets.length - 1)
+  for (let i = 0; i < kidOf.length; i++) {
+    const kid = (items[i] as KidVerifyItem | undefined)?.kid as string
     let number = numbers.get(kid)
     if (number === undefined) {
       requireString(kid, `items[${i}].kid`)

@@ -40,9 +40,14 @@ function platformName(): string {
 }
 
 function isMusl(): boolean {
+  const report = process.report as typeof process.report & { excludeNetwork: boolean }
+  const { excludeNetwork } = report
+  // Otherwise the report asks the name server about the peer of every open socket, and waits.
+  report.excludeNetwork = true
   // The report names glibc where node is linked with it.
-  const report = process.report.getReport() as { header?: { glibcVersionRuntime?: string } }
-  return !report.header?.glibcVersionRuntime
+  const { header } = report.getReport() as { header?: { glibcVersionRuntime?: string } }
+  report.excludeNetwork = excludeNetwork
+  return !header?.glibcVersionRuntime
 }
 
 function load(): { native?: Native; problem?: string } {

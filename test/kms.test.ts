@@ -171,6 +171,16 @@ describe('refusals', () => {
     expect(await refuse({ tenant: undefined })).toBe('BadRequest tenant')
   })
 
+  it('are KmsErrors for options that are no options', async () => {
+    const bad = (value: unknown) => value as CreateKeyOptions
+    expect(await refusal(() => kms.createKey(bad(undefined)))).toBe('BadRequest options')
+    expect(await refusal(() => kms.createKey(bad({ ...wish, policyHints: { n: 1n } })))).toBe(
+      'BadRequest options',
+    )
+    const { kid } = await kms.createKey(wish)
+    expect(await refusal(() => kms.rotateKey(kid, null as never))).toBe('BadRequest options')
+  })
+
   it('cover messages that the service alone may sign', async () => {
     const { kid } = await kms.createKey(wish)
     const reserved = new TextEncoder().encode('ron-kms/audit/v1\0')

@@ -76,13 +76,24 @@ export async function implementations() {
   return {
     signers: [await kmsSigner('dalek'), await kmsSigner('ring'), sodiumNative, nodeCrypto, nobleCurves],
     verifiers: [
+      await kmsVerifier('auto'),
       await kmsVerifier('dalek'),
-      ...[byHandle('dalek'), byBytes('dalek'), byHandle('ring'), byHandle('noble')],
+      ...[
+        byHandle('auto'),
+        byBytes('auto'),
+        byHandle('dalek'),
+        byBytes('dalek'),
+        byHandle('ring'),
+        byHandle('noble'),
+      ],
       ...[sodiumNative, nodeCrypto, webCrypto, nobleCurves],
     ],
     batchers: [
+      await kmsBatcher('auto'),
       await kmsBatcher('dalek'),
       await kmsBatcher('dalek-batch'),
+      batch('auto', 'items', toItems),
+      batch('auto', 'packed', packed),
       batch('dalek', 'items', toItems),
       batch('dalek-batch', 'items', toItems),
       batch('dalek-batch', 'packed', packed),
@@ -90,7 +101,7 @@ export async function implementations() {
       { ...batch('noble', 'items', toItems), slow: true },
       ...[loop(sodiumNative), loop(nodeCrypto)],
     ],
-    threadBatchers: ['dalek', 'dalek-batch'].flatMap(lane => [
+    threadBatchers: ['auto', 'dalek', 'dalek-batch'].flatMap(lane => [
       batch(lane, 'packed, this thread', packed),
       asyncBatch(lane, 'packed, async, 1 thread', { threads: 1 }),
       asyncBatch(lane, 'packed, async, all threads', {}),

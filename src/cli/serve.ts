@@ -20,11 +20,11 @@ export function serveCommand(): Command {
   const command = new Command('serve')
     .description('serve the API until SIGINT or SIGTERM')
     .option('--dev', 'development mode: keys in memory only, and a token that grants everything')
-    .option('--config <file>', 'TOML or JSON file of settings')
+    .option('--config <file>', 'TOML or JSON file of settings (RON_KMS_CONFIG)')
   const keyByOption = new Map<string, Key>()
   for (const key of KEYS) {
     const { flag, description, default: fallback, env } = SCHEMA[key]
-    const option = new Option(flag, `${description} (${env}, default ${fallback})`)
+    const option = new Option(flag, `${description} (${key}, ${env}, default ${fallback})`)
     keyByOption.set(option.attributeName(), key)
     command.addOption(option)
   }

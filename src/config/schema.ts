@@ -148,5 +148,5 @@ export const KEYS = Object.keys(SCHEMA) as Key[]
 export const OTHER_VARIABLES: ReadonlySet<string> = new Set([
   'RON_KMS_CONFIG', // the file, see load.ts
   'RON_KMS_TOKEN', // read by clients such as `ron-kms demo`
-  'RON_KMS_CPU_TIER', // reserved for the native core
+  'RON_KMS_CPU_TIER', // read by the native core: forces a tier of instructions
 ])

@@ -1,10 +1,10 @@
-import { randomFillSync } from 'node:crypto'
 import { formatAddress } from '../config/kinds.js'
 import type { Config } from '../config/schema.js'
 import type { Kms } from '../kms.js'
 import type { Log } from '../logging/log.js'
 import { HttpMetrics, NO_OP, NO_ROUTE } from '../metrics/http.js'
 import { createRegistry } from '../metrics/registry.js'
+import { requireNative } from '../native.js'
 import { createApp } from './app.js'
 import { type ConnectionRefusal, type Listener, type ListenerLimits, listen } from './listen.js'
 import type { Authenticator } from './middleware/auth.js'
@@ -45,7 +45,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       config_loaded: () => true,
       listener_bound: () => state.bound && !state.draining,
       backend_ready: () => state.open,
-      rng_ok: () => randomFillSync(Buffer.alloc(16)).some(byte => byte !== 0),
+      rng_ok: () => requireNative().rngOk(),
     },
     log,
   )

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { describe, expect, it } from 'vitest'
-import { Kms } from '../../src/index.js'
+import { type CallContext, Kms, KmsError } from '../../src/index.js'
 import { requireNative } from '../../src/native.js'
 import { blake3, ed25519 } from '../../src/primitives.js'
 import { signer } from '../support/ed25519.js'
@@ -23,6 +23,15 @@ function shared(bytes: Uint8Array): Uint8Array {
   return copy
 }
 
+/** An `ArrayBuffer` that can be resized up to `most`; the library of this project's target does not know them. */
+function resizable(length: number, most: number) {
+  const make = ArrayBuffer as unknown as new (
+    length: number,
+    options: { maxByteLength: number },
+  ) => ArrayBuffer & { resize(length: number): void }
+  return new make(length, { maxByteLength: most })
+}
+
 describe('a buffer', () => {
   it('that is a part of a larger one is read at its place', () => {
     const around = Uint8Array.from([9, ...message, 9])
@@ -30,15 +39,35 @@ describe('a buffer', () => {
     expect(ed25519.verify(Buffer.from(publicKey), part, Buffer.from(signature))).toBe(true)
   })
 
-  it('that was detached counts as empty', async () => {
-    expect(ed25519.verify(publicKey, detached(message), signature)).toBe(false)
-    expect(ed25519.verify(publicKey, message, detached(signature))).toBe(false)
-    expect(() => ed25519.verify(detached(publicKey), message, signature)).toThrow('must be 32 bytes')
-    expect(blake3(detached(message))).toEqual(blake3(new Uint8Array(0)))
+  it('that was detached is refused', async () => {
     const kms = await Kms.open({ backend: 'inmem' })
     const { kid } = await kms.createKey({ tenant: 'core', purpose: 'audit', alg: 'ed25519' })
-    const empty = kms.sign(kid, detached(message))
-    expect(kms.verify(kid, new Uint8Array(0), empty)).toBe(true)
+    const calls = [
+      () => ed25519.verify(publicKey, detached(message), signature),
+      () => ed25519.verify(publicKey, message, detached(signature)),
+      () => ed25519.verify(detached(publicKey), message, signature),
+      () => ed25519.verifyBatch([{ publicKey, message: detached(message), signature }]),
+      () => blake3(detached(message)),
+      () => kms.sign(kid, detached(message)),
+      () => kms.verifyBatch([{ kid, message: detached(message), signature }]),
+    ]
+    for (const call of calls) expect(call).toThrow('its buffer was detached')
+    // The addon itself reads it as empty.
+    const hash = new Uint8Array(32)
+    requireNative().blake3(detached(message), hash)
+    expect(hash).toEqual(blake3(new Uint8Array(0)))
+    kms.close()
+  })
+
+  it('that was shrunk below its view is refused, and one that grew is read at its new length', async () => {
+    const kms = await Kms.open({ backend: 'inmem' })
+    const { kid } = await kms.createKey({ tenant: 'core', purpose: 'audit', alg: 'ed25519' })
+    const buffer = resizable(8, 16)
+    const [tracking, fixed] = [new Uint8Array(buffer), new Uint8Array(buffer, 4, 4)]
+    buffer.resize(16)
+    expect(kms.verify(kid, new Uint8Array(16), kms.sign(kid, tracking))).toBe(true)
+    buffer.resize(6)
+    expect(() => kms.sign(kid, fixed)).toThrow('its buffer was detached')
     kms.close()
   })
 
@@ -162,6 +191,83 @@ describe('an argument', () => {
         return lengths++ === 0 ? message : new Uint8Array(1000)
       },
     }
-    expect(() => ed25519.verifyBatch([growing])).not.toThrow(TypeError)
+    expect(() => ed25519.verifyBatch([growing])).toThrow('changed while it was read')
+    let gone = 0
+    const vanishing = {
+      publicKey,
+      message,
+      get signature() {
+        return gone++ === 0 ? signature : (null as unknown as Uint8Array)
+      },
+    }
+    expect(() => ed25519.verifyBatch([vanishing])).toThrow('changed while it was read')
+  })
+
+  it('that empties the array it is in is refused', () => {
+    const items: object[] = [
+      { publicKey, message, signature },
+      {
+        publicKey,
+        get message() {
+          items.length = 1
+          return message
+        },
+        signature,
+      },
+    ]
+    expect(() => ed25519.verifyBatch(items as never)).toThrow(KmsError)
+  })
+
+  it('whose getter takes the body away cannot reach its memory', async () => {
+    const kms = await Kms.open({ backend: 'inmem' })
+    for (const shrink of [true, false]) {
+      const call = (act: (body: Uint8Array, context: CallContext) => unknown) => {
+        const buffer = resizable(2 ** 20, 2 ** 20)
+        const context = {
+          requestId: 'r',
+          get actor() {
+            if (shrink) buffer.resize(0)
+            else structuredClone(buffer, { transfer: [buffer] })
+            return 'test'
+          },
+        }
+        return act(new Uint8Array(buffer).fill(0x20), context)
+      }
+      expect(() => call((body, context) => kms.dispatch('create', null, body, context))).toThrow('JSON')
+      const task = call((body, context) => kms.dispatchAsync('create', null, body, context))
+      await expect(task).rejects.toThrow('JSON')
+    }
+    kms.close()
+  })
+
+  it('that only looks like a key or an array of offsets is refused', () => {
+    const fakeKey = Object.create(Object.getPrototypeOf(ed25519.importKey(publicKey)))
+    const packed = { publicKeys: publicKey, signatures: signature, messages: message }
+    const offsets = Uint32Array.of(0, message.length)
+    const calls = [
+      () => ed25519.verify(fakeKey, message, signature),
+      () => ed25519.verifyBatch([{ publicKey: fakeKey, message, signature }]),
+      () => ed25519.verifyBatch({ ...packed, offsets: Object.create(Uint32Array.prototype) }),
+      () => ed25519.verifyBatch({ ...packed, offsets: new Proxy(offsets, {}) }),
+      () => ed25519.verifyBatch({ ...packed, offsets: new Uint32Array(0) }),
+    ]
+    for (const call of calls) {
+      expect(call).toThrow(KmsError)
+      expect(call).toThrow(/must be/)
+    }
+  })
+
+  it('that is both input and result does not change the verdicts, in any lane', () => {
+    for (const lane of ed25519.lanes()) {
+      const signatures = Buffer.concat([signature, signature])
+      const packed = {
+        publicKeys: Buffer.concat([publicKey, publicKey]),
+        signatures,
+        messages: Buffer.concat([message, message]),
+        offsets: Uint32Array.of(0, message.length, 2 * message.length),
+        out: signatures.subarray(64, 66),
+      }
+      expect([...ed25519.verifyBatch(packed, { lane })], lane).toEqual([1, 1])
+    }
   })
 })

@@ -20,7 +20,7 @@ describe.skipIf(!addon.available)('a panic', () => {
   const wish = Buffer.from('{"tenant":"core","purpose":"audit","alg":"ed25519","signs":"message"}')
   const out = (length: number) => new Uint8Array(length)
   const kms = addon.available ? new native.NativeKms({}) : (undefined as never)
-  const create = () => JSON.parse(kms.dispatch('create', null, wish, context)).kid as string
+  const create = () => JSON.parse(kms.dispatch('create', null, context, wish)).kid as string
   const kid = addon.available ? create() : ''
   const key = addon.available ? new native.Ed25519PublicKey(publicKey) : (undefined as never)
   const zero = Uint32Array.of(0)
@@ -28,9 +28,9 @@ describe.skipIf(!addon.available)('a panic', () => {
   // Every export, by the name of its fault; `.task` is the part that runs on another thread.
   const calls: Record<string, () => unknown> = {
     NativeKms: () => new native.NativeKms({}),
-    dispatch: () => kms.dispatch('describe', kid, out(0), context),
-    dispatchAsync: () => kms.dispatchAsync('describe', kid, out(0), context),
-    'dispatchAsync.task': () => kms.dispatchAsync('describe', kid, out(0), context),
+    dispatch: () => kms.dispatch('describe', kid, context, out(0)),
+    dispatchAsync: () => kms.dispatchAsync('describe', kid, context, out(0)),
+    'dispatchAsync.task': () => kms.dispatchAsync('describe', kid, context, out(0)),
     sign: () => kms.sign(kid, message, out(64)),
     verify: () => kms.verify(kid, message, signature),
     verifyBatch: () => kms.verifyBatch([kid], zero, signature, message, offsets, out(1)),
@@ -83,7 +83,7 @@ describe.skipIf(!addon.available)('a panic', () => {
 
   it('in a rotation closes that key and no other', () => {
     const [hurt, sound] = [create(), create()]
-    const rotate = (kid: string) => () => kms.dispatch('rotate', kid, out(0), context)
+    const rotate = (kid: string) => () => kms.dispatch('rotate', kid, context, out(0))
     const head = (kid: string) => kid.replace('#v1', '')
     native.armFault('rotate.publish')
     expect(rotate(hurt)).toThrow('Internal')

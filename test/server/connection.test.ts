@@ -49,6 +49,16 @@ describe('a body over the cap', () => {
   })
 })
 
+describe('a transfer coding', () => {
+  it('other than chunked is refused: nobody would decode it', async () => {
+    const head = `${POST}${AUTH}Connection: close\r\n`
+    const body = '2\r\n{}\r\n0\r\n\r\n'
+    expectProblem(await raw(`${head}Transfer-Encoding: gzip, chunked\r\n\r\n${body}`), 415, 'Unsupported')
+    const plain = await raw(`${head}Transfer-Encoding: Chunked\r\n\r\n${body}`)
+    expectProblem(plain, 400, 'BadRequest', 'kid_or_set')
+  })
+})
+
 describe('Expect: 100-continue', () => {
   const expecting = (headers: string) =>
     service.raw(`${POST}${headers}Expect: 100-continue\r\nConnection: close\r\n\r\n`)

@@ -199,6 +199,31 @@ describe('POST /sign_batch and /verify_batch', () => {
   })
 })
 
+describe('a long body', () => {
+  it('is worked on off the event loop on every route', async () => {
+    const threaded: string[] = []
+    const own = await start({}, kms => ({
+      dispatch: (...call) => kms.dispatch(...call),
+      dispatchAsync: (...call) => {
+        threaded.push(call[0])
+        return kms.dispatchAsync(...call)
+      },
+      engineMetrics: () => kms.engineMetrics(),
+      close: () => kms.close(),
+    }))
+    const ask = (path: string, body: unknown) => own.ask('POST', `/v1/kms${path}`, { body })
+    const wish = { tenant: 'acme', purpose: 'audit', alg: 'ed25519', signs: 'message' }
+    const { kid } = (await ask('/keys', wish)).json
+    const message = (length: number) => ({ message_b64: Buffer.alloc(length).toString('base64') })
+    expect((await ask('/sign', { kid_or_set: { kid }, ...message(100) })).status).toBe(200)
+    expect(threaded).toEqual([])
+    const { sigs } = (await ask('/sign', { kid_or_set: { kid }, ...message(65_536) })).json
+    expect((await ask('/verify', { kid, sigs, ...message(65_536) })).json.ok).toBe(true)
+    expect(threaded).toEqual(['sign', 'verify'])
+    await own.close()
+  })
+})
+
 describe('ids', () => {
   it('echo a correlation id that is a UUID and replace any other', async () => {
     const corr = randomUUID()

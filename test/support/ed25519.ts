@@ -4,7 +4,7 @@ import { ed25519 as noble } from '@noble/curves/ed25519.js'
 import type { VerifyLane } from '../../src/primitives.js'
 
 /** Lanes that must give the same verdict on every input. */
-export const STRICT_LANES: readonly VerifyLane[] = ['auto', 'dalek', 'ring', 'noble']
+export const STRICT_LANES: readonly VerifyLane[] = ['auto', 'simd', 'dalek', 'ring', 'noble']
 
 export interface Signer {
   publicKey: Uint8Array

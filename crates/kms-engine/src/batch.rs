@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kms_core::{Context, KidRef, KmsError, Result};
 use kms_crypto::digest;
-use kms_crypto::ed25519::{self, Item, SIGNATURE_LEN};
+use kms_crypto::ed25519::{self, Item, KeyHandle, KeyRef, SIGNATURE_LEN};
 use rayon::prelude::*;
 
 use crate::counters::Outcome;
@@ -81,11 +81,14 @@ impl Engine {
         let wanted = parsed.require_version()?;
         let key = self.find(&parsed, context)?;
         let head = key.head(self.now_ms())?;
-        let public = key.version(&head, wanted).ok_or_else(KmsError::not_found)?.public;
+        let version = key.version(&head, wanted).ok_or_else(KmsError::not_found)?;
+        let public = Arc::clone(&version.public);
         Ok(Resolved { key, public })
     }
 
     fn verify_resolved(&self, kids: &[Option<Resolved>], items: &[BatchItem<'_>], out: &mut [u8]) {
+        // Neither a key nor an S can be all ones: nothing verifies with either.
+        const NO_KEY: [u8; 32] = [0xff; 32];
         const NEVER: [u8; SIGNATURE_LEN] = [0xff; SIGNATURE_LEN];
         let digests: Vec<Option<[u8; 32]>> = items
             .iter()
@@ -99,9 +102,10 @@ impl Engine {
             .iter()
             .zip(&digests)
             .map(|(item, digest)| Item {
-                key: kids[item.kid].as_ref().map(|resolved| &resolved.public),
+                key: kids[item.kid]
+                    .as_ref()
+                    .map_or(KeyRef::Bytes(&NO_KEY), |resolved| KeyRef::Handle(&resolved.public)),
                 message: digest.as_ref().map_or(item.message, |digest| digest),
-                // S of all ones is above L: a signature of a wrong length never verifies.
                 signature: item.signature.try_into().unwrap_or(&NEVER),
             })
             .collect();
@@ -126,9 +130,10 @@ impl Engine {
             let outcome = match *verdict {
                 VALID => Outcome::Ok,
                 INVALID => Outcome::Invalid,
-                _ => match errors.iter().find(|(kid, _)| *kid == item.kid) {
-                    Some((_, error)) => Outcome::Err(error.code),
-                    None => Outcome::Err(kms_core::ErrorCode::Internal),
+                // `errors` is in the order of `kids`.
+                _ => match errors.binary_search_by_key(&item.kid, |(kid, _)| *kid) {
+                    Ok(at) => Outcome::Err(errors[at].1.code),
+                    Err(_) => Outcome::Err(kms_core::ErrorCode::Internal),
                 },
             };
             self.count_item(Op::Verify, alg, outcome);
@@ -139,5 +144,5 @@ impl Engine {
 /// A kid that names a published version.
 struct Resolved {
     key: Arc<Key>,
-    public: ed25519::PublicKey,
+    public: Arc<KeyHandle>,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kms_core::{Algorithm, Context, KeyId, Kid, KmsError, Name, Result, Signs, Version};
-use kms_crypto::ed25519::{PublicKey, SigningKey};
+use kms_crypto::ed25519::{KeyHandle, PublicKey, SigningKey};
 use uuid::{Builder, Uuid};
 
 use crate::engine::Engine;
@@ -57,7 +57,8 @@ impl Engine {
     pub(crate) fn fresh_version(&self) -> Result<(KeyVersion, PublicKey)> {
         let signing = SigningKey::generate(self.config.sign_lane, &*self.config.entropy)?;
         let public = *signing.public();
-        Ok((KeyVersion { public, secret: self.arena.insert(signing)? }, public))
+        let secret = self.arena.insert(signing)?;
+        Ok((KeyVersion { public: KeyHandle::new(public), secret }, public))
     }
 
     /// A random UUID (RFC 9562, version 4).

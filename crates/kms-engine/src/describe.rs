@@ -57,7 +57,7 @@ impl Engine {
             let version = key.version(&head, shown).ok_or_else(KmsError::not_found)?;
             Ok(Described {
                 kid: key.id.at(shown),
-                public: version.public,
+                public: *version.public.public(),
                 signs: key.signs,
                 head: head.active,
                 newest: head.newest(),

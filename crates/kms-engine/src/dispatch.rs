@@ -1,12 +1,12 @@
 //! The one entrance under every transport.
 
-use kms_core::{Context, Kid, Result};
+use kms_core::{Context, Kid, KidRef, Result};
 use kms_crypto::ed25519::PublicKey;
 use rayon::prelude::*;
 
 use crate::create::CreateKey;
 use crate::describe::{Attested, Described};
-use crate::engine::Engine;
+use crate::engine::{Engine, Trace};
 use crate::idempotency::{Begun, Scope, fingerprint};
 use crate::op::Op;
 use crate::rotate::{RotateKey, Rotated};
@@ -74,13 +74,32 @@ impl Engine {
             self.idempotency.begin(scope, fingerprint(request), self.now_ms())
         })?;
         match begun {
-            Begun::Answered(response) => Ok(*response),
+            Begun::Answered(response) => self.run(op, context, |trace| {
+                self.recheck(context, request, trace)?;
+                Ok(*response)
+            }),
             Begun::Claimed(claim) => {
                 let response = self.act(context, request)?;
                 claim.keep(response.clone(), self.now_ms());
                 Ok(response)
             }
         }
+    }
+
+    /// What must still hold for a recorded answer to be given again: the caller may know of every key,
+    /// and none is closed to changes and signing.
+    fn recheck(&self, context: &Context, request: &Request, trace: &mut Trace) -> Result<()> {
+        let kids = match request {
+            Request::Rotate(kid, _) => std::slice::from_ref(kid),
+            Request::Sign(wish) => wish.target.kids(),
+            _ => &[],
+        };
+        for kid in kids {
+            let key = self.find(&KidRef::parse(kid)?, context)?;
+            trace.alg = Some(key.id.alg);
+            key.check_sound()?;
+        }
+        Ok(())
     }
 
     fn act(&self, context: &Context, request: &Request) -> Result<Response> {
@@ -135,13 +154,7 @@ fn mutation(request: &Request) -> Option<(Op, &str)> {
     match request {
         Request::Create(wish) => Some((Op::Create, &wish.tenant)),
         Request::Rotate(kid, _) => Some((Op::Rotate, tenant_of(kid))),
-        Request::Sign(wish) => {
-            let kid = match &wish.target {
-                Target::Kid(kid) => kid,
-                Target::Set(kids) => kids.first()?,
-            };
-            Some((Op::Sign, tenant_of(kid)))
-        }
+        Request::Sign(wish) => Some((Op::Sign, tenant_of(wish.target.kids().first()?))),
         _ => None,
     }
 }

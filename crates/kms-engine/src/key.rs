@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 use kms_core::{KeyId, KmsError, Result, Signs, Version};
-use kms_crypto::ed25519::PublicKey;
+use kms_crypto::ed25519::KeyHandle;
 
 use crate::arena::SecretHandle;
 
 /// One version. Immutable: a rotation adds a version and changes none.
-#[derive(Debug)]
 pub(crate) struct KeyVersion {
-    pub(crate) public: PublicKey,
+    /// The public half, with its table once it is worth one.
+    pub(crate) public: Arc<KeyHandle>,
     pub(crate) secret: SecretHandle,
 }
 
@@ -42,7 +42,6 @@ impl Head {
 }
 
 /// A key and its history.
-#[derive(Debug)]
 pub(crate) struct Key {
     pub(crate) id: KeyId,
     pub(crate) signs: Signs,

@@ -62,7 +62,9 @@ impl Engine {
                 return Err(KmsError::conflict("another version is already pending").field("kid"));
             }
             let (version, _) = self.fresh_version()?;
-            let next = head.active.checked_add(1).unwrap_or(head.active);
+            let next = head.active.checked_add(1).ok_or_else(|| {
+                KmsError::conflict("no version number is left for this key").field("kid")
+            })?;
             self.audit(Op::Rotate, context, &key.id.at(next), key.id.alg, None)?;
             let wait = wish.activate_after_ms;
             let active_at = (wait > 0).then(|| self.config.clock.unix_ms() + wait);

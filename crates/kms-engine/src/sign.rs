@@ -71,6 +71,16 @@ pub enum Target {
     Set(Vec<String>),
 }
 
+impl Target {
+    /// The kids, one or more.
+    pub(crate) fn kids(&self) -> &[String] {
+        match self {
+            Target::Kid(kid) => std::slice::from_ref(kid),
+            Target::Set(kids) => kids,
+        }
+    }
+}
+
 /// A wish for signatures.
 #[derive(Clone, Debug, Hash)]
 pub struct SignRequest {
@@ -133,10 +143,7 @@ impl Engine {
             let error = KmsError::unsupported("this key has one track");
             return Err(error.field("policy.produce_hybrid"));
         }
-        let kids = match &wish.target {
-            Target::Kid(kid) => std::slice::from_ref(kid),
-            Target::Set(kids) => kids,
-        };
+        let kids = wish.target.kids();
         let mut signers = Vec::with_capacity(kids.len());
         for (i, kid) in kids.iter().enumerate() {
             let at = |error: KmsError| match &wish.target {

@@ -1,7 +1,9 @@
 //! Verifying: every published version, for ever.
 
+use std::sync::Arc;
+
 use kms_core::{Algorithm, Context, KidRef, KmsError, Result};
-use kms_crypto::ed25519::{self, PublicKey, SIGNATURE_LEN};
+use kms_crypto::ed25519::{self, KeyHandle, KeyRef, SIGNATURE_LEN};
 
 use crate::engine::{Engine, Trace};
 use crate::op::Op;
@@ -160,9 +162,9 @@ impl Engine {
         Ok(self.verdict(&version.public, &covered, signature))
     }
 
-    fn verdict(&self, public: &PublicKey, covered: &[u8], signature: &[u8]) -> bool {
+    fn verdict(&self, public: &Arc<KeyHandle>, covered: &[u8], signature: &[u8]) -> bool {
         <&[u8; SIGNATURE_LEN]>::try_from(signature).is_ok_and(|signature| {
-            ed25519::verify(self.config.verify_lane, public, covered, signature)
+            ed25519::verify(self.config.verify_lane, KeyRef::Handle(public), covered, signature)
         })
     }
 }

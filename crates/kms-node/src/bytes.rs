@@ -2,7 +2,10 @@
 //!
 //! A typed array may share its memory with a worker that writes to it meanwhile. So keys, signatures
 //! and whatever is signed are copied first; a message that is only verified is read exactly once, by
-//! the hash. A typed array whose buffer was detached reads as empty.
+//! the hash. A typed array whose buffer was detached reads as empty here; TypeScript refuses it before.
+//!
+//! Reading an object runs the caller's getters, which may detach a buffer whose address is already
+//! known: in every export objects and arrays come before buffers.
 
 use kms_core::{KmsError, Result};
 use napi::bindgen_prelude::Uint8ArraySlice;

@@ -1,10 +1,12 @@
 //! Ed25519 verification of public data, without a key service.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use kms_core::{KmsError, Result};
 use kms_crypto::digest;
-use kms_crypto::ed25519::{self, PackedBatch, PublicKey, SIGNATURE_LEN, VerifyLane};
+use kms_crypto::ed25519::{
+    self, KeyHandle, KeyRef, PackedBatch, PublicKey, SIGNATURE_LEN, VerifyLane,
+};
 use kms_engine::Pool;
 use napi::Env;
 use napi::bindgen_prelude::{Object, Uint8Array, Uint8ArraySlice, Uint32ArraySlice};
@@ -43,14 +45,14 @@ pub fn ed25519_verify(
 ) -> napi::Result<bool> {
     guard("ed25519Verify", || {
         let lane = lane(lane_number)?;
-        let key = PublicKey::decode(&bytes::fixed(&public_key, "publicKey")?);
-        Ok(key.is_some_and(|key| verify(lane, &key, &message, &signature)))
+        let key = bytes::fixed(&public_key, "publicKey")?;
+        Ok(verify(lane, KeyRef::Bytes(&key), &message, &signature))
     })
 }
 
 fn verify(
     lane: VerifyLane,
-    key: &PublicKey,
+    key: KeyRef<'_>,
     message: &Uint8ArraySlice<'_>,
     signature: &Uint8ArraySlice<'_>,
 ) -> bool {
@@ -58,9 +60,9 @@ fn verify(
         .is_ok_and(|signature| ed25519::verify(lane, key, message.as_ref(), &signature))
 }
 
-/// A decoded public key.
+/// A decoded public key, with its table from its first successful verification on.
 #[napi]
-pub struct Ed25519PublicKey(PublicKey);
+pub struct Ed25519PublicKey(Arc<KeyHandle>);
 
 #[napi]
 impl Ed25519PublicKey {
@@ -68,7 +70,8 @@ impl Ed25519PublicKey {
     #[napi(constructor)]
     pub fn new(public_key: Uint8ArraySlice<'_>) -> napi::Result<Self> {
         guard("Ed25519PublicKey", || {
-            PublicKey::from_bytes(&bytes::fixed(&public_key, "publicKey")?).map(Self)
+            let key = PublicKey::from_bytes(&bytes::fixed(&public_key, "publicKey")?)?;
+            Ok(Self(KeyHandle::import(key)))
         })
     }
 
@@ -81,7 +84,7 @@ impl Ed25519PublicKey {
         signature: Uint8ArraySlice<'_>,
     ) -> napi::Result<bool> {
         guard("Ed25519PublicKey.verify", || {
-            Ok(verify(lane(lane_number)?, &self.0, &message, &signature))
+            Ok(verify(lane(lane_number)?, KeyRef::Handle(&self.0), &message, &signature))
         })
     }
 }

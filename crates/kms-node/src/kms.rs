@@ -78,13 +78,16 @@ impl NativeKms {
     }
 
     /// Carries an operation out on this thread: JSON bytes in, JSON out.
+    ///
+    /// The context comes before the body: reading it runs the caller's getters, and one of them could
+    /// detach or shrink a body whose address was already taken.
     #[napi]
     pub fn dispatch(
         &self,
         op: String,
         target: Option<String>,
-        body: Uint8ArraySlice<'_>,
         context: CallContext,
+        body: Uint8ArraySlice<'_>,
     ) -> napi::Result<String> {
         guard("dispatch", || {
             let op = parse_op(&op)?;
@@ -100,8 +103,8 @@ impl NativeKms {
         env: &'env Env,
         op: String,
         target: Option<String>,
-        body: Uint8ArraySlice<'_>,
         context: CallContext,
+        body: Uint8ArraySlice<'_>,
     ) -> napi::Result<Object<'env>> {
         let (op, context) = guard("dispatchAsync", || {
             let op = parse_op(&op)?;

@@ -1,7 +1,7 @@
 //! The Node addon: the only crate that knows napi, and the composition root.
 //!
-//! Every export goes through [`guard`](task::guard) or [`spawn`](task::spawn): panics become errors and
-//! errors keep their code. The typed API that people use is TypeScript, above this.
+//! Every export goes through `guard` or `spawn` of `task.rs`: panics become errors and errors keep their
+//! code. The typed API that people use is TypeScript, above this.
 
 mod bytes;
 mod ed25519;

@@ -39,11 +39,13 @@ where
     T: Send + 'static,
     J: ToNapiValue + 'static,
 {
-    let threads = pool.threads().map_err(|error| to_js(&error))?;
+    // Asked first, so that no promise is left behind where there are no threads to keep it.
+    pool.threads().map_err(|error| to_js(&error))?;
     let (deferred, promise) = env.create_deferred::<J, Finish<J>>()?;
-    threads.spawn(move || match contained(name, work) {
+    let job = move || match contained(name, work) {
         Ok(result) => deferred.resolve(Box::new(move |env| finish(env, result))),
         Err(error) => deferred.reject(to_js(&error)),
-    });
+    };
+    pool.spawn(job).map_err(|error| to_js(&error))?;
     Ok(promise)
 }

@@ -40,7 +40,8 @@ export function admitBody(
   // Node refuses a length that is not a number; another server may let it through, and then the cap holds below.
   if (Number(header('content-length') ?? 0) > maxBodyBytes) throw tooLarge()
   const coding = header('content-encoding')
-  if (coding !== undefined && coding.toLowerCase() !== 'identity') {
+  const transfer = header('transfer-encoding')
+  if (isEncoded(coding, 'identity') || isEncoded(transfer, 'chunked')) {
     throw new Refusal('Unsupported', 'only an unencoded body is accepted', {
       status: 415,
       headers: { 'accept-encoding': 'identity' },
@@ -57,6 +58,10 @@ export function admitBody(
     })
   }
   return present
+}
+
+function isEncoded(coding: string | undefined, plain: string): boolean {
+  return coding !== undefined && coding.trim().toLowerCase() !== plain
 }
 
 function isJson(mediaType: string): boolean {

@@ -2,15 +2,15 @@
 
 use kms_core::{KmsError, Result};
 
-use super::key::PublicKey;
+use super::key::{KeyRef, PublicKey};
 use super::lane::VerifyLane;
-use super::{PUBLIC_KEY_LEN, SIGNATURE_LEN, dalek_batch, verify};
+use super::{PUBLIC_KEY_LEN, SIGNATURE_LEN, dalek, dalek_batch, ring, simd};
 
 /// One signature to check.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Item<'a> {
-    /// The key; `None` where its encoding did not decode, and then nothing verifies.
-    pub key: Option<&'a PublicKey>,
+    /// The key; under one that does not decode nothing verifies.
+    pub key: KeyRef<'a>,
     /// What was signed.
     pub message: &'a [u8],
     /// The signature.
@@ -19,25 +19,53 @@ pub struct Item<'a> {
 
 /// Writes 1 (valid) or 0 (invalid) for each item, in order.
 ///
-/// In every lane but `dalek-batch` each verdict is [`verify`]'s and depends on nothing else in the
-/// batch. `dalek-batch` first checks one random linear combination of all equations: that is faster,
-/// and it accepts some signatures whose R or A carries torsion, which strict verification refuses,
-/// depending on what else is in the batch. If the combination fails, every item is checked alone.
+/// In every lane but `dalek-batch` each verdict is [`verify`](super::verify)'s and depends on nothing
+/// else in the batch. `dalek-batch` first checks one random linear combination of all equations: it
+/// accepts some signatures whose R or A carries torsion, which strict verification refuses, depending on
+/// what else is in the batch. If the combination fails, every item is checked alone.
 ///
 /// # Panics
 /// If `out` is not as long as `items`.
 pub fn verify_batch(lane: VerifyLane, items: &[Item<'_>], out: &mut [u8]) {
     assert_eq!(items.len(), out.len(), "one verdict an item");
     match lane {
-        VerifyLane::DalekBatch => dalek_batch::verify(items, out),
-        _ => verify_each(lane, items, out),
+        VerifyLane::Auto | VerifyLane::Simd => simd::verify_batch(items, out),
+        VerifyLane::Dalek => verify_each(&decode(items), out, dalek::verify),
+        VerifyLane::DalekBatch => dalek_batch::verify(&decode(items), out),
+        VerifyLane::Ring => verify_each(&decode(items), out, ring::verify),
     }
 }
 
-pub(super) fn verify_each(lane: VerifyLane, items: &[Item<'_>], out: &mut [u8]) {
+/// An item whose key was decoded; `None` where it did not decode.
+pub(super) struct Decoded<'a> {
+    pub(super) key: Option<PublicKey>,
+    pub(super) message: &'a [u8],
+    pub(super) signature: &'a [u8; SIGNATURE_LEN],
+}
+
+/// Decodes the keys; runs of equal ones once.
+fn decode<'a>(items: &[Item<'a>]) -> Vec<Decoded<'a>> {
+    let mut decoded: Vec<Decoded<'a>> = Vec::with_capacity(items.len());
+    for (i, item) in items.iter().enumerate() {
+        let repeats = i > 0 && items[i - 1].key.bytes() == item.key.bytes();
+        let key = match decoded.last() {
+            Some(last) if repeats => last.key,
+            _ => item.key.decoded(),
+        };
+        decoded.push(Decoded { key, message: item.message, signature: item.signature });
+    }
+    decoded
+}
+
+/// Each item by the verdict of a lane on one signature.
+pub(super) fn verify_each(
+    items: &[Decoded<'_>],
+    out: &mut [u8],
+    verify: fn(&PublicKey, &[u8], &[u8; SIGNATURE_LEN]) -> bool,
+) {
     for (item, verdict) in items.iter().zip(out) {
-        *verdict =
-            u8::from(item.key.is_some_and(|key| verify(lane, key, item.message, item.signature)));
+        let valid = item.key.is_some_and(|key| verify(&key, item.message, item.signature));
+        *verdict = u8::from(valid);
     }
 }
 
@@ -102,22 +130,13 @@ impl<'a> PackedBatch<'a> {
         }
     }
 
-    /// [`verify_batch`] over the packed items. Runs of equal keys are decoded once.
+    /// [`verify_batch`] over the packed items.
     pub fn verify(&self, lane: VerifyLane, out: &mut [u8]) {
-        let mut keys: Vec<Option<PublicKey>> = Vec::with_capacity(self.len().min(64));
-        let mut key_of = Vec::with_capacity(self.len());
-        for (i, bytes) in self.public_keys.iter().enumerate() {
-            if i == 0 || *bytes != self.public_keys[i - 1] {
-                keys.push(PublicKey::decode(bytes));
-            }
-            key_of.push(keys.len() - 1);
-        }
-        let items: Vec<Item<'_>> = key_of
-            .iter()
-            .zip(self.signatures)
+        let keyed = self.public_keys.iter().zip(self.signatures);
+        let items: Vec<Item<'_>> = keyed
             .zip(self.offsets.windows(2))
             .map(|((key, signature), ends)| Item {
-                key: keys[*key].as_ref(),
+                key: KeyRef::Bytes(key),
                 message: &self.messages[ends[0] as usize..ends[1] as usize],
                 signature,
             })

@@ -6,12 +6,14 @@ use sha2::Sha512;
 
 use super::SIGNATURE_LEN;
 use super::key::PublicKey;
+use super::strict::signature_is_canonical;
 
-/// The equation alone; the byte filters are the caller's.
+/// The strict verdict: the byte filters, then the equation.
 ///
 /// dalek computes R' = [S]B + [k](-A) with k reduced into [0, L) and compares R' with the bytes of
 /// R. With canonical, large-order A and R that is `verify_strict` plus the canonical-A test that it
 /// lacks, without decompressing R.
 pub(super) fn verify(key: &PublicKey, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
-    raw_verify::<Sha512>(key.verifying(), message, &Signature::from_bytes(signature)).is_ok()
+    signature_is_canonical(signature)
+        && raw_verify::<Sha512>(key.verifying(), message, &Signature::from_bytes(signature)).is_ok()
 }

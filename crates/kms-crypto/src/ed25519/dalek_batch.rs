@@ -6,27 +6,27 @@
 
 use ed25519_dalek::Signature;
 
-use super::batch::{Item, verify_each};
-use super::lane::VerifyLane;
+use super::batch::{Decoded, verify_each};
+use super::dalek;
 use super::strict::signature_is_canonical;
 
 /// Largest number of signatures in one equation: past it the gain is flat, and one bad item costs
 /// a strict pass over its whole group.
 const GROUP: usize = 256;
 
-pub(super) fn verify(items: &[Item<'_>], out: &mut [u8]) {
+pub(super) fn verify(items: &[Decoded<'_>], out: &mut [u8]) {
     for (group, verdicts) in items.chunks(GROUP).zip(out.chunks_mut(GROUP)) {
         verify_group(group, verdicts);
     }
 }
 
-fn verify_group(items: &[Item<'_>], out: &mut [u8]) {
+fn verify_group(items: &[Decoded<'_>], out: &mut [u8]) {
     let mut messages = Vec::with_capacity(items.len());
     let mut signatures = Vec::with_capacity(items.len());
     let mut keys = Vec::with_capacity(items.len());
     for (item, verdict) in items.iter().zip(&mut *out) {
         *verdict = 0;
-        if let Some(key) = item.key.filter(|_| signature_is_canonical(item.signature)) {
+        if let Some(key) = item.key.as_ref().filter(|_| signature_is_canonical(item.signature)) {
             *verdict = 1;
             messages.push(item.message);
             signatures.push(Signature::from_bytes(item.signature));
@@ -35,6 +35,6 @@ fn verify_group(items: &[Item<'_>], out: &mut [u8]) {
     }
     let all_hold = ed25519_dalek::verify_batch(&messages, &signatures, &keys).is_ok();
     if !all_hold {
-        verify_each(VerifyLane::Dalek, items, out);
+        verify_each(items, out, dalek::verify);
     }
 }

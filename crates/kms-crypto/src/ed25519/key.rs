@@ -1,11 +1,14 @@
 //! Public keys that are ready to verify, and signing keys that never show themselves.
 
+use std::sync::Arc;
+
 use ed25519_dalek::VerifyingKey;
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
 use kms_core::{Entropy, KmsError, Result, Secret};
 use sha2::Sha512;
 
 use super::lane::SignLane;
+use super::precomputed::KeyHandle;
 use super::strict::point_is_canonical;
 use super::{PUBLIC_KEY_LEN, SIGNATURE_LEN, ring};
 
@@ -43,6 +46,33 @@ impl PublicKey {
 
     pub(super) fn verifying(&self) -> &VerifyingKey {
         &self.0
+    }
+}
+
+/// How a caller names a public key.
+#[derive(Clone, Copy)]
+pub enum KeyRef<'a> {
+    /// By handle, which resolves to its table at once.
+    Handle(&'a Arc<KeyHandle>),
+    /// By its encoding, which need not decode.
+    Bytes(&'a [u8; PUBLIC_KEY_LEN]),
+}
+
+impl<'a> KeyRef<'a> {
+    /// The encoding.
+    pub fn bytes(self) -> &'a [u8; PUBLIC_KEY_LEN] {
+        match self {
+            KeyRef::Handle(handle) => handle.public().as_bytes(),
+            KeyRef::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// The decoded key, if it decodes.
+    pub(super) fn decoded(self) -> Option<PublicKey> {
+        match self {
+            KeyRef::Handle(handle) => Some(*handle.public()),
+            KeyRef::Bytes(bytes) => PublicKey::decode(bytes),
+        }
     }
 }
 

@@ -8,6 +8,8 @@ pub enum VerifyLane {
     /// The fastest strict lane of this processor.
     #[default]
     Auto,
+    /// Our accelerated verifier: tables of the keys in use, several signatures side by side.
+    Simd,
     /// ed25519-dalek, one independent equation a signature; the reference.
     Dalek,
     /// ed25519-dalek's multiscalar batch; not strict, see [`crate::ed25519::verify_batch`].
@@ -18,13 +20,19 @@ pub enum VerifyLane {
 
 impl VerifyLane {
     /// Every native lane.
-    pub const ALL: [VerifyLane; 4] =
-        [VerifyLane::Auto, VerifyLane::Dalek, VerifyLane::DalekBatch, VerifyLane::Ring];
+    pub const ALL: [VerifyLane; 5] = [
+        VerifyLane::Auto,
+        VerifyLane::Simd,
+        VerifyLane::Dalek,
+        VerifyLane::DalekBatch,
+        VerifyLane::Ring,
+    ];
 
     /// The name users choose it by.
     pub const fn name(self) -> &'static str {
         match self {
             VerifyLane::Auto => "auto",
+            VerifyLane::Simd => "simd",
             VerifyLane::Dalek => "dalek",
             VerifyLane::DalekBatch => "dalek-batch",
             VerifyLane::Ring => "ring",

@@ -7,11 +7,13 @@ use kms_core::{KmsError, Result, Secret};
 use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 
 use super::key::PublicKey;
+use super::strict::signature_is_canonical;
 use super::{PUBLIC_KEY_LEN, SIGNATURE_LEN};
 
-/// The equation alone; the byte filters are the caller's.
+/// The strict verdict: the byte filters, then the equation.
 pub(super) fn verify(key: &PublicKey, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
-    UnparsedPublicKey::new(&ED25519, key.as_bytes()).verify(message, signature).is_ok()
+    signature_is_canonical(signature)
+        && UnparsedPublicKey::new(&ED25519, key.as_bytes()).verify(message, signature).is_ok()
 }
 
 /// ring's key pair. ring does not wipe it when it is dropped.

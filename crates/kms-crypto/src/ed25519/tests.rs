@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::*;
 
-const STRICT: [VerifyLane; 3] = [VerifyLane::Auto, VerifyLane::Dalek, VerifyLane::Ring];
+const STRICT: [VerifyLane; 4] =
+    [VerifyLane::Auto, VerifyLane::Simd, VerifyLane::Dalek, VerifyLane::Ring];
 
 fn signing_key(lane: SignLane, seed: &[u8]) -> SigningKey {
     let mut seed: [u8; 32] = seed.try_into().expect("a 32-byte seed");
@@ -19,8 +20,15 @@ fn verdict(lane: VerifyLane, public: &[u8], message: &[u8], signature: &[u8]) ->
     let (Ok(public), Ok(signature)) = (public.try_into(), signature.try_into()) else {
         return false;
     };
-    let single =
-        PublicKey::decode(public).is_some_and(|key| verify(lane, &key, message, signature));
+    let single = verify(lane, KeyRef::Bytes(public), message, signature);
+    if let Some(key) = PublicKey::decode(public) {
+        let handle = KeyHandle::import(key);
+        // The second time there may be a table.
+        for _ in 0..2 {
+            let by_handle = verify(lane, KeyRef::Handle(&handle), message, signature);
+            assert_eq!(by_handle, single, "handle and bytes differ in {}", lane.name());
+        }
+    }
     let mut batched = [9];
     PackedBatch::new(public, signature, message, &[0, message.len() as u32])
         .expect("a layout")
@@ -201,9 +209,9 @@ proptest! {
         let packed = PackedBatch::new(&batch.keys, &batch.signatures, &batch.messages, &batch.offsets).expect("a layout");
         let expected: Vec<u8> = (0..items.len()).map(|i| {
             let (start, end) = (batch.offsets[i] as usize, batch.offsets[i + 1] as usize);
-            let key = PublicKey::decode(&batch.keys[i * 32..][..32].try_into().expect("32"));
+            let key = batch.keys[i * 32..][..32].try_into().expect("32");
             let signature = batch.signatures[i * 64..][..64].try_into().expect("64");
-            u8::from(key.is_some_and(|key| verify(VerifyLane::Dalek, &key, &batch.messages[start..end], signature)))
+            u8::from(verify(VerifyLane::Dalek, KeyRef::Bytes(&key), &batch.messages[start..end], signature))
         }).collect();
         for lane in VerifyLane::ALL {
             let mut verdicts = vec![9; items.len()];
@@ -241,11 +249,10 @@ fn only_dalek_batch_may_accept_a_mixed_order_r() {
         signature[32..].copy_from_slice((r + k * a).as_bytes());
         each_strict_lane(&public, &message, &signature, false, "mixed-order R");
 
-        let key = PublicKey::decode(&public).expect("a key");
         let mut verdicts = [9];
         verify_batch(
             VerifyLane::DalekBatch,
-            &[Item { key: Some(&key), message: &message, signature: &signature }],
+            &[Item { key: KeyRef::Bytes(&public), message: &message, signature: &signature }],
             &mut verdicts,
         );
         accepted += u32::from(verdicts[0]);
@@ -267,5 +274,100 @@ fn a_layout_that_does_not_fit_is_named() {
     for (keys, signatures, messages, offsets, field) in cases {
         let error = PackedBatch::new(keys, signatures, messages, offsets).expect_err(field);
         assert_eq!(error.field.as_deref(), Some(field));
+    }
+}
+
+mod tables {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// The cache is the process's: tests that look at its size take turns.
+    static TURN: Mutex<()> = Mutex::new(());
+
+    fn signed(lane: SignLane) -> (SigningKey, [u8; 64]) {
+        let key = SigningKey::generate(lane, &OsEntropy).expect("a key");
+        let signature = key.sign(b"m");
+        (key, signature)
+    }
+
+    fn has_table(handle: &std::sync::Arc<KeyHandle>) -> bool {
+        handle.table().is_some()
+    }
+
+    #[test]
+    fn are_built_for_keys_that_verified_often_enough() {
+        let _turn = TURN.lock();
+        let (key, good) = signed(SignLane::Auto);
+        let handle = KeyHandle::new(*key.public());
+        let check = |signature: &[u8; 64]| {
+            verify(VerifyLane::Auto, KeyRef::Handle(&handle), b"m", signature)
+        };
+        for _ in 0..100 {
+            assert!(!check(&[0; 64]));
+        }
+        assert!(!has_table(&handle), "failures earn nothing");
+        for _ in 0..SMALL_AFTER {
+            assert!(!has_table(&handle));
+            assert!(check(&good));
+        }
+        assert!(has_table(&handle));
+        let small = table_stats().bytes;
+        for _ in 0..FULL_AFTER {
+            assert!(check(&good));
+        }
+        assert!(table_stats().bytes > small, "a full table is larger");
+        assert!(check(&good));
+        assert!(!check(&[0; 64]));
+    }
+
+    #[test]
+    fn are_found_by_bytes_too() {
+        let _turn = TURN.lock();
+        let (key, good) = signed(SignLane::Auto);
+        let bytes = key.public().as_bytes();
+        for _ in 0..=SMALL_AFTER {
+            assert!(verify(VerifyLane::Auto, KeyRef::Bytes(bytes), b"m", &good));
+        }
+        let hits = table_stats().hits;
+        let mut out = [9; 3];
+        let bad = [1; 64];
+        let item = |signature| Item { key: KeyRef::Bytes(bytes), message: b"m", signature };
+        verify_batch(VerifyLane::Auto, &[item(&good), item(&bad), item(&good)], &mut out);
+        assert_eq!(out, [1, 0, 1]);
+        assert!(table_stats().hits > hits);
+    }
+
+    #[test]
+    fn stay_within_their_bound_under_a_flood_of_keys() {
+        let _turn = TURN.lock();
+        const BOUND: usize = 3 << 20;
+        set_table_cache_bytes(BOUND.min(table_stats().bytes + (2 << 20)).max(table_stats().bytes));
+        let bound = BOUND.max(table_stats().bytes);
+        let (key, good) = signed(SignLane::Auto);
+        let in_use = KeyHandle::import(*key.public());
+        assert!(verify(VerifyLane::Auto, KeyRef::Handle(&in_use), b"m", &good));
+        assert!(has_table(&in_use));
+        for _ in 0..200 {
+            let (stranger, signature) = signed(SignLane::Auto);
+            for _ in 0..SMALL_AFTER {
+                let bytes = stranger.public().as_bytes();
+                assert!(verify(VerifyLane::Auto, KeyRef::Bytes(bytes), b"m", &signature));
+            }
+            assert!(table_stats().bytes <= bound);
+            assert!(has_table(&in_use), "the key in use keeps its table");
+        }
+        set_table_cache_bytes(DEFAULT_CACHE_BYTES);
+    }
+
+    #[test]
+    fn are_dropped_with_their_keys() {
+        let _turn = TURN.lock();
+        let (key, good) = signed(SignLane::Auto);
+        let before = table_stats().bytes;
+        let handle = KeyHandle::import(*key.public());
+        assert!(verify(VerifyLane::Auto, KeyRef::Handle(&handle), b"m", &good));
+        drop(handle);
+        assert!(table_stats().bytes <= before, "no memory stays behind");
     }
 }

@@ -1,7 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::{Request, Response, RotateKey};
+use crate::{Payload, Request, Response, RotateKey, SignRequest, Target};
 
 fn with_op_id(actor: &str, op_id: u128) -> Context {
     let op_id = Some(Uuid::from_u128(op_id));
@@ -65,6 +65,42 @@ fn a_replay_checks_rights_again() {
     created(engine.dispatch(&with_op_id("a", 1), &request));
     let narrowed = Context { tenant: Some("other".into()), ..with_op_id("a", 1) };
     assert_eq!(refusal(engine.dispatch(&narrowed, &request)).0, "NotFound");
+}
+
+#[test]
+fn a_replay_checks_the_rights_to_every_key_of_a_set() {
+    let (engine, _) = engine();
+    let ours = create(&engine, "message").to_string();
+    let other = CreateKey { tenant: "other".into(), ..wish("message") };
+    let theirs = engine.create(&Context::library(), &other).unwrap().0.to_string();
+    let request = Request::Sign(SignRequest {
+        target: Target::Set(vec![ours, theirs]),
+        payload: Payload::Message(b"m".into()),
+        produce_hybrid: None,
+    });
+    assert!(engine.dispatch(&with_op_id("a", 1), &request).is_ok());
+    assert!(engine.dispatch(&with_op_id("a", 1), &request).is_ok());
+    let narrowed = Context { tenant: Some("core".into()), ..with_op_id("a", 1) };
+    assert_eq!(refusal(engine.dispatch(&narrowed, &request)).0, "NotFound");
+}
+
+#[test]
+fn a_closed_engine_gives_no_recorded_answer() {
+    let (engine, _) = engine();
+    let request = Request::Create(wish("message"));
+    created(engine.dispatch(&with_op_id("a", 1), &request));
+    engine.close();
+    assert_eq!(refusal(engine.dispatch(&with_op_id("a", 1), &request)).0, "StoreUnavailable");
+}
+
+#[test]
+fn a_replay_keeps_the_deadline() {
+    let (engine, clock) = engine();
+    let request = Request::Create(wish("message"));
+    created(engine.dispatch(&with_op_id("a", 1), &request));
+    let late = Context { deadline_ms: Some(engine.now_ms()), ..with_op_id("a", 1) };
+    clock.advance_ms(1);
+    assert_eq!(refusal(engine.dispatch(&late, &request)).0, "Timeout");
 }
 
 #[test]

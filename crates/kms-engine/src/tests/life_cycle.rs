@@ -127,7 +127,12 @@ fn a_digest_key_signs_the_blake3_of_the_payload() {
     let public = engine.describe(&Context::library(), &v1.to_string()).unwrap().public;
     let digest = kms_crypto::digest::blake3(b"hello world");
     let lane = kms_crypto::ed25519::VerifyLane::Dalek;
-    assert!(kms_crypto::ed25519::verify(lane, &public, &digest, &signature));
+    assert!(kms_crypto::ed25519::verify(
+        lane,
+        kms_crypto::ed25519::KeyRef::Bytes(public.as_bytes()),
+        &digest,
+        &signature
+    ));
 }
 
 #[test]

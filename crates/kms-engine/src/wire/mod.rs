@@ -36,8 +36,8 @@ pub fn handle(
     mut context: Context,
 ) -> Result<Vec<u8>> {
     let kid = || {
-        let kid = target.ok_or_else(|| KmsError::internal("the route names no key"))?;
-        Ok::<_, KmsError>(kid.to_owned())
+        let missing = || KmsError::bad_request("this operation needs a kid").field("kid");
+        target.map(str::to_owned).ok_or_else(missing)
     };
     let request = match op {
         Op::SignBatch | Op::VerifyBatch => return batch(engine, op, body, &context),

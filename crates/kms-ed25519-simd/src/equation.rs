@@ -1,0 +1,182 @@
+//! \[S\]B + \[k\](-A) over lanes, and its comparison with R.
+
+use crate::digits::{Bytes, Nibbles};
+use crate::field::{Fe, Field, MAX_LANES};
+use crate::point::{Extended, Projective};
+use crate::table::{Lanes, Table, base};
+
+/// This many vectors share one inversion.
+pub(crate) const GROUP: usize = 8;
+
+/// A signature under a key with a table.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    pub(crate) table: &'a Table,
+    pub(crate) s: Bytes,
+    pub(crate) k: Bytes,
+    /// R as it was sent.
+    pub(crate) r: [u64; 4],
+}
+
+/// A signature under a key without a table.
+#[derive(Clone, Copy)]
+pub(crate) struct Unknown {
+    /// A as it was sent.
+    pub(crate) a: [u64; 4],
+    pub(crate) s: Bytes,
+    pub(crate) k: Nibbles,
+    /// R as it was sent.
+    pub(crate) r: [u64; 4],
+}
+
+/// Verdicts on a multiple of `F::LANES`, at most `GROUP` times that. All tables are of one size.
+#[inline(always)]
+pub(crate) fn verify_known<F: Lanes>(items: &[Known<'_>], out: &mut [bool]) {
+    let mut points = [Extended::<F>::identity().projective(); GROUP];
+    for (point, items) in points.iter_mut().zip(items.chunks_exact(F::LANES)) {
+        *point = known::<F>(items);
+    }
+    compare(&points[..items.len() / F::LANES], |i| items[i].r, out);
+}
+
+#[inline(always)]
+fn known<F: Lanes>(items: &[Known<'_>]) -> Projective<F> {
+    let stride = items[0].table.stride;
+    let mut sum = Extended::<F>::identity();
+    for round in (0..stride).rev() {
+        if round + 1 < stride {
+            sum = sum.double_times(8);
+        }
+        for window in 0..32 / stride {
+            let digit = |lane: usize| items[lane].k[window * stride + round];
+            let entry = F::lookup(|lane| items[lane].table.entry(window, digit(lane)));
+            sum = sum.add_niels(entry, F::mask(|lane| digit(lane) < 0)).extended();
+        }
+    }
+    add_base(sum, |lane, at| items[lane].s[at])
+}
+
+/// Adds \[S\]B.
+#[inline(always)]
+fn add_base<F: Lanes>(sum: Extended<F>, digit: impl Fn(usize, usize) -> i8) -> Projective<F> {
+    let base = base();
+    let mut sum = sum;
+    for at in 0..31 {
+        let entry = F::lookup(|lane| base.entry(at, digit(lane, at)));
+        sum = sum.add_niels(entry, F::mask(|lane| digit(lane, at) < 0)).extended();
+    }
+    let entry = F::lookup(|lane| base.entry(31, digit(lane, 31)));
+    sum.add_niels(entry, F::mask(|lane| digit(lane, 31) < 0)).projective()
+}
+
+/// Verdicts on a multiple of `F::LANES`, at most `GROUP` times that.
+#[inline(always)]
+pub(crate) fn verify_unknown<F: Lanes>(items: &[Unknown], out: &mut [bool]) {
+    let mut points = [Extended::<F>::identity().projective(); GROUP];
+    let mut decoded = [F::mask(|_| false); GROUP];
+    let vectors = points.iter_mut().zip(&mut decoded).zip(items.chunks_exact(F::LANES));
+    for ((point, decoded), items) in vectors {
+        let (key, valid) = Extended::<F>::decompress(|lane| items[lane].a);
+        *decoded = valid;
+        *point = unknown(key.negate(), items);
+    }
+    compare(&points[..items.len() / F::LANES], |i| items[i].r, out);
+    for (i, verdict) in out.iter_mut().enumerate() {
+        *verdict &= F::test(decoded[i / F::LANES], i % F::LANES);
+    }
+}
+
+#[inline(always)]
+fn unknown<F: Lanes>(minus_a: Extended<F>, items: &[Unknown]) -> Projective<F> {
+    // 0 to 8 times -A.
+    let step = minus_a.cached();
+    let mut multiples = [Extended::<F>::identity().cached(); 9];
+    multiples[1] = step;
+    let mut multiple = minus_a;
+    for entry in &mut multiples[2..] {
+        multiple = multiple.add_cached(step, F::mask(|_| false)).extended();
+        *entry = multiple.cached();
+    }
+    let mut sum = Extended::<F>::identity();
+    for at in (0..64).rev() {
+        if at < 63 {
+            sum = sum.double_times(4);
+        }
+        let entry = F::choose(&multiples, |lane| items[lane].k[at].unsigned_abs());
+        sum = sum.add_cached(entry, F::mask(|lane| items[lane].k[at] < 0)).extended();
+    }
+    add_base(sum, |lane, at| items[lane].s[at])
+}
+
+/// Encodes points and compares each with its R, with one inversion for all (Montgomery). No Z is 0: the
+/// formulas are complete.
+#[inline(always)]
+fn compare<F: Field>(points: &[Projective<F>], r: impl Fn(usize) -> [u64; 4], out: &mut [bool]) {
+    let mut products = [F::one(); GROUP];
+    let mut product = F::one();
+    for (before, point) in products.iter_mut().zip(points) {
+        *before = product;
+        product = product.mul(point.z);
+    }
+    let mut inverse = product.invert();
+    for (i, point) in points.iter().enumerate().rev() {
+        let z_inverse = inverse.mul(products[i]);
+        inverse = inverse.mul(point.z);
+        let encoded = encode(point.x.mul(z_inverse), point.y.mul(z_inverse));
+        for (lane, encoded) in encoded.iter().enumerate().take(F::LANES) {
+            out[i * F::LANES + lane] = *encoded == r(i * F::LANES + lane);
+        }
+    }
+}
+
+/// RFC 8032, section 5.1.2.
+#[inline(always)]
+fn encode<F: Field>(x: F, y: F) -> [[u64; 4]; MAX_LANES] {
+    let odd = x.odd();
+    let mut words = y.words();
+    for (lane, words) in words.iter_mut().enumerate().take(F::LANES) {
+        words[3] |= u64::from(F::test(odd, lane)) << 63;
+    }
+    words
+}
+
+/// The verdict on one signature, its terms spread over the lanes.
+#[inline(always)]
+pub(crate) fn verify_one<F: Lanes>(item: &Known<'_>) -> bool {
+    let base = base();
+    let stride = item.table.stride;
+    let mut sum = Extended::<F>::identity();
+    for round in (0..stride).rev() {
+        if round + 1 < stride {
+            sum = sum.double_times(8);
+        }
+        for first in (0..32 / stride).step_by(F::LANES) {
+            let digit = |lane: usize| item.k[(first + lane) * stride + round];
+            let entry = F::lookup(|lane| item.table.entry(first + lane, digit(lane)));
+            sum = sum.add_niels(entry, F::mask(|lane| digit(lane) < 0)).extended();
+        }
+    }
+    for first in (0..32).step_by(F::LANES) {
+        let digit = |lane: usize| item.s[first + lane];
+        let entry = F::lookup(|lane| base.entry(first + lane, digit(lane)));
+        sum = sum.add_niels(entry, F::mask(|lane| digit(lane) < 0)).extended();
+    }
+    let coordinates = [sum.x.words(), sum.y.words(), sum.z.words(), sum.t.words()];
+    add_lanes(&coordinates, F::LANES, item.r)
+}
+
+/// Adds the lanes up and compares. Not inlined: compiled with vector instructions on, scalar arithmetic
+/// is slower.
+#[inline(never)]
+fn add_lanes(coordinates: &[[[u64; 4]; MAX_LANES]; 4], lanes: usize, r: [u64; 4]) -> bool {
+    let lane = |i: usize| {
+        let [x, y, z, t] = [0, 1, 2, 3].map(|c| Fe::from_words(|_| coordinates[c][i]));
+        Extended { x, y, z, t }
+    };
+    let mut total = lane(0);
+    for i in 1..lanes {
+        total = total.add_cached(lane(i).cached(), false).extended();
+    }
+    let inverse = total.z.invert();
+    encode(total.x.mul(inverse), total.y.mul(inverse))[0] == r
+}

@@ -1,0 +1,350 @@
+//! Eight elements: five limbs of 51 bits, multiplied 52 by 52 bits (AVX-512 IFMA).
+//!
+//! **Reduced** means limbs below 2^51 + 2^14. It must hold before every multiplication, because the
+//! instructions read 52 bits of each operand and ignore the rest.
+//!
+//! - `add`: sums below 2^52 + 2^15 carry at most 2, so limbs end below 2^51 + 38.
+//! - `sub`, `double_add`, `double_sub`: 4p, two and one reduced limbs are below 2^54, carry at most 7, and
+//!   end below 2^51 + 133. A limb of 4p is at least 2^53 - 76, so no difference is negative.
+//! - `mul`, `square`: operands below 2^52 give low parts below 2^52 and, as reduced limbs multiply to less
+//!   than 2^102 + 2^67, high parts below 2^50 + 2^15. A column sums at most five of each, the high ones
+//!   doubled: below 2^55. Folding adds 19 times a column: below 2^60. The carry is below 2^9, 19 times
+//!   that below 2^14: limbs end below 2^51 + 2^14.
+
+use std::arch::x86_64::*;
+
+use super::{Field, LIMBS, MAX_LANES};
+use crate::point::Niels;
+use crate::sha512::{Input, avx512::hash8};
+use crate::table::{Entry, Lanes};
+
+const MASK: u64 = (1 << 51) - 1;
+/// 4p, limb by limb.
+const P4: [u64; LIMBS] = [4 * (MASK - 18), 4 * MASK, 4 * MASK, 4 * MASK, 4 * MASK];
+
+/// Eight elements, limb by limb.
+#[derive(Clone, Copy)]
+pub(crate) struct Fe8([__m512i; LIMBS]);
+
+/// An array from an expression of its index. `std::array::from_fn` is a call that is not inlined here
+/// (its closure lacks the target features), and with a call every register is spilt.
+macro_rules! each {
+    (4, $i:ident => $e:expr) => { each!(@ $i $e; 0 1 2 3) };
+    (5, $i:ident => $e:expr) => { each!(@ $i $e; 0 1 2 3 4) };
+    (8, $i:ident => $e:expr) => { each!(@ $i $e; 0 1 2 3 4 5 6 7) };
+    (10, $i:ident => $e:expr) => { each!(@ $i $e; 0 1 2 3 4 5 6 7 8 9) };
+    (@ $i:ident $e:expr; $($n:literal)*) => { [$({ let $i: usize = $n; $e }),*] };
+}
+
+/// Wraps intrinsics that are safe but for their target features.
+macro_rules! instructions {
+    ($($name:ident $(<const $n:ident: $t:ty>)? ($($arg:ident),*) = $intrinsic:expr;)*) => { $(
+        #[inline(always)]
+        fn $name $(<const $n: $t>)? ($($arg: __m512i),*) -> __m512i {
+            // SAFETY: `Fe8` is used only inside functions with the target features (see `tier.rs`).
+            unsafe { $intrinsic }
+        }
+    )* };
+}
+
+instructions! {
+    add(a, b) = _mm512_add_epi64(a, b);
+    sub(a, b) = _mm512_sub_epi64(a, b);
+    and(a, b) = _mm512_and_si512(a, b);
+    or(a, b) = _mm512_or_si512(a, b);
+    shl<const N: u32>(a) = _mm512_slli_epi64::<N>(a);
+    shr<const N: u32>(a) = _mm512_srli_epi64::<N>(a);
+    // Bits N.. of the 128-bit word (high, low).
+    shr_pair<const N: i32>(low, high) = _mm512_shrdi_epi64::<N>(low, high);
+    // z + the low, or the high, 52 bits of x * y.
+    madd_low(z, x, y) = _mm512_madd52lo_epu64(z, x, y);
+    madd_high(z, x, y) = _mm512_madd52hi_epu64(z, x, y);
+    low_words(a, b) = _mm512_unpacklo_epi64(a, b);
+    high_words(a, b) = _mm512_unpackhi_epi64(a, b);
+    even_quarters(a, b) = _mm512_shuffle_i64x2::<0x88>(a, b);
+    odd_quarters(a, b) = _mm512_shuffle_i64x2::<0xdd>(a, b);
+    pick(a, index, b) = _mm512_permutex2var_epi64(a, index, b);
+}
+
+#[inline(always)]
+fn splat(x: u64) -> __m512i {
+    // SAFETY: see `instructions!`.
+    unsafe { _mm512_set1_epi64(x as i64) }
+}
+
+#[inline(always)]
+fn double(a: __m512i) -> __m512i {
+    add(a, a)
+}
+
+#[inline(always)]
+fn times19(a: __m512i) -> __m512i {
+    add(add(a, double(a)), shl::<4>(a))
+}
+
+/// Word k of each lane.
+#[inline(always)]
+fn column(w: &[[u64; 4]; 8], k: usize) -> __m512i {
+    let [a, b, c, d, e, f, g, h] = each!(8, i => w[i][k] as i64);
+    // SAFETY: see `instructions!`.
+    unsafe { _mm512_setr_epi64(a, b, c, d, e, f, g, h) }
+}
+
+/// Limbs from words; bit 255 must be clear.
+#[inline(always)]
+fn unpack(w: [__m512i; 4]) -> Fe8 {
+    let m = splat(MASK);
+    Fe8([
+        and(w[0], m),
+        and(shr_pair::<51>(w[0], w[1]), m),
+        and(shr_pair::<38>(w[1], w[2]), m),
+        and(shr_pair::<25>(w[2], w[3]), m),
+        shr::<12>(w[3]),
+    ])
+}
+
+/// Lane i of row j becomes lane j of row i.
+#[inline(always)]
+pub(crate) fn transpose8(r: [__m512i; 8]) -> [__m512i; 8] {
+    // Names are the words that a row then holds, of lanes 0 to 3 or 4 to 7.
+    let (w0246, w1357) = (low_words(r[0], r[1]), high_words(r[0], r[1]));
+    let (x0246, x1357) = (low_words(r[2], r[3]), high_words(r[2], r[3]));
+    let (y0246, y1357) = (low_words(r[4], r[5]), high_words(r[4], r[5]));
+    let (z0246, z1357) = (low_words(r[6], r[7]), high_words(r[6], r[7]));
+    let (w04, w26) = (even_quarters(w0246, x0246), odd_quarters(w0246, x0246));
+    let (y04, y26) = (even_quarters(y0246, z0246), odd_quarters(y0246, z0246));
+    let (w15, w37) = (even_quarters(w1357, x1357), odd_quarters(w1357, x1357));
+    let (y15, y37) = (even_quarters(y1357, z1357), odd_quarters(y1357, z1357));
+    [
+        even_quarters(w04, y04),
+        even_quarters(w15, y15),
+        even_quarters(w26, y26),
+        even_quarters(w37, y37),
+        odd_quarters(w04, y04),
+        odd_quarters(w15, y15),
+        odd_quarters(w26, y26),
+        odd_quarters(w37, y37),
+    ]
+}
+
+impl Fe8 {
+    /// One carry pass over limbs below 2^61.
+    #[inline(always)]
+    fn carry(l: [__m512i; LIMBS]) -> Fe8 {
+        let m = splat(MASK);
+        let c = each!(5, i => shr::<51>(l[i]));
+        let l = each!(5, i => and(l[i], m));
+        let top = madd_low(l[0], c[4], splat(19));
+        Fe8([top, add(l[1], c[0]), add(l[2], c[1]), add(l[3], c[2]), add(l[4], c[3])]).checked()
+    }
+
+    /// From the ten columns of a product: low parts, and high parts at half their weight.
+    #[inline(always)]
+    fn fold(low: [__m512i; 10], high: [__m512i; 10]) -> Fe8 {
+        let z = each!(10, i => add(low[i], double(high[i])));
+        Fe8::carry(each!(5, i => add(z[i], times19(z[i + 5]))))
+    }
+
+    /// Checks, in test builds, that the limbs are reduced.
+    #[inline(always)]
+    fn checked(self) -> Fe8 {
+        #[cfg(debug_assertions)]
+        for limb in self.0 {
+            let mut lanes = [0_u64; 8];
+            // SAFETY: 64 bytes are written into 64 bytes.
+            unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), limb) };
+            assert!(
+                lanes.iter().all(|lane| *lane < (1 << 51) + (1 << 14)),
+                "limbs are not reduced"
+            );
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn canonical(self) -> [__m512i; LIMBS] {
+        let m = splat(MASK);
+        let mut l = Fe8::carry(Fe8::carry(self.0).0).0;
+        // Whether the value is p or more: adding 19 carries out of bit 255.
+        let mut q = shr::<51>(add(l[0], splat(19)));
+        for limb in &l[1..] {
+            q = shr::<51>(add(*limb, q));
+        }
+        l[0] = madd_low(l[0], q, splat(19));
+        for i in 0..4 {
+            l[i + 1] = add(l[i + 1], shr::<51>(l[i]));
+            l[i] = and(l[i], m);
+        }
+        l[4] = and(l[4], m);
+        l
+    }
+}
+
+impl Field for Fe8 {
+    const LANES: usize = 8;
+    type Mask = __mmask8;
+
+    #[inline(always)]
+    fn zero() -> Self {
+        Fe8([splat(0); LIMBS])
+    }
+    #[inline(always)]
+    fn one() -> Self {
+        Fe8([splat(1), splat(0), splat(0), splat(0), splat(0)])
+    }
+    #[inline(always)]
+    fn splat(limbs: [u64; LIMBS]) -> Self {
+        Fe8(each!(5, i => splat(limbs[i])))
+    }
+    #[inline(always)]
+    fn add(self, o: Self) -> Self {
+        Fe8::carry(each!(5, i => add(self.0[i], o.0[i])))
+    }
+    #[inline(always)]
+    fn sub(self, o: Self) -> Self {
+        Fe8::carry(each!(5, i => sub(add(self.0[i], splat(P4[i])), o.0[i])))
+    }
+    #[inline(always)]
+    fn double_add(self, o: Self) -> Self {
+        Fe8::carry(each!(5, i => add(double(self.0[i]), o.0[i])))
+    }
+    #[inline(always)]
+    fn double_sub(self, o: Self) -> Self {
+        Fe8::carry(each!(5, i => sub(add(double(self.0[i]), splat(P4[i])), o.0[i])))
+    }
+
+    #[inline(always)]
+    fn mul(self, o: Self) -> Self {
+        let (a, b) = (self.0, o.0);
+        let mut low = [splat(0); 10];
+        let mut high = [splat(0); 10];
+        for i in 0..LIMBS {
+            for j in 0..LIMBS {
+                low[i + j] = madd_low(low[i + j], a[i], b[j]);
+                high[i + j + 1] = madd_high(high[i + j + 1], a[i], b[j]);
+            }
+        }
+        Fe8::fold(low, high)
+    }
+
+    #[inline(always)]
+    fn square(self) -> Self {
+        let a = self.0;
+        let mut low = [splat(0); 10];
+        let mut high = [splat(0); 10];
+        for i in 0..LIMBS {
+            for j in i + 1..LIMBS {
+                low[i + j] = madd_low(low[i + j], a[i], a[j]);
+                high[i + j + 1] = madd_high(high[i + j + 1], a[i], a[j]);
+            }
+        }
+        low = each!(10, i => double(low[i]));
+        high = each!(10, i => double(high[i]));
+        for i in 0..LIMBS {
+            low[2 * i] = madd_low(low[2 * i], a[i], a[i]);
+            high[2 * i + 1] = madd_high(high[2 * i + 1], a[i], a[i]);
+        }
+        Fe8::fold(low, high)
+    }
+
+    #[inline(always)]
+    fn select(mask: __mmask8, a: Self, b: Self) -> Self {
+        // SAFETY: see `instructions!`.
+        Fe8(each!(5, i => unsafe { _mm512_mask_blend_epi64(mask, a.0[i], b.0[i]) }))
+    }
+    #[inline(always)]
+    fn mask(lanes: impl Fn(usize) -> bool) -> __mmask8 {
+        let mut mask = 0;
+        for lane in 0..8 {
+            mask |= u8::from(lanes(lane)) << lane;
+        }
+        mask
+    }
+    #[inline(always)]
+    fn test(mask: __mmask8, lane: usize) -> bool {
+        mask >> lane & 1 == 1
+    }
+
+    #[inline(always)]
+    fn from_words(words: impl Fn(usize) -> [u64; 4]) -> Self {
+        let words = each!(8, i => words(i));
+        let mut columns = each!(4, k => column(&words, k));
+        columns[3] = and(columns[3], splat(u64::MAX >> 1));
+        unpack(columns)
+    }
+
+    #[inline(always)]
+    fn words(self) -> [[u64; 4]; MAX_LANES] {
+        let l = self.canonical();
+        let columns = [
+            or(l[0], shl::<51>(l[1])),
+            or(shr::<13>(l[1]), shl::<38>(l[2])),
+            or(shr::<26>(l[2]), shl::<25>(l[3])),
+            or(shr::<39>(l[3]), shl::<12>(l[4])),
+        ];
+        let mut stored = [[0_u64; 8]; 4];
+        for (row, column) in stored.iter_mut().zip(columns) {
+            // SAFETY: 64 bytes are written into 64 bytes.
+            unsafe { _mm512_storeu_si512(row.as_mut_ptr().cast(), column) };
+        }
+        each!(8, i => [stored[0][i], stored[1][i], stored[2][i], stored[3][i]])
+    }
+
+    #[inline(always)]
+    fn equal(self, o: Self) -> __mmask8 {
+        let (a, b) = (self.canonical(), o.canonical());
+        let mut same = 0xff;
+        for k in 0..LIMBS {
+            // SAFETY: see `instructions!`.
+            same &= unsafe { _mm512_cmpeq_epi64_mask(a[k], b[k]) };
+        }
+        same
+    }
+    #[inline(always)]
+    fn odd(self) -> __mmask8 {
+        // SAFETY: see `instructions!`.
+        unsafe { _mm512_test_epi64_mask(self.canonical()[0], splat(1)) }
+    }
+}
+
+impl Lanes for Fe8 {
+    const SINGLES: usize = 2;
+    const UNKNOWN_FROM: usize = 4;
+    const SPREADS: bool = true;
+
+    /// Twelve words of eight lanes, transposed: gathers would take several times as long.
+    #[inline(always)]
+    fn lookup<'a>(entry: impl Fn(usize) -> &'a Entry) -> Niels<Self> {
+        let p: [*const u64; 8] = each!(8, i => entry(i).0.as_ptr());
+        // SAFETY: an entry is twelve words; eight are read from its start, four from its eighth.
+        let (rows, rest) = unsafe {
+            let rows = each!(8, i => _mm512_loadu_si512(p[i].cast()));
+            let rest = each!(4, i => {
+                let low = _mm512_castsi256_si512(_mm256_loadu_si256(p[i].add(8).cast()));
+                _mm512_inserti64x4::<1>(low, _mm256_loadu_si256(p[i + 4].add(8).cast()))
+            });
+            (rows, rest)
+        };
+        let w = transpose8(rows);
+        // Each row of `rest` holds words 8 to 11 of lanes i and i + 4.
+        let (a, b) = (low_words(rest[0], rest[1]), high_words(rest[0], rest[1]));
+        let (c, d) = (low_words(rest[2], rest[3]), high_words(rest[2], rest[3]));
+        // SAFETY: see `instructions!`.
+        let (even, odd) = unsafe {
+            (
+                _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13),
+                _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15),
+            )
+        };
+        Niels {
+            y_plus_x: unpack([w[0], w[1], w[2], w[3]]),
+            y_minus_x: unpack([w[4], w[5], w[6], w[7]]),
+            xy2d: unpack([pick(a, even, c), pick(b, even, d), pick(a, odd, c), pick(b, odd, d)]),
+        }
+    }
+
+    #[inline(always)]
+    fn hash(inputs: &[Input<'_>], out: &mut [[u8; 64]]) {
+        hash8(inputs, out);
+    }
+}
