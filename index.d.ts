@@ -65,11 +65,14 @@ export interface CallContext {
   deadlineMs?: number
 }
 
-/** The CPU tier that the curve arithmetic uses: `avx512`, `avx2` or `scalar`. */
+/** The CPU tier that verification uses: `avx512`, `avx2` or `scalar`. */
 export declare function cpuTier(): string
 
 /** The lanes that sign. */
 export declare function ed25519SignLanes(): Array<string>
+
+/** The counters of the table cache. */
+export declare function ed25519TableStats(): TableStats
 
 /**
  * The strict verdict on one signature. A signature of a wrong length, or a key that does not decode,
@@ -107,3 +110,18 @@ export interface KmsOptions {
 
 /** Whether the operating system gives randomness now. */
 export declare function rngOk(): boolean
+
+/** Bounds the memory of all tables, in bytes; 0 builds none. */
+export declare function setEd25519TableCacheBytes(bytes: number): void
+
+/** What the tables of Ed25519 public keys cost and bring, in this process. */
+export interface TableStats {
+  /** Verifications, or runs of one key in a batch, that found a table. */
+  hits: number
+  /** Tables built. */
+  builds: number
+  /** Tables that gave way to others. */
+  evictions: number
+  /** Memory of all tables now, in bytes. */
+  bytes: number
+}

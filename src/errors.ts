@@ -67,7 +67,12 @@ export function fromRecord(record: ErrorRecord): KmsError {
 export function toKmsError(caught: unknown): KmsError {
   if (caught instanceof KmsError) return caught
   const record = caught instanceof Error ? parseRecord(caught.message) : undefined
-  return record ? fromRecord(record) : new KmsError('Internal', 'unexpected failure', { cause: caught })
+  if (record) return fromRecord(record)
+  // Node-API's own words for a value of a wrong type, which it finds before the addon sees it.
+  if (/^InvalidArg$|Expected$/.test(String((caught as { code?: unknown } | undefined)?.code))) {
+    return new KmsError('BadRequest', 'an argument is of a wrong type', { cause: caught })
+  }
+  return new KmsError('Internal', 'unexpected failure', { cause: caught })
 }
 
 function parseRecord(message: string): ErrorRecord | undefined {

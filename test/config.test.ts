@@ -43,6 +43,7 @@ describe('defaults', () => {
       read_timeout: 5000,
       write_timeout: 5000,
       idle_timeout: 60_000,
+      ed25519: { table_cache_bytes: 67_108_864 },
       limits: { max_body_bytes: 1_048_576 },
       service: { backend: 'inmem', amnesia: true, allowed_algs: ['ed25519'] },
       log: { level: 'info', format: 'json' },

@@ -193,6 +193,8 @@ describe('refusals', () => {
     )
     const lanes = { sign: 'simd' } as unknown as NonNullable<KmsOptions['lanes']>
     expect(await refusal(() => Kms.open({ backend: 'inmem', lanes }))).toBe('BadRequest lane')
+    const wrong = { backend: 'inmem', lanes: { verify: 5 } } as unknown as KmsOptions
+    expect(await refusal(() => Kms.open(wrong))).toBe('BadRequest undefined')
   })
 
   it('follow closing, which may be repeated', async () => {

@@ -110,6 +110,14 @@ export const SCHEMA = {
     rule: 'must name one or more of the algorithms built in this version (ed25519), each once',
     description: 'algorithms that keys may use, comma-separated',
   }),
+  'ed25519.table_cache_bytes': setting({
+    env: 'RON_KMS_ED25519_TABLE_CACHE_BYTES',
+    flag: '--ed25519-table-cache-bytes <size>',
+    kind: size(0, 4_294_967_295),
+    default: '64MiB',
+    rule: 'must be a size from 0 to 4095MiB, such as 16MiB or 64MiB; 0 keeps no tables',
+    description: 'memory for the tables of public keys in use',
+  }),
   'log.level': setting({
     env: 'RON_KMS_LOG_LEVEL',
     flag: '--log-level <level>',

@@ -48,6 +48,30 @@ export const CATALOG = [
     labels: ['alg'],
   },
   {
+    name: 'kms_ed25519_table_hits_total',
+    type: 'counter',
+    help: 'Verifications, or runs of one key in a batch, that found a table of the key.',
+    labels: [],
+  },
+  {
+    name: 'kms_ed25519_table_builds_total',
+    type: 'counter',
+    help: 'Tables built for public keys that verified often enough.',
+    labels: [],
+  },
+  {
+    name: 'kms_ed25519_table_evictions_total',
+    type: 'counter',
+    help: 'Tables that gave way to those of other keys.',
+    labels: [],
+  },
+  {
+    name: 'kms_ed25519_table_bytes',
+    type: 'gauge',
+    help: 'Memory of all tables of public keys.',
+    labels: [],
+  },
+  {
     name: 'kms_build_info',
     type: 'gauge',
     help: 'Always 1; the version and the CPU tier that the native core uses.',

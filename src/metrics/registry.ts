@@ -1,4 +1,5 @@
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client'
+import type { TableStats } from '../../index.js'
 import type { EngineMetrics } from '../kms.js'
 import { CATALOG, type MetricName, type MetricRow, PROCESS_METRICS, REQUEST_BUCKETS } from './catalog.js'
 import type { HttpMetrics } from './http.js'
@@ -7,6 +8,8 @@ import type { HttpMetrics } from './http.js'
 export interface MetricSources {
   /** The engine's counters; asked once a scrape. */
   readonly engine: () => EngineMetrics
+  /** The cache of Ed25519 tables, which is the process's. */
+  readonly tables: () => TableStats
   readonly http: HttpMetrics
   readonly version: string
   readonly cpuTier: string
@@ -51,7 +54,13 @@ function registerProcessMetrics(registry: Registry): void {
   }
 }
 
-function samplesOf({ engine, http, version, cpuTier }: MetricSources): Record<MetricName, () => Sample[]> {
+function samplesOf({
+  engine,
+  tables,
+  http,
+  version,
+  cpuTier,
+}: MetricSources): Record<MetricName, () => Sample[]> {
   // A scrape asks all metrics in one go, so what is remembered until the next turn of the loop is one snapshot.
   let snapshot: EngineMetrics | undefined
   const current = () => {
@@ -76,6 +85,10 @@ function samplesOf({ engine, http, version, cpuTier }: MetricSources): Record<Me
         histogram('kms_batch_len', { op }, current().batchBounds, cells),
       ),
     kms_keys: () => current().keys.map(({ alg, value }) => ({ labels: { alg }, value })),
+    kms_ed25519_table_hits_total: () => [{ labels: {}, value: tables().hits }],
+    kms_ed25519_table_builds_total: () => [{ labels: {}, value: tables().builds }],
+    kms_ed25519_table_evictions_total: () => [{ labels: {}, value: tables().evictions }],
+    kms_ed25519_table_bytes: () => [{ labels: {}, value: tables().bytes }],
     kms_build_info: () => [{ labels: { version, cpu_tier: cpuTier }, value: 1 }],
     http_requests_total: () =>
       [...http.meters()].flatMap(({ route, method, statuses }) =>

@@ -37,6 +37,7 @@ const OPS_DRAIN_MS = 250
 /** Binds both addresses; throws `BindError`, with nothing left bound, when one is not to be had. */
 export async function startService(parts: ServiceParts): Promise<Service> {
   const { config, kms, authenticate, log, cpuTier } = parts
+  requireNative().setEd25519TableCacheBytes(config.ed25519.table_cache_bytes)
   const metrics = new HttpMetrics()
   const state = { bound: false, draining: false, open: true }
 
@@ -58,7 +59,13 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     draining: () => state.draining,
   })
   const ops = createOpsApp({
-    registry: createRegistry({ engine: () => kms.engineMetrics(), http: metrics, version: VERSION, cpuTier }),
+    registry: createRegistry({
+      engine: () => kms.engineMetrics(),
+      tables: () => requireNative().ed25519TableStats(),
+      http: metrics,
+      version: VERSION,
+      cpuTier,
+    }),
     readiness,
     version: {
       name: SERVICE_NAME,

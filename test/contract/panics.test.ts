@@ -51,6 +51,8 @@ describe.skipIf(!addon.available)('a panic', () => {
     'ed25519VerifyBatchAsync.task': () =>
       native.ed25519VerifyBatchAsync(0, publicKey, signature, message, offsets, 0),
     rngOk: () => native.rngOk(),
+    ed25519TableStats: () => native.ed25519TableStats(),
+    setEd25519TableCacheBytes: () => native.setEd25519TableCacheBytes(64 * 2 ** 20),
   }
 
   it('is tried in every export', () => {

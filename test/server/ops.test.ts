@@ -5,6 +5,7 @@ import { createLog } from '../../src/logging/log.js'
 import { CATALOG, REJECT_REASONS } from '../../src/metrics/catalog.js'
 import { HttpMetrics } from '../../src/metrics/http.js'
 import { createRegistry } from '../../src/metrics/registry.js'
+import { requireNative } from '../../src/native.js'
 import { createOpsApp } from '../../src/server/ops.js'
 import { createReadiness, type ReadyKey } from '../../src/server/ready.js'
 import { part } from '../support/parts.js'
@@ -72,6 +73,7 @@ describe('/readyz', () => {
   }
   const app = createOpsApp({
     registry: createRegistry({
+      tables: () => requireNative().ed25519TableStats(),
       engine: () => {
         throw new KmsError('StoreUnavailable', 'closed')
       },
@@ -213,6 +215,7 @@ describe('/metrics', () => {
   it('asks the engine once a scrape', async () => {
     let asked = 0
     const registry = createRegistry({
+      tables: () => requireNative().ed25519TableStats(),
       engine: () => {
         asked += 1
         return service.kms.engineMetrics()

@@ -39,7 +39,7 @@ mod tier;
 
 pub use batch::Item;
 pub use table::{KeyTable, TableSize};
-pub use tier::Tier;
+pub use tier::{TIER_VARIABLE, Tier};
 
 /// Writes 1 (valid) or 0 (invalid) for each item, in order.
 ///

@@ -53,8 +53,13 @@ impl Drop for Held {
 }
 
 impl KeyHandle {
-    /// A handle for a key that is expected to verify often: it gets a table at its first success.
+    /// A handle for a key that is expected to verify often: it gets a table at its first success. A key
+    /// that has a handle already is given that one, so that it never has two tables.
     pub fn import(public: PublicKey) -> Arc<KeyHandle> {
+        if let Some(handle) = lookup(public.as_bytes()) {
+            handle.successes.fetch_max(SMALL_AFTER - 1, Relaxed);
+            return handle;
+        }
         let handle = KeyHandle::with_successes(public, SMALL_AFTER - 1);
         cache().register(&handle);
         handle
@@ -92,12 +97,11 @@ impl KeyHandle {
 
     /// Counts signatures that verified, and gets the key a table when it is due.
     pub(super) fn succeeded(self: &Arc<Self>, count: u32) {
-        let before = self.successes.load(Relaxed);
-        if count == 0 || before >= FULL_AFTER {
+        if count == 0 || self.successes.load(Relaxed) >= FULL_AFTER {
             return;
         }
+        let before = self.successes.fetch_add(count, Relaxed);
         let after = before.saturating_add(count);
-        self.successes.store(after, Relaxed);
         let due = before < SMALL_AFTER && after >= SMALL_AFTER;
         if due && !cache().build_small(self, false) {
             return;

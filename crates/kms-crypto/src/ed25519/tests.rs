@@ -361,6 +361,14 @@ mod tables {
     }
 
     #[test]
+    fn are_shared_by_whoever_imports_the_same_key() {
+        let _turn = TURN.lock();
+        let (key, _) = signed(SignLane::Auto);
+        let first = KeyHandle::import(*key.public());
+        assert!(std::sync::Arc::ptr_eq(&first, &KeyHandle::import(*key.public())));
+    }
+
+    #[test]
     fn are_dropped_with_their_keys() {
         let _turn = TURN.lock();
         let (key, good) = signed(SignLane::Auto);
