@@ -197,6 +197,20 @@ export const ed25519 = Object.freeze({
     return new PublicKey(publicKey)
   },
 
+  /**
+   * Bounds the memory for tables of the public keys in use, for the whole process; 64 MiB unless set. A table
+   * makes verification several times as fast and takes 97 KiB, or 387 KiB where there is room.
+   *
+   * @param bytes 0 (no tables) to 4 GiB - 1. Without a native binary there are no tables, and this does nothing.
+   * @throws KmsError `BadRequest`.
+   */
+  setTableCacheBytes(bytes: number): void {
+    if (!Number.isInteger(bytes) || bytes < 0 || bytes > 0xffff_ffff) {
+      throw new KmsError('BadRequest', 'must be a whole number from 0 to 4294967295', { field: 'bytes' })
+    }
+    native?.setEd25519TableCacheBytes(bytes)
+  },
+
   /** The lanes of this process. */
   lanes(): readonly VerifyLane[] {
     return [...NATIVE_LANES, 'noble']

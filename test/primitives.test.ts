@@ -115,6 +115,17 @@ describe('ed25519', () => {
     expect(refusal(() => ed25519.verify(publicKey, message, signature, { lane }))).toBe('BadRequest lane')
   })
 
+  it('bounds its tables as told, and verifies the same without any', () => {
+    for (const bytes of [-1, 0.5, 2 ** 32, Number.NaN, '1' as unknown as number]) {
+      expect(refusal(() => ed25519.setTableCacheBytes(bytes))).toBe('BadRequest bytes')
+    }
+    ed25519.setTableCacheBytes(0)
+    const fresh = signer()
+    const signed = fresh.sign(message)
+    for (let i = 0; i < 20; i++) expect(ed25519.verify(fresh.publicKey, message, signed)).toBe(true)
+    ed25519.setTableCacheBytes(64 * 2 ** 20)
+  })
+
   it('rejects what its asynchronous form cannot take', async () => {
     await expect(ed25519.verifyBatchAsync([], { threads: -1 })).rejects.toMatchObject({ field: 'threads' })
     const packed = {

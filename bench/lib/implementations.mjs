@@ -73,6 +73,8 @@ const loop = peer => ({
 })
 
 export async function implementations() {
+  // Rows share the process and are timed in turn: room for the tables of all their keys, some 900, at once.
+  ed25519.setTableCacheBytes(1024 * 2 ** 20)
   return {
     signers: [await kmsSigner('dalek'), await kmsSigner('ring'), sodiumNative, nodeCrypto, nobleCurves],
     verifiers: [

@@ -3,9 +3,9 @@
 //! A table makes verification several times as fast and costs 97 or 387 KiB and up to half a
 //! millisecond to build. So one is built only for a key that verified successfully often enough: nothing
 //! that a stranger sends costs a table, unless it is validly signed [`SMALL_AFTER`] times by one key.
-//! When memory runs out, a table gives way only if it went unused while as many other keys asked for one
-//! as there are tables; otherwise the asker goes without. A flood of keys can thus not push out the keys
-//! in use.
+//! When memory runs out, a table gives way if it went unused while as many other keys asked for one as
+//! there are tables; else a full table shrinks to a small one; else the asker goes without. A flood of
+//! keys can thus not push out the keys in use.
 //!
 //! Tables are a pure function of public bytes, so one cache serves the whole process.
 
@@ -258,7 +258,8 @@ impl Cache {
         true
     }
 
-    /// Takes tables that went unused for long enough, the longest unused first, until `bytes` fit.
+    /// Makes room for `bytes`: takes tables that went unused for long enough, the longest unused first;
+    /// where there is none, shrinks a full one.
     fn make_room(&self, owners: &mut Vec<Owner>, bytes: usize, tick: u64) -> bool {
         let limit = self.limit.load(Relaxed);
         while self.bytes.load(Relaxed) + bytes > limit {
@@ -267,15 +268,24 @@ impl Cache {
                 |owner: &Owner| owner.handle.upgrade().map_or(0, |key| key.last_used.load(Relaxed));
             let oldest = owners.iter().enumerate().min_by_key(|(_, owner)| used(owner));
             let Some((i, owner)) = oldest else { return false };
-            if used(owner) + patience > tick {
+            if used(owner) + patience <= tick {
+                if let Some(key) = owners.swap_remove(i).handle.upgrade() {
+                    key.table.store(None);
+                    key.successes.store(0, Relaxed);
+                    self.evictions.fetch_add(1, Relaxed);
+                }
+            } else if !self.shrink_one(owners) {
                 return false;
-            }
-            if let Some(key) = owners.swap_remove(i).handle.upgrade() {
-                key.table.store(None);
-                key.successes.store(0, Relaxed);
-                self.evictions.fetch_add(1, Relaxed);
             }
         }
         true
+    }
+
+    /// Replaces a full table by a small one. Its key stays above [`FULL_AFTER`] and asks no more.
+    fn shrink_one(&self, owners: &[Owner]) -> bool {
+        let full = owners.iter().filter_map(|owner| owner.handle.upgrade()).find(|key| {
+            key.table.load().as_ref().is_some_and(|held| held.0.size() == TableSize::Full)
+        });
+        full.is_some_and(|key| self.build(&key, TableSize::Small))
     }
 }
