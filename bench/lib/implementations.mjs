@@ -103,10 +103,15 @@ export async function implementations() {
       { ...batch('noble', 'items', toItems), slow: true },
       ...[loop(sodiumNative), loop(nodeCrypto)],
     ],
-    threadBatchers: ['auto', 'dalek', 'dalek-batch'].flatMap(lane => [
-      batch(lane, 'packed, this thread', packed),
-      asyncBatch(lane, 'packed, async, 1 thread', { threads: 1 }),
-      asyncBatch(lane, 'packed, async, all threads', {}),
-    ]),
+    threadBatchers: [
+      ...['auto', 'dalek', 'dalek-batch', 'ring'].flatMap(lane => [
+        batch(lane, 'packed, this thread', packed),
+        asyncBatch(lane, 'packed, async, 1 thread', { threads: 1 }),
+        asyncBatch(lane, 'packed, async, all threads', {}),
+      ]),
+      // Pure JavaScript has this thread only, whatever it is asked for.
+      { ...batch('noble', 'packed, this thread', packed), slow: true },
+      { ...asyncBatch('noble', 'packed, async, all threads', {}), slow: true },
+    ],
   }
 }

@@ -76,7 +76,7 @@ pub(crate) fn verify_unknown<F: Lanes>(items: &[Unknown], out: &mut [bool]) {
     let mut decoded = [F::mask(|_| false); GROUP];
     let vectors = points.iter_mut().zip(&mut decoded).zip(items.chunks_exact(F::LANES));
     for ((point, decoded), items) in vectors {
-        let (key, valid) = Extended::<F>::decompress(|lane| items[lane].a);
+        let (key, valid) = decode::<F>(items);
         *decoded = valid;
         *point = unknown(key.negate(), items);
     }
@@ -84,6 +84,21 @@ pub(crate) fn verify_unknown<F: Lanes>(items: &[Unknown], out: &mut [bool]) {
     for (i, verdict) in out.iter_mut().enumerate() {
         *verdict &= F::test(decoded[i / F::LANES], i % F::LANES);
     }
+}
+
+/// Decodes the keys. A lane whose key does not decode holds the identity: computed with off the curve, Z
+/// could become 0, and an inversion that a group shares would spoil the verdicts of the others.
+#[inline(always)]
+pub(crate) fn decode<F: Lanes>(items: &[Unknown]) -> (Extended<F>, F::Mask) {
+    let (key, valid) = Extended::<F>::decompress(|lane| items[lane].a);
+    let identity = Extended::<F>::identity();
+    let key = Extended {
+        x: F::select(valid, identity.x, key.x),
+        y: F::select(valid, identity.y, key.y),
+        z: key.z,
+        t: F::select(valid, identity.t, key.t),
+    };
+    (key, valid)
 }
 
 #[inline(always)]
@@ -109,7 +124,7 @@ fn unknown<F: Lanes>(minus_a: Extended<F>, items: &[Unknown]) -> Projective<F> {
 }
 
 /// Encodes points and compares each with its R, with one inversion for all (Montgomery). No Z is 0: the
-/// formulas are complete.
+/// formulas are complete, and all points are on the curve.
 #[inline(always)]
 fn compare<F: Field>(points: &[Projective<F>], r: impl Fn(usize) -> [u64; 4], out: &mut [bool]) {
     let mut products = [F::one(); GROUP];

@@ -2,6 +2,7 @@ use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT as B, EIGHT_TORSION};
 use curve25519_dalek::{EdwardsPoint, Scalar};
 
 use super::every_tier;
+use crate::equation::{Unknown, decode};
 use crate::field::{Fe, Field};
 use crate::point::Extended;
 use crate::table::{KeyTable, Lanes, Table, TableSize, base};
@@ -132,4 +133,26 @@ fn formulas<F: Lanes>() {
 #[test]
 fn formulas_are_complete_in_every_tier() {
     every_tier!(formulas);
+}
+
+fn off_the_curve<F: Lanes>() {
+    // y = 2 is off the curve, the base point is on it.
+    let keys = [[2, 0, 0, 0], words(&B)];
+    let items: Vec<Unknown> = (0..F::LANES)
+        .map(|lane| Unknown { a: keys[lane % 2], s: [0; 32], k: [0; 64], r: [0; 4] })
+        .collect();
+    let (key, valid) = decode::<F>(&items);
+    let coordinates = [key.x, key.y, key.z, key.t].map(F::words);
+    for lane in 0..F::LANES {
+        assert_eq!(F::test(valid, lane), lane % 2 == 1);
+        if lane % 2 == 0 {
+            let identity = [[0; 4], [1, 0, 0, 0], [1, 0, 0, 0], [0; 4]];
+            assert_eq!(coordinates.map(|words| words[lane]), identity);
+        }
+    }
+}
+
+#[test]
+fn a_lane_whose_key_does_not_decode_holds_the_identity() {
+    every_tier!(off_the_curve);
 }
