@@ -68,9 +68,6 @@ export interface CallContext {
 /** The CPU tier that verification uses: `avx512`, `avx2` or `scalar`. */
 export declare function cpuTier(): string
 
-/** The lanes that sign. */
-export declare function ed25519SignLanes(): Array<string>
-
 /** The counters of the table cache. */
 export declare function ed25519TableStats(): TableStats
 

@@ -42,7 +42,6 @@ describe.skipIf(!addon.available)('a panic', () => {
     'Ed25519PublicKey.verify': () => key.verify(0, message, signature),
     blake3: () => native.blake3(message, out(32)),
     cpuTier: () => native.cpuTier(),
-    ed25519SignLanes: () => native.ed25519SignLanes(),
     ed25519VerifyLanes: () => native.ed25519VerifyLanes(),
     ed25519Verify: () => native.ed25519Verify(0, publicKey, message, signature),
     ed25519VerifyBatch: () => native.ed25519VerifyBatch(0, publicKey, signature, message, offsets, out(1)),

@@ -10,33 +10,15 @@ pub enum Algorithm {
     Ed25519,
 }
 
-/// What the service knows of an algorithm before it touches a key.
-#[derive(Debug)]
-pub struct Descriptor {
-    /// The name in `alg` fields, in kids and in metric labels.
-    pub name: &'static str,
-    /// Length of an encoded public key in bytes.
-    pub public_key_len: usize,
-    /// Length of a signature in bytes.
-    pub signature_len: usize,
-}
-
 impl Algorithm {
     /// Every algorithm of this build; the position is [`Algorithm::index`].
     pub const ALL: [Algorithm; 1] = [Algorithm::Ed25519];
 
-    /// The row of the table.
-    pub const fn descriptor(self) -> &'static Descriptor {
-        match self {
-            Algorithm::Ed25519 => {
-                &Descriptor { name: "ed25519", public_key_len: 32, signature_len: 64 }
-            }
-        }
-    }
-
     /// The name in `alg` fields, in kids and in metric labels.
     pub const fn name(self) -> &'static str {
-        self.descriptor().name
+        match self {
+            Algorithm::Ed25519 => "ed25519",
+        }
     }
 
     /// Position in [`Algorithm::ALL`], for tables indexed by algorithm.

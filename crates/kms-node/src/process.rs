@@ -3,7 +3,7 @@
 use kms_core::{Entropy, OsEntropy};
 use kms_crypto::cpu::CpuTier;
 use kms_crypto::ed25519::{
-    SignLane, TableStats as TableStatsCore, VerifyLane, set_table_cache_bytes, table_stats,
+    TableStats as TableStatsCore, VerifyLane, set_table_cache_bytes, table_stats,
 };
 use napi_derive::napi;
 
@@ -28,12 +28,6 @@ pub fn cpu_tier() -> napi::Result<&'static str> {
 #[napi]
 pub fn ed25519_verify_lanes() -> napi::Result<Vec<&'static str>> {
     guard("ed25519VerifyLanes", || Ok(VerifyLane::ALL.map(VerifyLane::name).to_vec()))
-}
-
-/// The lanes that sign.
-#[napi]
-pub fn ed25519_sign_lanes() -> napi::Result<Vec<&'static str>> {
-    guard("ed25519SignLanes", || Ok(SignLane::ALL.map(SignLane::name).to_vec()))
 }
 
 /// Whether the operating system gives randomness now.

@@ -312,7 +312,7 @@ impl Lanes for Fe8 {
     const UNKNOWN_FROM: usize = 4;
     const SPREADS: bool = true;
 
-    /// Twelve words of eight lanes, transposed: gathers would take several times as long.
+    /// Twelve words of eight lanes, by whole loads and a transposition, in place of fifteen gathers.
     #[inline(always)]
     fn lookup<'a>(entry: impl Fn(usize) -> &'a Entry) -> Niels<Self> {
         let p: [*const u64; 8] = each!(8, i => entry(i).0.as_ptr());

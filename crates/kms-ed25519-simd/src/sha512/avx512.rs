@@ -77,7 +77,7 @@ const ROUND: [u64; 80] = [
 pub(crate) fn hash8(inputs: &[Input<'_>], out: &mut [[u8; 64]]) {
     let lengths = inputs.iter().map(|input| blocks(input.message.len()));
     let (longest, sum) = lengths.fold((0, 0), |(max, sum), n| (n.max(max), sum + n));
-    // A block in eight lanes costs as much as about two blocks in one.
+    // Taken as the break-even: a block in eight lanes for two blocks in one. An estimate, not tuned.
     if inputs.len() != 8 || sum <= 2 * longest {
         hash_each(inputs, out);
         return;
