@@ -23,6 +23,13 @@ impl<const N: usize> Secret<N> {
         Ok(secret)
     }
 
+    /// Lets `write` fill fresh bytes in place.
+    pub fn fill(write: impl FnOnce(&mut [u8; N])) -> Self {
+        let mut secret = Secret(Box::new([0; N]));
+        write(&mut secret.0);
+        secret
+    }
+
     /// Takes bytes over and wipes the caller's copy.
     pub fn take(bytes: &mut [u8; N]) -> Self {
         let secret = Secret(Box::new(*bytes));

@@ -199,7 +199,7 @@ impl Engine {
         let covered = payload.covered(key.signs)?;
         let head = key.head(self.now_ms())?;
         let held = key.version(&head, version).ok_or_else(KmsError::not_found)?;
-        let signature = self.arena.with(held.secret, |secret| secret.sign(&covered))?;
+        let signature = self.arena.with(held.secret, |secret| secret.sign(&covered))??;
         if self.config.audit.is_some() {
             self.audit(op, context, &key.id.at(version), key.id.alg, Some(&covered))?;
         }

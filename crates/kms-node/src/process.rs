@@ -27,7 +27,7 @@ pub fn cpu_tier() -> napi::Result<&'static str> {
 /// The lanes that verify, in the order of their numbers.
 #[napi]
 pub fn ed25519_verify_lanes() -> napi::Result<Vec<&'static str>> {
-    guard("ed25519VerifyLanes", || Ok(VerifyLane::ALL.map(VerifyLane::name).to_vec()))
+    guard("ed25519VerifyLanes", || Ok(VerifyLane::ALL.iter().map(|lane| lane.name()).collect()))
 }
 
 /// Whether the operating system gives randomness now.

@@ -2,9 +2,13 @@
 
 use kms_core::{KmsError, Result};
 
+#[cfg(feature = "aws-lc")]
+use super::aws_lc;
 use super::key::{KeyRef, PublicKey};
 use super::lane::VerifyLane;
-use super::{PUBLIC_KEY_LEN, SIGNATURE_LEN, dalek, dalek_batch, ring, simd};
+#[cfg(feature = "ring")]
+use super::ring;
+use super::{PUBLIC_KEY_LEN, SIGNATURE_LEN, dalek, dalek_batch, simd};
 
 /// One signature to check.
 #[derive(Clone, Copy)]
@@ -32,6 +36,9 @@ pub fn verify_batch(lane: VerifyLane, items: &[Item<'_>], out: &mut [u8]) {
         VerifyLane::Auto | VerifyLane::Simd => simd::verify_batch(items, out),
         VerifyLane::Dalek => verify_each(&decode(items), out, dalek::verify),
         VerifyLane::DalekBatch => dalek_batch::verify(&decode(items), out),
+        #[cfg(feature = "aws-lc")]
+        VerifyLane::AwsLc => verify_each(&decode(items), out, aws_lc::verify),
+        #[cfg(feature = "ring")]
         VerifyLane::Ring => verify_each(&decode(items), out, ring::verify),
     }
 }

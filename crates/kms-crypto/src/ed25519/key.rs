@@ -7,10 +7,14 @@ use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
 use kms_core::{Entropy, KmsError, Result, Secret};
 use sha2::Sha512;
 
+#[cfg(feature = "aws-lc")]
+use super::aws_lc;
 use super::lane::SignLane;
 use super::precomputed::KeyHandle;
+#[cfg(feature = "ring")]
+use super::ring;
 use super::strict::point_is_canonical;
-use super::{PUBLIC_KEY_LEN, SIGNATURE_LEN, ring};
+use super::{PUBLIC_KEY_LEN, SIGNATURE_LEN};
 
 /// A public key that decoded: canonical, on the curve, of large order (it may carry torsion).
 ///
@@ -92,6 +96,9 @@ const _: fn() = || {
 
 enum Expanded {
     Dalek(ExpandedSecretKey),
+    #[cfg(feature = "aws-lc")]
+    AwsLc(aws_lc::PrivateKey),
+    #[cfg(feature = "ring")]
     Ring(ring::KeyPair),
 }
 
@@ -117,8 +124,11 @@ impl SigningKey {
     fn expand(lane: SignLane, seed: &Secret<32>) -> Result<SigningKey> {
         let expanded = ExpandedSecretKey::from(seed.expose());
         let public = PublicKey(VerifyingKey::from(&expanded));
-        let secret = match lane {
+        let secret = match lane.resolved() {
             SignLane::Auto | SignLane::Dalek => Expanded::Dalek(expanded),
+            #[cfg(feature = "aws-lc")]
+            SignLane::AwsLc => Expanded::AwsLc(aws_lc::PrivateKey::new(seed, &public)?),
+            #[cfg(feature = "ring")]
             SignLane::Ring => Expanded::Ring(ring::KeyPair::new(seed, public.as_bytes())?),
         };
         Ok(SigningKey { secret: Box::new(secret), public })
@@ -132,12 +142,18 @@ impl SigningKey {
     /// Signs (RFC 8032, section 5.1.6): deterministic, in time that does not depend on the key.
     ///
     /// `message` is read twice, so it must not change meanwhile.
-    pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_LEN] {
+    ///
+    /// # Errors
+    /// `Internal` if the lane refuses, which none does today.
+    pub fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN]> {
         match &*self.secret {
             Expanded::Dalek(expanded) => {
-                raw_sign::<Sha512>(expanded, message, self.public.verifying()).to_bytes()
+                Ok(raw_sign::<Sha512>(expanded, message, self.public.verifying()).to_bytes())
             }
-            Expanded::Ring(pair) => pair.sign(message),
+            #[cfg(feature = "aws-lc")]
+            Expanded::AwsLc(key) => key.sign(message),
+            #[cfg(feature = "ring")]
+            Expanded::Ring(pair) => Ok(pair.sign(message)),
         }
     }
 }

@@ -14,17 +14,24 @@ pub enum VerifyLane {
     Dalek,
     /// ed25519-dalek's multiscalar batch; not strict, see [`crate::ed25519::verify_batch`].
     DalekBatch,
+    /// AWS-LC, behind the same byte filters.
+    #[cfg(feature = "aws-lc")]
+    AwsLc,
     /// ring, behind the same byte filters.
+    #[cfg(feature = "ring")]
     Ring,
 }
 
 impl VerifyLane {
-    /// Every native lane.
-    pub const ALL: [VerifyLane; 5] = [
+    /// Every native lane of this build.
+    pub const ALL: &[VerifyLane] = &[
         VerifyLane::Auto,
         VerifyLane::Simd,
         VerifyLane::Dalek,
         VerifyLane::DalekBatch,
+        #[cfg(feature = "aws-lc")]
+        VerifyLane::AwsLc,
+        #[cfg(feature = "ring")]
         VerifyLane::Ring,
     ];
 
@@ -35,6 +42,9 @@ impl VerifyLane {
             VerifyLane::Simd => "simd",
             VerifyLane::Dalek => "dalek",
             VerifyLane::DalekBatch => "dalek-batch",
+            #[cfg(feature = "aws-lc")]
+            VerifyLane::AwsLc => "aws-lc",
+            #[cfg(feature = "ring")]
             VerifyLane::Ring => "ring",
         }
     }
@@ -45,7 +55,8 @@ impl VerifyLane {
     /// `BadRequest`, field `lane`.
     pub fn parse(name: &str) -> Result<VerifyLane> {
         VerifyLane::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .find(|lane| lane.name() == name)
             .ok_or_else(|| KmsError::bad_request("no such lane in this build").field("lane"))
     }
@@ -54,24 +65,50 @@ impl VerifyLane {
 /// Who signs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SignLane {
-    /// The fastest lane that wipes its keys.
+    /// The fastest lane that wipes its keys: AWS-LC where it is built with its assembly (which its Windows
+    /// build lacks for this curve), ed25519-dalek elsewhere.
     #[default]
     Auto,
     /// ed25519-dalek.
     Dalek,
+    /// AWS-LC.
+    #[cfg(feature = "aws-lc")]
+    AwsLc,
     /// ring. It never wipes its copy of a key: for benchmarks only.
+    #[cfg(feature = "ring")]
     Ring,
 }
 
 impl SignLane {
-    /// Every native lane.
-    pub const ALL: [SignLane; 3] = [SignLane::Auto, SignLane::Dalek, SignLane::Ring];
+    /// Every native lane of this build.
+    pub const ALL: &[SignLane] = &[
+        SignLane::Auto,
+        SignLane::Dalek,
+        #[cfg(feature = "aws-lc")]
+        SignLane::AwsLc,
+        #[cfg(feature = "ring")]
+        SignLane::Ring,
+    ];
+
+    /// The lane that `auto` stands for.
+    pub(super) const fn resolved(self) -> SignLane {
+        match self {
+            #[cfg(all(feature = "aws-lc", not(windows)))]
+            SignLane::Auto => SignLane::AwsLc,
+            #[cfg(not(all(feature = "aws-lc", not(windows))))]
+            SignLane::Auto => SignLane::Dalek,
+            named => named,
+        }
+    }
 
     /// The name users choose it by.
     pub const fn name(self) -> &'static str {
         match self {
             SignLane::Auto => "auto",
             SignLane::Dalek => "dalek",
+            #[cfg(feature = "aws-lc")]
+            SignLane::AwsLc => "aws-lc",
+            #[cfg(feature = "ring")]
             SignLane::Ring => "ring",
         }
     }
@@ -82,7 +119,8 @@ impl SignLane {
     /// `BadRequest`, field `lane`.
     pub fn parse(name: &str) -> Result<SignLane> {
         SignLane::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .find(|lane| lane.name() == name)
             .ok_or_else(|| KmsError::bad_request("no such lane in this build").field("lane"))
     }

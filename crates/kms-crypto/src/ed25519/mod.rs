@@ -1,11 +1,14 @@
 //! Ed25519 (RFC 8032, section 5.1), pure mode, with strict verification.
 
+#[cfg(feature = "aws-lc")]
+mod aws_lc;
 mod batch;
 mod dalek;
 mod dalek_batch;
 mod key;
 mod lane;
 mod precomputed;
+#[cfg(feature = "ring")]
 mod ring;
 mod simd;
 #[cfg(test)]
@@ -39,6 +42,11 @@ pub fn verify(
         VerifyLane::Dalek | VerifyLane::DalekBatch => {
             key.decoded().is_some_and(|key| dalek::verify(&key, message, signature))
         }
+        #[cfg(feature = "aws-lc")]
+        VerifyLane::AwsLc => {
+            key.decoded().is_some_and(|key| aws_lc::verify(&key, message, signature))
+        }
+        #[cfg(feature = "ring")]
         VerifyLane::Ring => key.decoded().is_some_and(|key| ring::verify(&key, message, signature)),
     }
 }
