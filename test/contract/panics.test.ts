@@ -44,11 +44,11 @@ describe.skipIf(!addon.available)('a panic', () => {
     cpuTier: () => native.cpuTier(),
     ed25519VerifyLanes: () => native.ed25519VerifyLanes(),
     ed25519Verify: () => native.ed25519Verify(0, publicKey, message, signature),
-    ed25519VerifyBatch: () => native.ed25519VerifyBatch(0, publicKey, signature, message, offsets, out(1)),
+    ed25519VerifyBatch: () => native.ed25519VerifyBatch(0, publicKey, zero, signature, message, offsets, out(1)),
     ed25519VerifyBatchAsync: () =>
-      native.ed25519VerifyBatchAsync(0, publicKey, signature, message, offsets, 0),
+      native.ed25519VerifyBatchAsync(0, publicKey, zero, signature, message, offsets, 0),
     'ed25519VerifyBatchAsync.task': () =>
-      native.ed25519VerifyBatchAsync(0, publicKey, signature, message, offsets, 0),
+      native.ed25519VerifyBatchAsync(0, publicKey, zero, signature, message, offsets, 0),
     rngOk: () => native.rngOk(),
     ed25519TableStats: () => native.ed25519TableStats(),
     setEd25519TableCacheBytes: () => native.setEd25519TableCacheBytes(64 * 2 ** 20),

@@ -6,7 +6,17 @@
 //!
 //! All functions may be called from any number of threads.
 
+/// The name under which a function that is not in the bindings is linked: the prefix is that of one version.
+macro_rules! symbol {
+    ($name:literal) => {
+        concat!("aws_lc_0_47_0_", $name)
+    };
+}
+
 pub mod ed25519;
+
+/// Whether Curve25519 is computed in assembly here, and not in portable C.
+pub const ASSEMBLY: bool = cfg!(assembly);
 
 /// Looks at the processor, once: without it AWS-LC runs its portable C.
 fn init() {

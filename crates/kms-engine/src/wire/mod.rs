@@ -40,14 +40,23 @@ pub fn handle(
         target.map(str::to_owned).ok_or_else(missing)
     };
     let request = match op {
-        Op::SignBatch | Op::VerifyBatch => return batch(engine, op, body, &context),
+        Op::SignBatch => {
+            let batch = engine.counting(op, || decode::sign_batch(body, &context))?;
+            let answers = engine.sign_batch(batch.requests, &context)?;
+            return Ok(encode::batch(&answers, &batch.references));
+        }
+        Op::VerifyBatch => {
+            let batch = engine.counting(op, || decode::verify_batch(body, &context))?;
+            let answers = engine.verify_batch(&batch.requests, &context)?;
+            return Ok(encode::batch(&answers, &batch.references));
+        }
         Op::Create => engine.counting(op, || decode::create(body, &mut context))?,
         Op::Rotate => {
             let kid = kid()?;
             engine.counting(op, || decode::rotate(kid, body, &mut context))?
         }
         Op::Sign => engine.counting(op, || decode::sign(body, &mut context))?,
-        Op::Verify => engine.counting(op, || decode::verify(body))?,
+        Op::Verify => Request::Verify(engine.counting(op, || decode::verify(body))?),
         Op::Describe => Request::Describe(kid()?),
         Op::Attest => Request::Attest(kid()?),
         Op::Export => Request::Export(kid()?),
@@ -55,14 +64,11 @@ pub fn handle(
     engine.dispatch(&context, &request).map(|response| encode::response(&response))
 }
 
-fn batch(engine: &Engine, op: Op, body: &[u8], context: &Context) -> Result<Vec<u8>> {
-    let items = engine.counting(op, || decode::batch(op, body, context))?;
-    let mut references = Vec::with_capacity(items.len());
-    let mut requests = Vec::with_capacity(items.len());
-    for item in items {
-        references.push(item.reference);
-        requests.push((item.context, item.request));
-    }
-    let answers = engine.dispatch_batch(op, requests, context)?;
-    Ok(encode::batch(&answers, &references))
+/// As [`handle`] for many requests to verify that came at the same time: an answer each, in order. Their
+/// signatures are verified side by side.
+pub fn verify_coalesced(engine: &Engine, requests: Vec<(Context, &[u8])>) -> Vec<Result<Vec<u8>>> {
+    let decoded: Vec<_> =
+        requests.into_iter().map(|(context, body)| (context, decode::verify(body))).collect();
+    let answers = engine.verify_coalesced(&decoded);
+    answers.into_iter().map(|answer| answer.map(|answer| encode::response(&answer))).collect()
 }
