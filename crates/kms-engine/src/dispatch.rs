@@ -118,8 +118,8 @@ impl Engine {
         }
     }
 
-    /// Carries out an array of requests to sign on the engine's threads: an answer each, in order, whatever
-    /// becomes of the others.
+    /// Carries out an array of requests to sign: an answer each, in order, whatever becomes of the others.
+    /// With `parallel` it is cut over the engine's threads.
     ///
     /// # Errors
     /// Only for the array as a whole: after `close`, or past the deadline.
@@ -127,6 +127,7 @@ impl Engine {
         &self,
         items: Vec<(Context, Result<Request>)>,
         context: &Context,
+        parallel: bool,
     ) -> Result<Vec<Result<Response>>> {
         self.run(Op::SignBatch, context, |_| {
             self.count_batch(Op::SignBatch, items.len());
@@ -134,13 +135,16 @@ impl Engine {
                 let request = self.counting(Op::Sign, || request)?;
                 self.dispatch(&context, &request)
             };
+            if !parallel {
+                return Ok(items.into_iter().map(answer).collect());
+            }
             let threads = self.pool.threads()?;
             Ok(threads.install(|| items.into_par_iter().map(answer).collect()))
         })
     }
 
-    /// Carries out an array of requests to verify on the engine's threads, side by side: an answer each, in
-    /// order, whatever becomes of the others.
+    /// Carries out an array of requests to verify, side by side: an answer each, in order, whatever becomes of
+    /// the others. With `parallel` it is cut over the engine's threads.
     ///
     /// # Errors
     /// As [`Engine::sign_batch`].
@@ -148,13 +152,20 @@ impl Engine {
         &self,
         items: &[(Context, Result<VerifyRequest>)],
         context: &Context,
+        parallel: bool,
     ) -> Result<Vec<Result<Response>>> {
         self.run(Op::VerifyBatch, context, |_| {
             self.count_batch(Op::VerifyBatch, items.len());
+            let verified = |answers: Vec<Result<Verified>>| {
+                answers.into_iter().map(|answer| answer.map(Response::Verified)).collect()
+            };
+            if !parallel {
+                return Ok(verified(self.verify_together(items, false)));
+            }
             let share = self.pool.share(items.len(), 0)?;
             let shares = || items.par_chunks(share).map(|items| self.verify_together(items, false));
             let shares: Vec<_> = self.pool.threads()?.install(|| shares().collect());
-            Ok(shares.into_iter().flatten().map(|answer| answer.map(Response::Verified)).collect())
+            Ok(verified(shares.into_iter().flatten().collect()))
         })
     }
 
@@ -164,6 +175,7 @@ impl Engine {
         &self,
         items: &[(Context, Result<VerifyRequest>)],
     ) -> Vec<Result<Response>> {
+        self.count_batch(Op::Verify, items.len());
         let answers = self.verify_together(items, true);
         answers.into_iter().map(|answer| answer.map(Response::Verified)).collect()
     }

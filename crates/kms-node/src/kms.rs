@@ -122,7 +122,7 @@ impl NativeKms {
         guard("dispatch", || {
             let op = parse_op(&op)?;
             let context = self.context(op, context)?;
-            answer(&self.engine, op, target.as_deref(), body.as_ref(), context)
+            answer(&self.engine, op, target.as_deref(), body.as_ref(), context, false)
         })
     }
 
@@ -141,7 +141,7 @@ impl NativeKms {
             Ok((op, self.context(op, context)?))
         })?;
         let (engine, body) = (Arc::clone(&self.engine), bytes::owned(&body));
-        let work = move || answer(&engine, op, target.as_deref(), &body, context);
+        let work = move || answer(&engine, op, target.as_deref(), &body, context, true);
         spawn(env, self.engine.pool(), "dispatchAsync.task", work, |_, answer| Ok(answer))
     }
 
@@ -162,8 +162,7 @@ impl NativeKms {
             let mut requests = Vec::with_capacity(contexts.len());
             for (context, ends) in contexts.into_iter().zip(offsets.windows(2)) {
                 let body = bodies.get(ends[0] as usize..ends[1] as usize);
-                let context = self.context(Op::Verify, context)?;
-                requests.push((context, body.ok_or_else(|| fault("offsets"))?));
+                requests.push((self.parse_context(context), body.ok_or_else(|| fault("offsets"))?));
             }
             let answers = wire::verify_coalesced(&self.engine, requests);
             Ok(answers.into_iter().map(|answer| to_answer(answer.and_then(utf8))).collect())
@@ -348,10 +347,12 @@ impl NativeKms {
     }
 
     fn context(&self, op: Op, call: CallContext) -> Result<Context> {
-        let op_id = self.engine.counting(op, || {
-            let parsed = call.op_id.as_deref().map(Uuid::try_parse).transpose();
-            parsed.map_err(|_| KmsError::bad_request("must be a UUID").field("op_id"))
-        })?;
+        self.engine.counting(op, || self.parse_context(call))
+    }
+
+    fn parse_context(&self, call: CallContext) -> Result<Context> {
+        let op_id = call.op_id.as_deref().map(Uuid::try_parse).transpose();
+        let op_id = op_id.map_err(|_| KmsError::bad_request("must be a UUID").field("op_id"))?;
         Ok(Context {
             tenant: call.tenant.map(Into::into),
             actor: call.actor.into(),
@@ -381,8 +382,9 @@ fn answer(
     target: Option<&str>,
     body: &[u8],
     context: Context,
+    parallel: bool,
 ) -> Result<String> {
-    wire::handle(engine, op, target, body, context).and_then(utf8)
+    wire::handle(engine, op, target, body, context, parallel).and_then(utf8)
 }
 
 fn utf8(json: Vec<u8>) -> Result<String> {

@@ -23,8 +23,8 @@ pub const MAX_MESSAGE_LEN: usize = 64 * 1024;
 /// Decodes `body`, carries the operation out, encodes the answer.
 ///
 /// `target` is the kid in the path of operations on one key. The op_id may come in the context (from
-/// a header) or in the body, and must be the same where it comes in both. Batches use the engine's
-/// threads and block the caller meanwhile.
+/// a header) or in the body, and must be the same where it comes in both. With `parallel` a batch is cut
+/// over the engine's threads.
 ///
 /// # Errors
 /// `BadRequest` and `TooLarge` for the body; those of the use case.
@@ -34,6 +34,7 @@ pub fn handle(
     target: Option<&str>,
     body: &[u8],
     mut context: Context,
+    parallel: bool,
 ) -> Result<Vec<u8>> {
     let kid = || {
         let missing = || KmsError::bad_request("this operation needs a kid").field("kid");
@@ -42,12 +43,12 @@ pub fn handle(
     let request = match op {
         Op::SignBatch => {
             let batch = engine.counting(op, || decode::sign_batch(body, &context))?;
-            let answers = engine.sign_batch(batch.requests, &context)?;
+            let answers = engine.sign_batch(batch.requests, &context, parallel)?;
             return Ok(encode::batch(&answers, &batch.references));
         }
         Op::VerifyBatch => {
             let batch = engine.counting(op, || decode::verify_batch(body, &context))?;
-            let answers = engine.verify_batch(&batch.requests, &context)?;
+            let answers = engine.verify_batch(&batch.requests, &context, parallel)?;
             return Ok(encode::batch(&answers, &batch.references));
         }
         Op::Create => engine.counting(op, || decode::create(body, &mut context))?,
@@ -65,10 +66,18 @@ pub fn handle(
 }
 
 /// As [`handle`] for many requests to verify that came at the same time: an answer each, in order. Their
-/// signatures are verified side by side.
-pub fn verify_coalesced(engine: &Engine, requests: Vec<(Context, &[u8])>) -> Vec<Result<Vec<u8>>> {
-    let decoded: Vec<_> =
-        requests.into_iter().map(|(context, body)| (context, decode::verify(body))).collect();
+/// signatures are verified side by side. One whose context is at fault fails alone.
+pub fn verify_coalesced(
+    engine: &Engine,
+    requests: Vec<(Result<Context>, &[u8])>,
+) -> Vec<Result<Vec<u8>>> {
+    let decoded: Vec<_> = requests
+        .into_iter()
+        .map(|(context, body)| match context {
+            Ok(context) => (context, decode::verify(body)),
+            Err(error) => (Context::default(), Err(error)),
+        })
+        .collect();
     let answers = engine.verify_coalesced(&decoded);
     answers.into_iter().map(|answer| answer.map(|answer| encode::response(&answer))).collect()
 }
