@@ -21,8 +21,9 @@ interface Waiting<Item, Answer> {
  * Joins items that come at the same time into batches, for work that costs less side by side.
  *
  * What comes within one turn of the event loop is one batch; it is worked on at the turn's end, or earlier where a
- * limit is reached. There is no timer: an item that comes alone waits for what the turn holds anyway and for nothing
- * else, and while nothing comes nothing runs.
+ * limit is reached. While items come one by one, each is worked on at once, so that none waits for company: only
+ * after a turn that brought several does the first of the next one wait for its end. There is no timer, and while
+ * nothing comes nothing runs.
  *
  * `run` gets the items in the order they came and gives an outcome for each, in that order. Should it throw, every
  * item of that batch fails with what it threw.
@@ -32,7 +33,12 @@ export class Coalescer<Item, Answer> {
   readonly #target: number
   readonly #maxWaitMs: number
   #waiting: Waiting<Item, Answer>[] = []
+  /** When the first of those that wait came. */
   #since = 0
+  /** Items of this turn so far; 0 while no turn is watched. */
+  #count = 0
+  /** Whether the turn before brought several. */
+  #crowded = false
 
   constructor(
     run: (items: readonly Item[]) => readonly Outcome<Answer>[],
@@ -46,16 +52,19 @@ export class Coalescer<Item, Answer> {
   /** The item's answer, or a rejection with its error. */
   submit(item: Item): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ item, resolve, reject })
-      const count = this.#waiting.length
-      if (count >= this.#target) return this.#flush()
-      if (count > 1) {
-        if (performance.now() - this.#since >= this.#maxWaitMs) this.#flush()
-        return
-      }
-      this.#since = performance.now()
-      setImmediate(() => this.#flush())
+      if (this.#count++ === 0) setImmediate(() => this.#endTurn())
+      const count = this.#waiting.push({ item, resolve, reject })
+      const alone = this.#count === 1 && !this.#crowded
+      if (alone || count >= this.#target) this.#flush()
+      else if (count === 1) this.#since = performance.now()
+      else if (performance.now() - this.#since >= this.#maxWaitMs) this.#flush()
     })
+  }
+
+  #endTurn(): void {
+    this.#crowded = this.#count > 1
+    this.#count = 0
+    this.#flush()
   }
 
   #flush(): void {

@@ -13,9 +13,16 @@ function doubling(limits?: ConstructorParameters<typeof Coalescer>[1]) {
 
 const turn = () => new Promise(resolve => setImmediate(resolve))
 
+/** After this several have come in one turn. */
+async function crowd(coalescer: Coalescer<number, number>, batches: unknown[]): Promise<void> {
+  await Promise.all([coalescer.submit(0), coalescer.submit(0)])
+  batches.length = 0
+}
+
 describe('a coalescer', () => {
   it('joins what comes in one turn, and answers each by itself', async () => {
     const { batches, coalescer } = doubling()
+    await crowd(coalescer, batches)
     const answers = [1, 2, 3, 4].map(item => coalescer.submit(item))
     expect(batches).toEqual([])
     expect(await Promise.allSettled(answers)).toMatchObject([
@@ -27,18 +34,28 @@ describe('a coalescer', () => {
     expect(batches).toEqual([[1, 2, 3, 4]])
   })
 
-  it('does not keep one that comes alone waiting for the next turn', async () => {
+  it('works at once on what comes one by one, and joins again once several come', async () => {
     const { batches, coalescer } = doubling()
-    const answer = coalescer.submit(1)
+    for (const item of [1, 2]) {
+      const answer = coalescer.submit(item)
+      expect(batches).toHaveLength(item)
+      expect(await answer).toBe(item * 2)
+      await turn()
+    }
+    await Promise.all([4, 5, 6].map(item => coalescer.submit(item)))
+    await Promise.all([7, 8].map(item => coalescer.submit(item)))
+    expect(batches).toEqual([[1], [2], [4], [5, 6], [7, 8]])
+    const last = coalescer.submit(9)
+    expect(batches).toHaveLength(5)
+    expect(await last).toBe(18)
     await turn()
-    expect(batches).toEqual([[1]])
-    expect(await answer).toBe(2)
-    await coalescer.submit(2)
-    expect(batches).toEqual([[1], [2]])
+    coalescer.submit(10)
+    expect(batches).toHaveLength(7)
   })
 
   it('works on a full batch at once, and never on more', async () => {
     const { batches, coalescer } = doubling({ targetBatch: 3, maxBatch: 2 })
+    await crowd(coalescer, batches)
     const answers = [1, 2, 4].map(item => coalescer.submit(item))
     expect(batches).toEqual([[1, 2]])
     expect(await Promise.all(answers)).toEqual([2, 4, 8])
@@ -47,6 +64,7 @@ describe('a coalescer', () => {
 
   it('does not wait for the end of a long turn', async () => {
     const { batches, coalescer } = doubling({ maxWaitMs: 1 })
+    await crowd(coalescer, batches)
     const first = coalescer.submit(1)
     const until = performance.now() + 2
     while (performance.now() < until);
@@ -70,12 +88,5 @@ describe('a coalescer', () => {
   it('fails an item that was given no outcome instead of leaving it', async () => {
     const coalescer = new Coalescer<number, number>(() => [])
     await expect(coalescer.submit(1)).rejects.toThrow('no outcome')
-  })
-
-  it('takes items that an answer brings', async () => {
-    const { batches, coalescer } = doubling()
-    const chained = coalescer.submit(1).then(answer => coalescer.submit(answer))
-    expect(await chained).toBe(4)
-    expect(batches).toEqual([[1], [2]])
   })
 })
