@@ -11,6 +11,10 @@ compile_error!(
      .cargo/config.toml; add --cfg=curve25519_dalek_backend=\"avx512\" to it, or unset it"
 );
 
+pub mod context;
 pub mod cpu;
 pub mod digest;
 pub mod ed25519;
+pub mod lane;
+pub mod ml_dsa;
+mod stack;

@@ -1,4 +1,5 @@
 //! What the tests of several crates share. A dev-dependency only, so a broken vector file panics.
 
+pub mod cases;
 pub mod clock;
 pub mod vectors;
