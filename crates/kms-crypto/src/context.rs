@@ -24,6 +24,12 @@ impl<'a> Context<'a> {
         Ok(Context(bytes))
     }
 
+    /// A context whose length is checked when this is compiled.
+    pub(crate) const fn of_array<const N: usize>(bytes: &'a [u8; N]) -> Context<'a> {
+        const { assert!(N <= MAX_CONTEXT_LEN) };
+        Context(bytes)
+    }
+
     /// The bytes.
     pub fn as_bytes(self) -> &'a [u8] {
         self.0

@@ -2,4 +2,5 @@
 
 pub mod cases;
 pub mod clock;
+pub mod entropy;
 pub mod vectors;
