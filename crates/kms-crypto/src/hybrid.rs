@@ -63,3 +63,36 @@ impl HybridContext {
         Context::of_array(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kms_core::OsEntropy;
+
+    use super::*;
+    use crate::lane::Lane;
+
+    /// The known answers are in `own_vectors`; here every part of the context matters.
+    #[test]
+    fn the_half_verifies_under_nothing_else() {
+        let generate =
+            || ml_dsa::SigningKey::generate(ml_dsa::Set::MlDsa44, Lane::Auto, &OsEntropy).unwrap();
+        let (key, other) = (generate(), generate());
+        let context = Context::new(b"c").unwrap();
+        let of = |kid, ed25519, ml_dsa: &ml_dsa::SigningKey, context| {
+            HybridContext::new(kid, ed25519, ml_dsa.public(), context)
+        };
+        let bound = of("k#v1", &[1; 32], &key, context);
+        let signature = key.sign(b"m", bound.as_context(), &OsEntropy).unwrap();
+        let verify = |context: HybridContext| {
+            let context = context.as_context();
+            ml_dsa::verify(Lane::Auto, key.public(), b"m", context, &signature)
+        };
+        assert!(verify(bound));
+        assert!(!verify(of("k#v2", &[1; 32], &key, context)));
+        assert!(!verify(of("k#v1", &[2; 32], &key, context)));
+        assert!(!verify(of("k#v1", &[1; 32], &other, context)));
+        assert!(!verify(of("k#v1", &[1; 32], &key, Context::EMPTY)));
+        assert_eq!(bound.as_bytes().len(), CONTEXT_LEN);
+        assert!(bound.as_bytes().starts_with(b"ron-kms/hybrid/v1"));
+    }
+}

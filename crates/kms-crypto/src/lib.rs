@@ -22,6 +22,10 @@ pub mod kdf;
 pub mod lane;
 pub mod ml_dsa;
 pub mod ml_kem;
+#[cfg(test)]
+mod own_vectors;
+#[cfg(feature = "slh-dsa")]
+pub mod slh_dsa;
 mod stack;
 pub mod wrap;
 pub mod x25519;

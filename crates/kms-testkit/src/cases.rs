@@ -11,13 +11,20 @@ pub const DEFAULT_CASES: u64 = 200;
 /// # Panics
 /// If a case does, or `PQ_CASES` is not a number.
 pub fn run(name: &str, mut case: impl FnMut(&mut Random)) {
-    let count = std::env::var("PQ_CASES")
-        .map_or(DEFAULT_CASES, |count| count.parse().expect("PQ_CASES is a number"));
-    for number in 0..count {
+    for number in 0..asked() {
         let report = Report { name, number };
         case(&mut Random::new(name, number));
         drop(report);
     }
+}
+
+/// How many cases `PQ_CASES` asks for.
+///
+/// # Panics
+/// If it is not a number.
+pub fn asked() -> u64 {
+    std::env::var("PQ_CASES")
+        .map_or(DEFAULT_CASES, |count| count.parse().expect("PQ_CASES is a number"))
 }
 
 /// Names the case when it unwinds.
