@@ -40,7 +40,7 @@ pub fn sign(private_key: &[u8; 64], message: &[u8]) -> Option<[u8; 64]> {
     (done == 1).then_some(signature)
 }
 
-/// Whether [S]B - [k]A, encoded, is R. Of the rules of strict verification this checks S < L and that A decodes;
+/// Whether `[S]B - [k]A`, encoded, is R. Of the rules of strict verification this checks S < L and that A decodes;
 /// canonical encodings and large orders are the caller's to check.
 pub fn equation_holds(public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     init();

@@ -5,11 +5,14 @@ use serde_json::Value;
 
 use super::*;
 
+type Expand = fn(&[u8]) -> (Vec<u8>, Vec<u8>);
+type Sign = fn(&[u8], Message<'_>, &[u8]) -> Option<Vec<u8>>;
+
 /// One parameter set, with lengths erased: `None` and `false` for bytes of a wrong length.
 struct Set {
     name: &'static str,
-    expand: fn(&[u8]) -> (Vec<u8>, Vec<u8>),
-    sign: fn(&[u8], Message<'_>, &[u8]) -> Option<Vec<u8>>,
+    expand: Expand,
+    sign: Sign,
     verify: fn(&[u8], Message<'_>, &[u8]) -> bool,
 }
 

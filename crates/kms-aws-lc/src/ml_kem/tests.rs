@@ -5,11 +5,14 @@ use serde_json::Value;
 
 use super::*;
 
+type Expand = fn(&[u8]) -> Option<(Vec<u8>, Vec<u8>)>;
+type Encapsulate = fn(&[u8], &[u8]) -> Option<(Vec<u8>, Vec<u8>)>;
+
 /// One parameter set, with lengths erased: `None` for bytes of a wrong length.
 struct Set {
     name: &'static str,
-    expand: fn(&[u8]) -> Option<(Vec<u8>, Vec<u8>)>,
-    encapsulate: fn(&[u8], &[u8]) -> Option<(Vec<u8>, Vec<u8>)>,
+    expand: Expand,
+    encapsulate: Encapsulate,
     decapsulate: fn(&[u8], &[u8]) -> Option<Vec<u8>>,
 }
 
