@@ -93,7 +93,7 @@ fn hash(out: &mut [u8; 64], prefix: &[u8], message: &[u8]) -> bool {
     done
 }
 
-/// Whether [S]B - [k]A, encoded, is R. Of the rules of strict verification this checks S < L and that A decodes;
+/// Whether `[S]B - [k]A`, encoded, is R. Of the rules of strict verification this checks S < L and that A decodes;
 /// canonical encodings and large orders are the caller's to check.
 pub fn equation_holds(public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     init();

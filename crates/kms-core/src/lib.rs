@@ -10,6 +10,7 @@ pub mod context;
 pub mod error;
 pub mod key_id;
 pub mod secret;
+pub mod secret_bytes;
 
 pub use algorithm::{Algorithm, Signs};
 pub use audit::{AuditEvent, AuditSink};
@@ -18,3 +19,4 @@ pub use context::Context;
 pub use error::{ErrorCode, KmsError, Result};
 pub use key_id::{KeyId, Kid, KidRef, Name, Version, version_needed};
 pub use secret::Secret;
+pub use secret_bytes::SecretBytes;

@@ -11,6 +11,22 @@ compile_error!(
      .cargo/config.toml; add --cfg=curve25519_dalek_backend=\"avx512\" to it, or unset it"
 );
 
+pub mod aead;
+pub mod context;
 pub mod cpu;
 pub mod digest;
 pub mod ed25519;
+pub mod hpke;
+pub mod hybrid;
+pub mod kdf;
+pub mod lane;
+pub mod ml_dsa;
+pub mod ml_kem;
+#[cfg(test)]
+mod own_vectors;
+#[cfg(feature = "slh-dsa")]
+pub mod slh_dsa;
+mod stack;
+pub mod wrap;
+pub mod x25519;
+pub mod x_wing;

@@ -108,20 +108,16 @@ impl SigningKey {
     /// # Errors
     /// `Internal` when there is no randomness.
     pub fn generate(lane: SignLane, entropy: &dyn Entropy) -> Result<SigningKey> {
-        let seed = Secret::<32>::random(entropy)?;
-        Self::expand(lane, &seed)
+        Self::from_seed(lane, &Secret::random(entropy)?)
     }
 
-    /// The key of a known seed, for known-answer tests.
+    /// The key of a seed (section 5.1.5), which is what custody keeps of a key.
+    ///
+    /// Whoever chooses the seed knows the key: it must come from [`Secret::random`] or from sealed storage.
     ///
     /// # Errors
     /// `Internal` when the lane refuses the seed.
-    #[cfg(any(test, feature = "hazmat"))]
     pub fn from_seed(lane: SignLane, seed: &Secret<32>) -> Result<SigningKey> {
-        Self::expand(lane, seed)
-    }
-
-    fn expand(lane: SignLane, seed: &Secret<32>) -> Result<SigningKey> {
         let expanded = ExpandedSecretKey::from(seed.expose());
         let public = PublicKey(VerifyingKey::from(&expanded));
         let secret = match lane.resolved() {

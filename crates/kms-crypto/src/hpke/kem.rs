@@ -1,0 +1,219 @@
+//! The KEMs of HPKE over this crate's modules.
+
+use kms_core::{Entropy, KmsError, Result, Secret};
+
+use super::schedule::dhkem_secret;
+use crate::lane::Lane;
+use crate::{ml_kem, x_wing, x25519};
+
+/// A KEM (RFC 9180, section 7.1, and its registry).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Kem {
+    /// DHKEM(X25519, HKDF-SHA256).
+    X25519,
+    /// ML-KEM-768.
+    MlKem768,
+    /// X-Wing: both of them; the default.
+    #[default]
+    XWing,
+}
+
+impl Kem {
+    /// Every KEM.
+    pub const ALL: [Kem; 3] = [Kem::X25519, Kem::MlKem768, Kem::XWing];
+
+    /// The id on the wire.
+    pub const fn id(self) -> u16 {
+        match self {
+            Kem::X25519 => 0x0020,
+            Kem::MlKem768 => 0x0041,
+            Kem::XWing => 0x647a,
+        }
+    }
+
+    /// The KEM of an id.
+    pub fn of_id(id: u16) -> Option<Kem> {
+        Kem::ALL.into_iter().find(|kem| kem.id() == id)
+    }
+
+    /// The name users choose it by.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kem::X25519 => "x25519",
+            Kem::MlKem768 => "ml-kem-768",
+            Kem::XWing => "x-wing",
+        }
+    }
+
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// `BadRequest`, field `kem`.
+    pub fn parse(name: &str) -> Result<Kem> {
+        Kem::ALL
+            .into_iter()
+            .find(|kem| kem.name() == name)
+            .ok_or_else(|| KmsError::bad_request("no such KEM").field("kem"))
+    }
+
+    /// Length of the seed of a key in bytes: of X25519 it is the private key itself.
+    pub const fn seed_len(self) -> usize {
+        match self {
+            Kem::X25519 => x25519::PRIVATE_KEY_LEN,
+            Kem::MlKem768 => ml_kem::SEED_LEN,
+            Kem::XWing => x_wing::SEED_LEN,
+        }
+    }
+
+    /// Length of a public key in bytes (`Npk`).
+    pub const fn public_key_len(self) -> usize {
+        match self {
+            Kem::X25519 => x25519::PUBLIC_KEY_LEN,
+            Kem::MlKem768 => ml_kem::Set::MlKem768.public_key_len(),
+            Kem::XWing => x_wing::PUBLIC_KEY_LEN,
+        }
+    }
+
+    /// Length of an encapsulated secret in bytes (`Nenc`).
+    pub const fn enc_len(self) -> usize {
+        match self {
+            Kem::X25519 => x25519::PUBLIC_KEY_LEN,
+            Kem::MlKem768 => ml_kem::Set::MlKem768.ciphertext_len(),
+            Kem::XWing => x_wing::CIPHERTEXT_LEN,
+        }
+    }
+}
+
+/// A recipient's public key that passed the checks of its KEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublicKey {
+    /// Of [`Kem::X25519`].
+    X25519([u8; x25519::PUBLIC_KEY_LEN]),
+    /// Of [`Kem::MlKem768`].
+    MlKem768(ml_kem::PublicKey),
+    /// Of [`Kem::XWing`].
+    XWing(x_wing::PublicKey),
+}
+
+impl PublicKey {
+    /// `DeserializePublicKey` and the checks of the KEM (RFC 9180, section 7.1.4).
+    ///
+    /// # Errors
+    /// `BadRequest`, field `publicKey`.
+    pub fn from_bytes(kem: Kem, bytes: &[u8]) -> Result<PublicKey> {
+        Ok(match kem {
+            Kem::X25519 => PublicKey::X25519(x25519::check_public_key(bytes)?),
+            Kem::MlKem768 => {
+                PublicKey::MlKem768(ml_kem::PublicKey::from_bytes(ml_kem::Set::MlKem768, bytes)?)
+            }
+            Kem::XWing => PublicKey::XWing(x_wing::PublicKey::from_bytes(bytes)?),
+        })
+    }
+
+    /// The encoded key.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            PublicKey::X25519(key) => key.to_vec(),
+            PublicKey::MlKem768(key) => key.as_bytes().to_vec(),
+            PublicKey::XWing(key) => key.to_bytes(),
+        }
+    }
+
+    /// The KEM.
+    pub fn kem(&self) -> Kem {
+        match self {
+            PublicKey::X25519(_) => Kem::X25519,
+            PublicKey::MlKem768(_) => Kem::MlKem768,
+            PublicKey::XWing(_) => Kem::XWing,
+        }
+    }
+
+    /// `Encap`: enc, and the shared secret.
+    pub(super) fn encapsulate(
+        &self,
+        lane: Lane,
+        entropy: &dyn Entropy,
+    ) -> Result<(Vec<u8>, Secret<32>)> {
+        match self {
+            PublicKey::X25519(recipient) => {
+                let ephemeral = x25519::generate(entropy)?;
+                let enc = x25519::public_key(lane.into(), &ephemeral);
+                let dh = x25519::diffie_hellman(lane.into(), &ephemeral, recipient)?;
+                let shared = dhkem_secret(Kem::X25519, &dh, &[enc, *recipient].concat());
+                Ok((enc.to_vec(), shared))
+            }
+            PublicKey::MlKem768(recipient) => ml_kem::encapsulate(lane, recipient, entropy),
+            PublicKey::XWing(recipient) => x_wing::encapsulate(lane, recipient, entropy),
+        }
+    }
+}
+
+/// A recipient's private key, expanded once, and its public half.
+pub struct PrivateKey {
+    secret: Expanded,
+    public: PublicKey,
+}
+
+enum Expanded {
+    X25519(Lane, Secret<{ x25519::PRIVATE_KEY_LEN }>),
+    MlKem768(ml_kem::PrivateKey),
+    XWing(x_wing::PrivateKey),
+}
+
+impl PrivateKey {
+    /// The key of a seed, which is what custody keeps of a key.
+    ///
+    /// # Errors
+    /// `BadRequest`, field `seed`, for a length other than [`Kem::seed_len`].
+    pub fn from_seed(kem: Kem, lane: Lane, seed: &[u8]) -> Result<PrivateKey> {
+        Ok(match kem {
+            Kem::X25519 => {
+                let key = sized(seed)?;
+                let public = PublicKey::X25519(x25519::public_key(lane.into(), &key));
+                PrivateKey { secret: Expanded::X25519(lane, key), public }
+            }
+            Kem::MlKem768 => {
+                let set = ml_kem::Set::MlKem768;
+                let key = ml_kem::PrivateKey::from_seed(set, lane, &sized(seed)?)?;
+                let public = PublicKey::MlKem768(key.public().clone());
+                PrivateKey { secret: Expanded::MlKem768(key), public }
+            }
+            Kem::XWing => {
+                let key = x_wing::PrivateKey::from_seed(lane, &sized(seed)?)?;
+                let public = PublicKey::XWing(key.public().clone());
+                PrivateKey { secret: Expanded::XWing(key), public }
+            }
+        })
+    }
+
+    /// The public half.
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// The KEM.
+    pub fn kem(&self) -> Kem {
+        self.public.kem()
+    }
+
+    /// `Decap`: the shared secret, or `None` for an `enc` of a wrong length or small order.
+    pub(super) fn decapsulate(&self, enc: &[u8]) -> Option<Secret<32>> {
+        match (&self.secret, &self.public) {
+            (Expanded::X25519(lane, key), PublicKey::X25519(public)) => {
+                let enc: [u8; 32] = enc.try_into().ok()?;
+                let dh = x25519::diffie_hellman((*lane).into(), key, &enc).ok()?;
+                Some(dhkem_secret(Kem::X25519, &dh, &[enc, *public].concat()))
+            }
+            (Expanded::MlKem768(key), _) => key.decapsulate(enc).ok(),
+            (Expanded::XWing(key), _) => key.decapsulate(enc).ok(),
+            (Expanded::X25519(..), _) => None,
+        }
+    }
+}
+
+fn sized<const N: usize>(seed: &[u8]) -> Result<Secret<N>> {
+    if seed.len() != N {
+        return Err(KmsError::bad_request("not the length of a seed of this KEM").field("seed"));
+    }
+    Ok(Secret::fill(|out| out.copy_from_slice(seed)))
+}

@@ -1,0 +1,115 @@
+//! Known answers of RFC 9180, and what must not open.
+
+use kms_core::{OsEntropy, Secret};
+use kms_testkit::entropy::GivenEntropy;
+use kms_testkit::vectors;
+
+use super::*;
+
+/// Every KEM, cipher and mode, in every lane.
+fn each(mut check: impl FnMut(&PrivateKey, Lane, Setup<'_>)) {
+    let psk = Secret::take(&mut [3; 32]);
+    for kem in Kem::ALL {
+        for &lane in Lane::ALL {
+            let seed = Secret::<64>::random(&OsEntropy).unwrap();
+            let key = PrivateKey::from_seed(kem, lane, &seed.expose()[..kem.seed_len()]).unwrap();
+            for aead in Aead::ALL {
+                for psk in [None, Some(Psk { key: &psk, id: b"kid" })] {
+                    check(&key, lane, Setup { aead, psk, info: b"info" });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rfc9180_appendix_a_2() {
+    for case in vectors::json("rfc9180/a2.json").as_array().expect("cases") {
+        let field = |name| vectors::hex_field(case, name);
+        let psk = (case["mode"] == 1).then(|| {
+            (Secret::take(&mut field("psk").try_into().expect("32 bytes")), field("psk_id"))
+        });
+        let psk = psk.as_ref().map(|(key, id)| Psk { key, id });
+        let info = field("info");
+        let setup = Setup { aead: Aead::ChaCha20Poly1305, psk, info: &info };
+        assert_eq!(Kem::of_id(case["kem_id"].as_u64().expect("an id") as u16), Some(Kem::X25519));
+        assert_eq!(case["kdf_id"], KDF_ID);
+        assert_eq!(case["aead_id"], aead_id(setup.aead));
+        for &lane in Lane::ALL {
+            let key = PrivateKey::from_seed(Kem::X25519, lane, &field("skRm")).unwrap();
+            assert_eq!(key.public().to_bytes(), field("pkRm"));
+            let entropy = GivenEntropy::new(&field("skEm"));
+            let sealed =
+                setup.seal(lane, key.public(), &field("aad"), &field("pt"), &entropy).unwrap();
+            assert_eq!(sealed.enc, field("enc"));
+            assert_eq!(sealed.ciphertext, field("ct"));
+            let opened = setup.open(&key, &field("enc"), &field("aad"), &field("ct"));
+            assert_eq!(opened.expect("it opens").expose(), field("pt"));
+        }
+    }
+}
+
+#[test]
+fn what_is_sealed_opens_in_every_suite_and_lane() {
+    each(|key, lane, setup| {
+        let sealed = setup.seal(lane, key.public(), b"aad", b"message", &OsEntropy).unwrap();
+        assert_eq!(sealed.enc.len(), key.kem().enc_len());
+        let opened = setup.open(key, &sealed.enc, b"aad", &sealed.ciphertext);
+        assert_eq!(opened.expect("it opens").expose(), b"message");
+    });
+}
+
+#[test]
+fn what_differs_in_anything_does_not_open() {
+    let other_psk = Secret::take(&mut [4; 32]);
+    each(|key, lane, setup| {
+        let sealed = setup.seal(lane, key.public(), b"aad", b"message", &OsEntropy).unwrap();
+        let opens = |setup: Setup<'_>, enc: &[u8], aad: &[u8], ciphertext: &[u8]| {
+            setup.open(key, enc, aad, ciphertext).is_some()
+        };
+        let (enc, ciphertext) = (&sealed.enc, &sealed.ciphertext);
+        assert!(!opens(setup, enc, b"other", ciphertext));
+        assert!(!opens(Setup { info: b"other", ..setup }, enc, b"aad", ciphertext));
+        let aead = Aead::ALL.into_iter().find(|aead| *aead != setup.aead).unwrap();
+        assert!(!opens(Setup { aead, ..setup }, enc, b"aad", ciphertext));
+        for psk in [None, Some(Psk { key: &other_psk, id: b"kid" })] {
+            if psk.is_some() || setup.psk.is_some() {
+                assert!(!opens(Setup { psk, ..setup }, enc, b"aad", ciphertext));
+            }
+        }
+        if let Some(psk) = setup.psk {
+            let psk = Some(Psk { id: b"another", ..psk });
+            assert!(!opens(Setup { psk, ..setup }, enc, b"aad", ciphertext));
+        }
+        assert!(!opens(setup, &enc[1..], b"aad", ciphertext));
+        assert!(!opens(setup, &vec![0; enc.len()], b"aad", ciphertext));
+        let mut spoilt = enc.clone();
+        spoilt[7] ^= 1;
+        assert!(!opens(setup, &spoilt, b"aad", ciphertext));
+        let mut spoilt = ciphertext.clone();
+        spoilt[0] ^= 1;
+        assert!(!opens(setup, enc, b"aad", &spoilt));
+        assert!(!opens(setup, enc, b"aad", &ciphertext[..15]));
+    });
+}
+
+#[test]
+fn faults_of_the_caller_are_named() {
+    let psk = Secret::take(&mut [3; 32]);
+    for kem in Kem::ALL {
+        assert_eq!(Kem::parse(kem.name()), Ok(kem));
+        let error = PrivateKey::from_seed(kem, Lane::Auto, &[1; 31]).err().expect("a fault");
+        assert_eq!(error.field.as_deref(), Some("seed"));
+        let error = PublicKey::from_bytes(kem, &[1; 31]).unwrap_err();
+        assert_eq!(error.field.as_deref(), Some("publicKey"));
+        let key = PrivateKey::from_seed(kem, Lane::Auto, &vec![1; kem.seed_len()]).unwrap();
+        let encoded = key.public().to_bytes();
+        assert_eq!(encoded.len(), kem.public_key_len());
+        assert_eq!(PublicKey::from_bytes(kem, &encoded).as_ref(), Ok(key.public()));
+        let setup = Setup { psk: Some(Psk { key: &psk, id: b"" }), ..Setup::default() };
+        let error = setup.seal(Lane::Auto, key.public(), b"", b"", &OsEntropy).err();
+        assert_eq!(error.expect("a fault").field.as_deref(), Some("pskId"));
+    }
+    assert_eq!(Kem::parse("rsa").unwrap_err().field.as_deref(), Some("kem"));
+    assert_eq!(Kem::of_id(0x0010), None);
+}
