@@ -45,6 +45,16 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
+    /// The ML-KEM-768 half.
+    pub fn ml_kem(&self) -> &ml_kem::PublicKey {
+        &self.ml_kem
+    }
+
+    /// The X25519 half.
+    pub fn x25519(&self) -> &[u8; x25519::PUBLIC_KEY_LEN] {
+        &self.x25519
+    }
+
     /// Decodes and checks a public key.
     ///
     /// # Errors

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use kms_core::{ErrorCode, KmsError, Result};
-use kms_crypto::ed25519::SigningKey;
+
+use crate::material::SecretHalf;
 
 /// Names a private key without holding it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub(crate) struct SecretHandle(usize);
 /// Every private key of one engine. Slots are never reused, so a handle never changes its meaning.
 #[derive(Default)]
 pub(crate) struct Arena {
-    slots: boxcar::Vec<ArcSwapOption<SigningKey>>,
+    slots: boxcar::Vec<ArcSwapOption<SecretHalf>>,
     cleared: AtomicBool,
 }
 
@@ -22,7 +23,7 @@ impl Arena {
     ///
     /// # Errors
     /// `StoreUnavailable` once the arena was cleared; the key is wiped.
-    pub(crate) fn insert(&self, key: SigningKey) -> Result<SecretHandle> {
+    pub(crate) fn insert(&self, key: SecretHalf) -> Result<SecretHandle> {
         let slot = self.slots.push(ArcSwapOption::from_pointee(key));
         // Asked after the push: either this sees the flag, or `clear` sees the slot.
         if self.cleared.load(Ordering::SeqCst) {
@@ -36,12 +37,19 @@ impl Arena {
     pub(crate) fn with<T>(
         &self,
         handle: SecretHandle,
-        act: impl FnOnce(&SigningKey) -> T,
+        act: impl FnOnce(&SecretHalf) -> T,
     ) -> Result<T> {
         let slot = self.slots.get(handle.0).map(ArcSwapOption::load);
         match slot.as_deref().and_then(Option::as_deref) {
             Some(key) => Ok(act(key)),
             None => Err(gone()),
+        }
+    }
+
+    /// Drops a key that came to nothing.
+    pub(crate) fn remove(&self, handle: SecretHandle) {
+        if let Some(slot) = self.slots.get(handle.0) {
+            slot.store(None);
         }
     }
 

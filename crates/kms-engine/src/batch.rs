@@ -4,18 +4,22 @@ use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use kms_core::{Context, KmsError, Result, Signs, Version};
+use kms_core::{Algorithm, Context, KmsError, Result, Signs, Version};
+use kms_crypto::context::Context as SignatureContext;
 use kms_crypto::digest;
-use kms_crypto::ed25519::{self, Item, KeyHandle, KeyRef, SIGNATURE_LEN, VerifyLane};
+use kms_crypto::ed25519::{self, Item, KeyRef, VerifyLane};
 use rayon::prelude::*;
 
+use crate::checks::{Check, NEVER_VALID, VerifyLanes, verdicts};
 use crate::counters::Outcome;
 use crate::engine::{Engine, Trace, contain};
 use crate::key::Key;
 use crate::known::ItemKid;
+use crate::material::{PublicHalf, Signature};
 use crate::op::Op;
-use crate::sign::{Payload, faulty};
-use crate::verify::NEVER_VALID;
+use crate::sign::{Payload, SigningHead, faulty};
+use crate::suite::Label;
+use crate::verify::Group;
 
 /// One message to sign.
 #[derive(Clone, Copy)]
@@ -68,7 +72,11 @@ impl Engine {
                 .iter()
                 .map(|kid| {
                     let kid = kid.as_ref().map_err(Clone::clone)?;
-                    Ok(Resolved { key: &kid.key, public: &self.version_of(kid)?.public })
+                    let rule = self.pq_rule(&kid.key);
+                    let mut trace = Trace::default();
+                    let (alg, group) = self.one_track(kid, rule, &mut trace)?;
+                    let public = &self.version_of(kid)?.public;
+                    Ok(Resolved { key: &kid.key, version: kid.version, alg, public, group, trace })
                 })
                 .collect();
             if parallel {
@@ -94,46 +102,63 @@ impl Engine {
     ) {
         // Not canonical: nothing verifies under it.
         const NO_KEY: [u8; 32] = [0xff; 32];
-        let signs =
-            |key: &Result<Resolved<'_>>| key.as_ref().map_or(Signs::Message, |it| it.key.signs);
+        let signs = |key: &Result<Resolved<'_>>| {
+            key.as_ref().map_or(Signs::Message, |it| it.key.facts.signs)
+        };
         let digests: Vec<Option<[u8; 32]>> = items
             .iter()
             .zip(keys)
             .map(|(item, key)| (signs(key) == Signs::Digest).then(|| digest::blake3(item.message)))
             .collect();
+        let covered = items
+            .iter()
+            .zip(&digests)
+            .map(|(item, digest)| digest.as_ref().map_or(item.message, |digest| digest));
         let checks: Vec<Item<'_>> = items
             .iter()
             .zip(keys)
-            .zip(&digests)
-            .map(|((item, key), digest)| Item {
-                key: key.as_ref().map_or(KeyRef::Bytes(&NO_KEY), |it| KeyRef::Handle(it.public)),
-                message: digest.as_ref().map_or(item.message, |digest| digest),
+            .zip(covered.clone())
+            .map(|((item, key), message)| Item {
+                key: key
+                    .as_ref()
+                    .ok()
+                    .and_then(|it| it.public.ed25519())
+                    .map_or(KeyRef::Bytes(&NO_KEY), KeyRef::Handle),
+                message,
                 signature: item.signature.try_into().unwrap_or(&NEVER_VALID),
             })
             .collect();
         ed25519::verify_batch(self.config.verify_lane, &checks, out);
-        for (key, verdict) in keys.iter().zip(out) {
-            if key.is_err() {
-                *verdict = UNCHECKED;
+        for (((item, key), message), verdict) in items.iter().zip(keys).zip(covered).zip(out) {
+            match key {
+                Ok(key) if key.alg != Algorithm::Ed25519 => {
+                    *verdict = u8::from(key.verify(self.verify_lanes(), message, item.signature));
+                }
+                Ok(_) => {}
+                Err(_) => *verdict = UNCHECKED,
             }
         }
     }
 
-    /// Counts what became of each item, and gives the errors of those that were not checked.
+    /// Applies policy to each verdict, counts it, and gives the errors of those that were not checked.
     fn count_verdicts(
         &self,
         keys: Vec<Result<Resolved<'_>>>,
-        out: &[u8],
+        out: &mut [u8],
     ) -> Vec<(usize, KmsError)> {
         let mut errors = Vec::new();
         for (i, (key, verdict)) in keys.into_iter().zip(out).enumerate() {
             let (alg, outcome) = match key {
-                Ok(it) if *verdict == VALID => (Some(it.key.id.alg), Outcome::Ok),
-                Ok(it) => (Some(it.key.id.alg), Outcome::Invalid),
+                Ok(Resolved { mut group, trace, .. }) => {
+                    group.halves[0] = Some(*verdict == VALID);
+                    let ok = self.conclude(&group);
+                    *verdict = u8::from(ok);
+                    (trace.alg, if ok { Outcome::Ok } else { Outcome::Invalid })
+                }
                 Err(error) => {
                     let code = error.code;
                     errors.push((i, error));
-                    (None, Outcome::Err(code))
+                    (Label::NONE, Outcome::Err(code))
                 }
             };
             self.count_item(Op::Verify, alg, outcome);
@@ -143,43 +168,31 @@ impl Engine {
 }
 
 impl Engine {
-    /// Signs each item under the head of its kid into its place in `out`, and returns the errors of those that
-    /// could not be signed, by index into `items` and in order; their places are zero.
+    /// Signs each item under the head of its kid, in order. What cannot be signed is an error in its place, and
+    /// spoils no other.
     ///
-    /// With `parallel` the work is cut over the engine's threads.
+    /// With `parallel` the work is cut over the engine's threads; without, slow keys do not sign here.
     ///
     /// # Errors
     /// `StoreUnavailable` after `close`.
-    ///
-    /// # Panics
-    /// If `out` is not as long as `items`.
     pub fn sign_items(
         &self,
         context: &Context,
         items: &[SignItem<'_>],
         parallel: bool,
-        out: &mut [[u8; SIGNATURE_LEN]],
-    ) -> Result<Vec<(usize, KmsError)>> {
-        assert_eq!(items.len(), out.len(), "one signature an item");
+    ) -> Result<Vec<Result<Signature>>> {
         self.run(Op::SignBatch, context, |_| {
             self.count_batch(Op::SignBatch, items.len());
             if !parallel {
-                return Ok(self.sign_share(context, items, out));
+                return Ok(self.sign_share(context, items, false));
             }
             let share = self.pool.share(items.len(), 0)?;
             let shares: Result<Vec<_>> = self.pool.threads()?.install(|| {
-                let shares = items.par_chunks(share).zip(out.par_chunks_mut(share));
-                shares
-                    .map(|(items, out)| {
-                        contain(AssertUnwindSafe(|| Ok(self.sign_share(context, items, out))))
-                    })
-                    .collect()
+                let sign =
+                    |items| contain(AssertUnwindSafe(|| Ok(self.sign_share(context, items, true))));
+                items.par_chunks(share).map(sign).collect()
             });
-            let shares = shares?.into_iter().enumerate();
-            let errors = shares.flat_map(|(i, errors)| {
-                errors.into_iter().map(move |(item, error)| (i * share + item, error))
-            });
-            Ok(errors.collect())
+            Ok(shares?.into_iter().flatten().collect())
         })
     }
 
@@ -187,87 +200,98 @@ impl Engine {
         &self,
         context: &Context,
         items: &[SignItem<'_>],
-        out: &mut [[u8; SIGNATURE_LEN]],
-    ) -> Vec<(usize, KmsError)> {
-        out.fill([0; SIGNATURE_LEN]);
+        may_block: bool,
+    ) -> Vec<Result<Signature>> {
         let kids: Vec<_> = items.iter().map(|item| self.find_item(context, item.kid)).collect();
         let mut traces: Vec<Trace> = items.iter().map(|_| Trace::default()).collect();
-        let mut signed: Vec<Result<Signature<'_>>> = items
+        let mut made: Vec<Result<Made<'_>>> = items
             .iter()
             .zip(&kids)
             .zip(&mut traces)
             .map(|((item, kid), trace)| {
-                crate::faults::point("sign.act");
-                Payload::Local(item.message).check_not_reserved()?;
-                let kid = kid.as_ref().map_err(Clone::clone)?;
-                let version = self.signing_version(kid, trace)?;
-                let covered = match kid.key.signs {
+                let payload = Payload::Local(item.message);
+                payload.check_not_reserved()?;
+                let head = self.signing_head(kid.as_ref().map_err(Clone::clone)?, trace)?;
+                let alg = head.only_track(may_block)?;
+                let covered = match head.key.facts.signs {
                     Signs::Message => Cow::Borrowed(item.message),
                     Signs::Digest => Cow::Owned(digest::blake3(item.message).to_vec()),
                 };
-                let head = kid.key.published(version)?;
-                let signature = self.sign_unverified(head, &covered)?;
-                Ok(Signature { key: &kid.key, version, public: &head.public, covered, signature })
+                let empty = SignatureContext::EMPTY;
+                let signature = self.sign_unverified(&head, alg, &covered, empty)?;
+                Ok(Made { head, alg, covered, signature })
             })
             .collect();
         if self.config.verify_after_sign {
-            withhold_faulty(&mut signed);
+            self.withhold_faulty(&mut made);
         }
-        let mut errors = Vec::new();
-        for (i, ((result, trace), out)) in signed.into_iter().zip(traces).zip(out).enumerate() {
-            let recorded = result.and_then(|it| {
-                self.audit_signature(Op::Sign, context, it.key, it.version, &it.covered)?;
-                Ok(it.signature)
+        let signed = made.into_iter().zip(traces).map(|(made, trace)| {
+            let signature = made.and_then(|made| {
+                self.audit_signature(Op::Sign, context, &made.head, &made.covered)?;
+                Ok(made.signature)
             });
-            let outcome = match recorded {
-                Ok(signature) => {
-                    *out = signature;
-                    Outcome::Ok
-                }
-                Err(error) => {
-                    let code = error.code;
-                    errors.push((i, error));
-                    Outcome::Err(code)
-                }
+            let outcome = match &signature {
+                Ok(_) => Outcome::Ok,
+                Err(error) => Outcome::Err(error.code),
             };
             self.count_item(Op::Sign, trace.alg, outcome);
+            signature
+        });
+        signed.collect()
+    }
+
+    /// Verifies signatures that were just made, side by side, and turns those that fail into errors.
+    fn withhold_faulty(&self, made: &mut [Result<Made<'_>>]) {
+        let checks: Result<Vec<Check<'_>>> = made
+            .iter()
+            .flatten()
+            .map(|made| {
+                let Made { head, alg, covered, signature } = made;
+                let covered = Cow::Borrowed(&**covered);
+                let (key, version) = (head.key, head.version);
+                let empty = SignatureContext::EMPTY;
+                Check::new(key, version, *alg, covered, empty, signature.as_bytes())
+            })
+            .collect();
+        // Never in a lane that is not strict.
+        let lanes = VerifyLanes { ed25519: VerifyLane::Auto, ..self.verify_lanes() };
+        let count = made.iter().flatten().count();
+        let verdicts =
+            checks.map_or_else(|_| vec![false; count], |checks| verdicts(lanes, &checks));
+        for (made, valid) in made.iter_mut().filter(|made| made.is_ok()).zip(verdicts) {
+            if !valid {
+                *made = Err(faulty());
+            }
         }
-        errors
     }
 }
 
 /// A signature on its way out.
-struct Signature<'a> {
-    key: &'a Key,
-    version: Version,
-    public: &'a Arc<KeyHandle>,
+struct Made<'a> {
+    head: SigningHead<'a>,
+    alg: Algorithm,
     covered: Cow<'a, [u8]>,
-    signature: [u8; SIGNATURE_LEN],
+    signature: Signature,
 }
 
-/// Verifies signatures that were just made, side by side, and turns those that fail into errors.
-fn withhold_faulty(signed: &mut [Result<Signature<'_>>]) {
-    let made: Vec<Item<'_>> = signed
-        .iter()
-        .flatten()
-        .map(|it| Item {
-            key: KeyRef::Handle(it.public),
-            message: &it.covered,
-            signature: &it.signature,
-        })
-        .collect();
-    let mut verdicts = vec![0; made.len()];
-    ed25519::verify_batch(VerifyLane::Auto, &made, &mut verdicts);
-    drop(made);
-    for (made, verdict) in signed.iter_mut().filter(|it| it.is_ok()).zip(verdicts) {
-        if verdict != VALID {
-            *made = Err(faulty());
-        }
-    }
-}
-
-/// A published version of a key.
+/// A published version of a key with one track.
 struct Resolved<'a> {
-    key: &'a Key,
-    public: &'a Arc<KeyHandle>,
+    key: &'a Arc<Key>,
+    version: Option<Version>,
+    alg: Algorithm,
+    public: &'a PublicHalf,
+    group: Group<'a>,
+    trace: Trace,
+}
+
+impl Resolved<'_> {
+    /// The verdict on a signature of another algorithm than Ed25519.
+    fn verify(&self, lanes: VerifyLanes, message: &[u8], signature: &[u8]) -> bool {
+        let covered = Cow::Borrowed(message);
+        let empty = SignatureContext::EMPTY;
+        self.version.is_some_and(|version| {
+            Check::new(self.key, version, self.alg, covered, empty, signature)
+                .is_ok_and(|check| check.verdict(lanes))
+        })
+    }
 }

@@ -1,12 +1,15 @@
 //! What the engine counts: relaxed atomics on the hot path, read when metrics are scraped.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use kms_core::{Algorithm, ErrorCode};
 use serde::Serialize;
 
 use crate::op::Op;
+use crate::suite::Label;
 
 /// Upper bounds of the latency buckets, in seconds.
 const LATENCY_BOUNDS: [f64; 16] =
@@ -14,8 +17,7 @@ const LATENCY_BOUNDS: [f64; 16] =
 /// Upper bounds of the batch length buckets.
 const BATCH_BOUNDS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
-/// An algorithm, or none where an operation failed before one was known.
-const ALGS: usize = Algorithm::ALL.len() + 1;
+const ALGS: usize = Label::COUNT;
 const OPS: usize = Op::ALL.len();
 const CODES: usize = ErrorCode::ALL.len();
 
@@ -82,30 +84,29 @@ struct PerOp {
 #[derive(Default)]
 pub(crate) struct Counters {
     ops: [PerOp; OPS],
+    /// Refusals by post-quantum policy.
+    pq_refused: AtomicU64,
+    /// Verifications that held by a classical half alone, by tenant.
+    classical_only: RwLock<HashMap<Box<str>, Arc<AtomicU64>>>,
 }
 
-fn alg_index(alg: Option<Algorithm>) -> usize {
-    alg.map_or(Algorithm::ALL.len(), Algorithm::index)
-}
-
-fn alg_name(index: usize) -> &'static str {
-    Algorithm::ALL.get(index).map_or("none", |alg| alg.name())
-}
+/// Tenants that are counted by name; the others share the name `other`.
+const MOST_TENANTS: usize = 1000;
 
 impl Counters {
     /// One operation ended.
-    pub(crate) fn ended(&self, op: Op, alg: Option<Algorithm>, outcome: Outcome) {
+    pub(crate) fn ended(&self, op: Op, alg: Label, outcome: Outcome) {
         let cell = &self.ops[op as usize];
-        cell.ended[alg_index(alg)][outcome.index()].fetch_add(1, Relaxed);
+        cell.ended[alg.index()][outcome.index()].fetch_add(1, Relaxed);
         if let Outcome::Err(code) = outcome {
             cell.failures[code as usize].fetch_add(1, Relaxed);
         }
     }
 
     /// It took this long.
-    pub(crate) fn took(&self, op: Op, alg: Option<Algorithm>, time: Duration) {
+    pub(crate) fn took(&self, op: Op, alg: Label, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.ops[op as usize].latency[alg_index(alg)].observe(
+        self.ops[op as usize].latency[alg.index()].observe(
             &LATENCY_BOUNDS,
             time.as_secs_f64(),
             nanos,
@@ -118,8 +119,21 @@ impl Counters {
         self.ops[op as usize].batch.observe(&BATCH_BOUNDS, len as f64, len as u64);
     }
 
+    /// A policy refused what was well-formed and, as far as it was looked at, sound.
+    pub(crate) fn pq_refused(&self) {
+        self.pq_refused.fetch_add(1, Relaxed);
+    }
+
+    /// The counter of a tenant's verifications that held by a classical half alone.
+    pub(crate) fn classical_only(&self, tenant: &str) -> Arc<AtomicU64> {
+        let mut tenants = self.classical_only.write().unwrap_or_else(PoisonError::into_inner);
+        let room = tenants.len() < MOST_TENANTS || tenants.contains_key(tenant);
+        let name = if room { tenant } else { "other" };
+        Arc::clone(tenants.entry(name.into()).or_default())
+    }
+
     /// The counters that are not zero.
-    pub(crate) fn snapshot(&self, keys: usize) -> Snapshot {
+    pub(crate) fn snapshot(&self, keys: &[u64; Algorithm::ALL.len()]) -> Snapshot {
         let mut snapshot = Snapshot {
             ops: vec![],
             latency: vec![],
@@ -127,21 +141,28 @@ impl Counters {
             failures: vec![],
             batch: vec![],
             batch_bounds: BATCH_BOUNDS.to_vec(),
-            keys: vec![KeyCount { alg: Algorithm::Ed25519.name(), value: keys as u64 }],
+            keys: Algorithm::ALL
+                .into_iter()
+                .zip(keys)
+                .filter(|(_, value)| **value > 0)
+                .map(|(alg, value)| KeyCount { alg: alg.name(), value: *value })
+                .collect(),
+            pq_refused: self.pq_refused.load(Relaxed),
+            classical_only: self.tenants(),
         };
         for (op, cell) in Op::ALL.into_iter().zip(&self.ops) {
             let op = op.name();
             for (alg, results) in cell.ended.iter().enumerate() {
                 for (result, count) in Outcome::NAMES.into_iter().zip(results) {
                     if let value @ 1.. = count.load(Relaxed) {
-                        snapshot.ops.push(OpCount { op, alg: alg_name(alg), result, value });
+                        snapshot.ops.push(OpCount { op, alg: Label::name(alg), result, value });
                     }
                 }
             }
             for (alg, histogram) in cell.latency.iter().enumerate() {
                 if histogram.count.load(Relaxed) > 0 {
                     let shape = Shape::read(histogram, 1e-9);
-                    snapshot.latency.push(Latency { op, alg: alg_name(alg), shape });
+                    snapshot.latency.push(Latency { op, alg: Label::name(alg), shape });
                 }
             }
             if cell.batch.count.load(Relaxed) > 0 {
@@ -154,6 +175,19 @@ impl Counters {
             }
         }
         snapshot
+    }
+
+    fn tenants(&self) -> Vec<TenantCount> {
+        let tenants = self.classical_only.read().unwrap_or_else(PoisonError::into_inner);
+        let mut counts: Vec<TenantCount> = tenants
+            .iter()
+            .map(|(tenant, count)| TenantCount {
+                tenant: tenant.clone(),
+                value: count.load(Relaxed),
+            })
+            .collect();
+        counts.sort_by(|a, b| a.tenant.cmp(&b.tenant));
+        counts
     }
 }
 
@@ -168,6 +202,14 @@ pub struct Snapshot {
     batch: Vec<BatchLength>,
     batch_bounds: Vec<f64>,
     keys: Vec<KeyCount>,
+    pq_refused: u64,
+    classical_only: Vec<TenantCount>,
+}
+
+#[derive(Debug, Serialize)]
+struct TenantCount {
+    tenant: Box<str>,
+    value: u64,
 }
 
 #[derive(Debug, Serialize)]

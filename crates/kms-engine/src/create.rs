@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use kms_core::{Algorithm, Context, KeyId, Kid, KmsError, Name, Result, Signs, Version};
-use kms_crypto::ed25519::{KeyHandle, PublicKey, SigningKey};
 use uuid::{Builder, Uuid};
 
 use crate::engine::Engine;
-use crate::key::{Key, KeyVersion};
+use crate::key::{Key, KeyFacts, KeyVersion};
+use crate::material::{PublicHalf, SecretHalf};
 use crate::op::Op;
+use crate::policy::{self, KeyPolicy, PqRule};
+use crate::suite::Suite;
 
 /// A wish for a new key.
 #[derive(Clone, Debug, Hash)]
@@ -17,7 +19,7 @@ pub struct CreateKey {
     pub tenant: String,
     /// What it is for.
     pub purpose: String,
-    /// The name of its algorithm.
+    /// The name of its algorithm, or `hybrid`.
     pub alg: String,
     /// What its signatures cover; fixed for ever.
     pub signs: Option<String>,
@@ -29,36 +31,94 @@ impl Engine {
     /// Makes a key with version 1 as its head.
     ///
     /// # Errors
-    /// `BadRequest` naming the field, `Unsupported` for an algorithm that is not allowed here.
-    pub fn create(&self, context: &Context, wish: &CreateKey) -> Result<(Kid, PublicKey)> {
+    /// `BadRequest` naming the field, `Unsupported` for an algorithm that is not allowed here or by policy.
+    pub fn create(&self, context: &Context, wish: &CreateKey) -> Result<(Kid, PublicHalves)> {
         self.run(Op::Create, context, |trace| {
             let tenant = Name::parse_tenant(&wish.tenant)?;
             let purpose = Name::parse(&wish.purpose, "purpose")?;
-            let alg = Algorithm::parse(&wish.alg)?;
-            if !self.config.allowed_algs.contains(&alg) {
-                return Err(KmsError::unsupported("algorithm is not allowed here").field("alg"));
-            }
-            trace.alg = Some(alg);
+            let suite = Suite::parse(&wish.alg, &wish.purpose)?;
+            self.check_allowed(suite)?;
+            trace.alg = suite.label();
             let signs = wish.signs.as_deref().map_or(Ok(Signs::Digest), Signs::parse)?;
+            let policy = KeyPolicy::from_hints(wish.policy_hints.as_deref())?;
             context.permit(tenant.as_str()).map_err(|error| error.field("tenant"))?;
 
-            let id = KeyId { tenant, purpose, alg, uuid: self.fresh_uuid()? };
-            let kid = id.at(Version::MIN);
-            let (version, public) = self.fresh_version()?;
-            self.audit(Op::Create, context, &kid, alg, None)?;
-            let created = self.config.clock.unix_ms();
-            let key = Key::new(id, signs, created, wish.policy_hints.clone(), version);
-            self.keys.insert(Arc::new(key))?;
-            Ok((kid, public))
+            let id = KeyId { tenant, purpose, alg: suite.named_by(), uuid: self.fresh_uuid()? };
+            let facts = self.facts(id, signs, wish.policy_hints.clone(), policy);
+            let rule = self.rule_for(&facts.id, policy::bucket(&facts.id), &facts.policy);
+            self.check_signs(rule, suite).map_err(|error| error.field("alg"))?;
+            let version = self.fresh_version(suite)?;
+            self.publish(Op::Create, context, facts, version)
         })
     }
 
+    /// Whether keys of this suite may be made here.
+    pub(crate) fn check_allowed(&self, suite: Suite) -> Result<()> {
+        let allowed = |alg: &Algorithm| self.config.allowed_algs.contains(&alg.family());
+        if suite.algs().iter().all(allowed) {
+            return Ok(());
+        }
+        Err(KmsError::unsupported("algorithm is not allowed here").field("alg"))
+    }
+
+    pub(crate) fn facts(
+        &self,
+        id: KeyId,
+        signs: Signs,
+        policy_hints: Option<Box<str>>,
+        policy: KeyPolicy,
+    ) -> KeyFacts {
+        let classical_only = self.counters.classical_only(id.tenant.as_str());
+        let created_unix_ms = self.config.clock.unix_ms();
+        KeyFacts { id, signs, created_unix_ms, policy_hints, policy, classical_only }
+    }
+
+    /// Records a new key and makes it known. If that fails its private key is wiped.
+    pub(crate) fn publish(
+        &self,
+        op: Op,
+        context: &Context,
+        facts: KeyFacts,
+        version: KeyVersion,
+    ) -> Result<(Kid, PublicHalves)> {
+        let kid = facts.id.at(Version::MIN);
+        let (secret, public) = (version.secret, PublicHalves::of(&version));
+        let key = Arc::new(Key::new(facts, version));
+        self.audit(op, context, &kid, kid.key.alg, None)
+            .and_then(|()| self.keys.insert(key))
+            .inspect_err(|_| self.arena.remove(secret))?;
+        Ok((kid, public))
+    }
+
+    /// Refuses to sign with a classical key what nobody would verify.
+    ///
+    /// # Errors
+    /// `Unsupported`, field `kid`.
+    pub(crate) fn check_signs(&self, rule: PqRule, suite: Suite) -> Result<()> {
+        let classical = !suite.is_hybrid() && !suite.named_by().is_post_quantum();
+        if !classical || suite.wraps() {
+            return Ok(());
+        }
+        if rule.accepts_classical(|| self.config.clock.unix_ms()) {
+            return Ok(());
+        }
+        self.counters.pq_refused();
+        Err(KmsError::unsupported("policy asks for a post-quantum signature").field("kid"))
+    }
+
     /// Draws a private key into the arena.
-    pub(crate) fn fresh_version(&self) -> Result<(KeyVersion, PublicKey)> {
-        let signing = SigningKey::generate(self.config.sign_lane, &*self.config.entropy)?;
-        let public = *signing.public();
-        let secret = self.arena.insert(signing)?;
-        Ok((KeyVersion { public: KeyHandle::new(public), secret }, public))
+    pub(crate) fn fresh_version(&self, suite: Suite) -> Result<KeyVersion> {
+        let made = SecretHalf::generate(suite, self.lanes(), &*self.config.entropy)?;
+        self.hold(suite, made)
+    }
+
+    /// Takes a private key into the arena.
+    pub(crate) fn hold(
+        &self,
+        suite: Suite,
+        (secret, public): (SecretHalf, PublicHalf),
+    ) -> Result<KeyVersion> {
+        Ok(KeyVersion { suite, public, secret: self.arena.insert(secret)? })
     }
 
     /// A random UUID (RFC 9562, version 4).
@@ -66,5 +126,29 @@ impl Engine {
         let mut bytes = [0; 16];
         self.config.entropy.fill(&mut bytes)?;
         Ok(Builder::from_random_bytes(bytes).into_uuid())
+    }
+}
+
+/// The public keys of a version.
+#[derive(Clone)]
+pub struct PublicHalves {
+    suite: Suite,
+    public: PublicHalf,
+}
+
+impl PublicHalves {
+    pub(crate) fn of(version: &KeyVersion) -> PublicHalves {
+        PublicHalves { suite: version.suite, public: version.public.clone() }
+    }
+
+    /// Algorithm and encoded key of each track, the classical one first.
+    pub fn tracks(&self) -> Vec<(Algorithm, Vec<u8>)> {
+        self.suite.algs().iter().copied().zip(self.public.encoded()).collect()
+    }
+}
+
+impl std::fmt::Debug for PublicHalves {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("PublicHalves").field(&self.suite).finish()
     }
 }

@@ -1,8 +1,8 @@
 //! Showing keys: their public side, and where their private side is held.
 
 use kms_core::{Context, ErrorCode, Kid, KidRef, KmsError, Result, Signs, Version};
-use kms_crypto::ed25519::PublicKey;
 
+use crate::create::PublicHalves;
 use crate::engine::Engine;
 use crate::op::Op;
 
@@ -11,8 +11,8 @@ use crate::op::Op;
 pub struct Described {
     /// The version that was asked for, or the head.
     pub kid: Kid,
-    /// Its public key.
-    pub public: PublicKey,
+    /// Its public keys.
+    pub public: PublicHalves,
     /// What the key's signatures cover.
     pub signs: Signs,
     /// The version that signs.
@@ -51,19 +51,19 @@ impl Engine {
         self.run(Op::Describe, context, |trace| {
             let parsed = KidRef::parse(kid)?;
             let key = self.find(&parsed, context)?;
-            trace.alg = Some(key.id.alg);
             let head = self.head_of(&key)?;
+            trace.alg = key.published(head.active)?.suite.label();
             let shown = parsed.version.unwrap_or(head.active);
             let version = key.version(&head, shown).ok_or_else(KmsError::not_found)?;
             Ok(Described {
-                kid: key.id.at(shown),
-                public: *version.public.public(),
-                signs: key.signs,
+                kid: key.id().at(shown),
+                public: PublicHalves::of(version),
+                signs: key.facts.signs,
                 head: head.active,
                 newest: head.newest(),
                 active_at_unix_ms: head.pending.map(|pending| pending.active_at_unix_ms),
-                created_unix_ms: key.created_unix_ms,
-                policy_hints: key.policy_hints.clone(),
+                created_unix_ms: key.facts.created_unix_ms,
+                policy_hints: key.facts.policy_hints.clone(),
             })
         })
     }
@@ -76,16 +76,16 @@ impl Engine {
         self.run(Op::Attest, context, |trace| {
             let parsed = KidRef::parse(kid)?;
             let key = self.find(&parsed, context)?;
-            trace.alg = Some(key.id.alg);
             let head = self.head_of(&key)?;
+            trace.alg = key.published(head.active)?.suite.label();
             if let Some(version) = parsed.version {
                 key.version(&head, version).ok_or_else(KmsError::not_found)?;
             }
             Ok(Attested {
-                kid: key.id.at(head.active),
+                kid: key.id().at(head.active),
                 head: head.active,
                 newest: head.newest(),
-                created_unix_ms: key.created_unix_ms,
+                created_unix_ms: key.facts.created_unix_ms,
                 class: "software-memory",
             })
         })
@@ -98,7 +98,8 @@ impl Engine {
     pub fn export(&self, context: &Context, kid: &str) -> Result<std::convert::Infallible> {
         self.run(Op::Export, context, |trace| {
             let key = self.find(&KidRef::parse(kid)?, context)?;
-            trace.alg = Some(key.id.alg);
+            let head = self.head_of(&key)?;
+            trace.alg = key.published(head.active)?.suite.label();
             Err(KmsError::new(ErrorCode::ExportForbidden, "private keys never leave the service"))
         })
     }

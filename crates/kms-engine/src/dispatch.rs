@@ -1,17 +1,23 @@
 //! The one entrance under every transport.
 
-use kms_core::{Context, Kid, KidRef, Result};
-use kms_crypto::ed25519::PublicKey;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use kms_core::{Context, Kid, KidRef, Result, SecretBytes};
 use rayon::prelude::*;
 
-use crate::create::CreateKey;
+use crate::create::{CreateKey, PublicHalves};
 use crate::describe::{Attested, Described};
 use crate::engine::{Engine, Trace};
 use crate::idempotency::{Begun, Scope, fingerprint};
+use crate::known::KnownKid;
 use crate::op::Op;
 use crate::rotate::{RotateKey, Rotated};
 use crate::sign::{SignRequest, Signed, Target};
+use crate::suite::Suite;
 use crate::verify::{Verified, VerifyRequest};
+use crate::wrap::{DataKey, KemMode, Unwrapped, Wrapped};
 
 /// A request, decoded and checked for form, for any transport.
 #[derive(Clone, Debug, Hash)]
@@ -28,15 +34,61 @@ pub enum Request {
     Sign(SignRequest),
     /// [`Engine::verify`].
     Verify(VerifyRequest),
+    /// [`Engine::wrap`], with its wish to see the data key that was made.
+    Wrap(WrapRequest),
+    /// [`Engine::unwrap`].
+    Unwrap(String, Vec<u8>),
+    /// [`Engine::rewrap`].
+    Rewrap(String, Vec<u8>),
+    /// [`Engine::derive`].
+    Derive(String, String),
     /// [`Engine::export`].
     Export(String),
+}
+
+/// A wish for a data key in an envelope.
+#[derive(Clone, Debug, Hash)]
+pub struct WrapRequest {
+    /// For whom.
+    pub kid: String,
+    /// The data key, or the length of one that is made.
+    pub data_key: GivenOrFresh,
+    /// The KEM that the key must have.
+    pub kem_mode: Option<KemMode>,
+    /// Whether a data key that was made is answered too.
+    pub return_plaintext: bool,
+}
+
+/// A data key of the caller, wiped when dropped, or the length of one that is made.
+#[derive(Clone, Hash)]
+pub enum GivenOrFresh {
+    /// The caller's.
+    Given(Arc<SecretData>),
+    /// Made here.
+    Fresh(usize),
+}
+
+/// Secret bytes that a request carries.
+pub struct SecretData(pub SecretBytes);
+
+impl Hash for SecretData {
+    /// Requests are told apart by what cannot be secret; wraps are never recorded.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.len().hash(state);
+    }
+}
+
+impl fmt::Debug for GivenOrFresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GivenOrFresh")
+    }
 }
 
 /// The answer to a [`Request`].
 #[derive(Clone, Debug)]
 pub enum Response {
     /// A key was made.
-    Created(Kid, PublicKey),
+    Created(Kid, PublicHalves),
     /// A key was shown.
     Described(Described),
     /// Where a key is held.
@@ -47,6 +99,10 @@ pub enum Response {
     Signed(Vec<Signed>, SetOrOne),
     /// A verdict.
     Verified(Verified),
+    /// A data key in an envelope.
+    Wrapped(Arc<Wrapped>),
+    /// A data key out of its envelope.
+    Unwrapped(Arc<Unwrapped>),
 }
 
 /// Whether signatures answer a single kid or a set.
@@ -96,7 +152,8 @@ impl Engine {
         };
         for kid in kids {
             let key = self.find(&KidRef::parse(kid)?, context)?;
-            trace.alg = Some(key.id.alg);
+            let head = self.head_of(&key)?;
+            trace.alg = key.published(head.active)?.suite.label();
             key.check_sound()?;
         }
         Ok(())
@@ -114,7 +171,48 @@ impl Engine {
                 self.sign(context, wish).map(|signed| Response::Signed(signed, shape(wish)))
             }
             Request::Verify(wish) => self.verify(context, wish).map(Response::Verified),
+            Request::Wrap(wish) => {
+                let data_key = match &wish.data_key {
+                    GivenOrFresh::Given(bytes) => DataKey::Given(bytes.0.expose()),
+                    GivenOrFresh::Fresh(size) => DataKey::Fresh(*size),
+                };
+                let mut wrapped = self.wrap(context, &wish.kid, data_key, wish.kem_mode)?;
+                if !wish.return_plaintext {
+                    wrapped.fresh = None;
+                }
+                Ok(Response::Wrapped(Arc::new(wrapped)))
+            }
+            Request::Unwrap(kid, envelope) => {
+                let unwrapped = self.unwrap(context, Some(kid), envelope)?;
+                Ok(Response::Unwrapped(Arc::new(unwrapped)))
+            }
+            Request::Rewrap(kid, envelope) => {
+                let wrapped = self.rewrap(context, Some(kid), envelope)?;
+                Ok(Response::Wrapped(Arc::new(wrapped)))
+            }
+            Request::Derive(kid, name) => {
+                self.derive(context, kid, name).map(|(kid, public)| Response::Created(kid, public))
+            }
             Request::Export(kid) => match self.export(context, kid)? {},
+        }
+    }
+
+    /// Whether a request takes longer than the event loop may wait. What does not even name a key does not.
+    pub(crate) fn is_slow(&self, context: &Context, request: &Request) -> bool {
+        let slow = |kid: &str| {
+            let head = |kid: KnownKid| {
+                let head = self.head_of(&kid.key)?;
+                Ok(kid.key.published(head.active)?.suite.is_slow())
+            };
+            self.know(context, kid).and_then(head).unwrap_or(false)
+        };
+        match request {
+            Request::Create(wish) => {
+                Suite::parse(&wish.alg, &wish.purpose).is_ok_and(Suite::is_slow)
+            }
+            Request::Rotate(kid, _) | Request::Derive(kid, _) => slow(kid),
+            Request::Sign(wish) => wish.target.kids().iter().any(|kid| slow(kid)),
+            _ => false,
         }
     }
 

@@ -5,28 +5,40 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use kms_core::{
-    Algorithm, AuditEvent, AuditSink, Clock, Context, Entropy, ErrorCode, KidRef, KmsError,
+    Algorithm, AuditEvent, AuditSink, Clock, Context, Entropy, ErrorCode, KeyId, KidRef, KmsError,
     OsEntropy, Result, SystemClock,
 };
 use kms_crypto::ed25519::{SignLane, VerifyLane};
+use kms_crypto::lane::Lane;
 
 use crate::arena::Arena;
 use crate::counters::{Counters, Outcome, Snapshot};
 use crate::idempotency::Idempotency;
 use crate::key::Key;
+use crate::material::Lanes;
 use crate::op::Op;
+use crate::policy::{KeyPolicy, Mode, PqPolicy, PqRule};
 use crate::pool::Pool;
 use crate::registry::Registry;
+use crate::suite::Label;
+
+/// Every family of algorithms, in the order of documents and metrics.
+pub const FAMILIES: [&str; 5] = ["ed25519", "ml-dsa", "slh-dsa", "x25519", "ml-kem"];
 
 /// How an engine is made. The defaults are right for production.
 pub struct EngineConfig {
-    /// Algorithms that keys may be created of.
-    pub allowed_algs: Vec<Algorithm>,
+    /// Families of algorithms ([`Algorithm::family`]) that keys may be created of; a hybrid key needs both of its.
+    pub allowed_algs: Vec<&'static str>,
     /// Who signs.
     pub sign_lane: SignLane,
     /// Who verifies.
     pub verify_lane: VerifyLane,
+    /// Who computes the post-quantum algorithms.
+    pub pq_lane: Lane,
+    /// Which halves of hybrid signatures are made, and which must hold.
+    pub pq: PqPolicy,
     /// Whether every signature is verified before it leaves, so that a fault of the machine in the middle
     /// of signing, which can reveal the key, does not.
     pub verify_after_sign: bool,
@@ -41,9 +53,11 @@ pub struct EngineConfig {
 impl Default for EngineConfig {
     fn default() -> Self {
         EngineConfig {
-            allowed_algs: Algorithm::ALL.to_vec(),
+            allowed_algs: FAMILIES.to_vec(),
             sign_lane: SignLane::Auto,
             verify_lane: VerifyLane::Auto,
+            pq_lane: Lane::Auto,
+            pq: PqPolicy::default(),
             verify_after_sign: false,
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(OsEntropy),
@@ -59,21 +73,28 @@ pub struct Engine {
     pub(crate) arena: Arena,
     pub(crate) idempotency: Idempotency,
     pub(crate) pool: Pool,
-    counters: Counters,
+    pub(crate) counters: Counters,
+    pq: ArcSwap<PqPolicy>,
     closed: AtomicBool,
 }
 
 /// What a use case learns on the way, for counters and audit.
-#[derive(Default)]
 pub(crate) struct Trace {
-    pub(crate) alg: Option<Algorithm>,
+    pub(crate) alg: Label,
     pub(crate) invalid: bool,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Trace { alg: Label::NONE, invalid: false }
+    }
 }
 
 impl Engine {
     /// An empty engine.
     pub fn new(config: EngineConfig) -> Engine {
         Engine {
+            pq: ArcSwap::from_pointee(config.pq.clone()),
             config,
             keys: Registry::default(),
             arena: Arena::default(),
@@ -97,7 +118,32 @@ impl Engine {
 
     /// The counters, for a metrics endpoint.
     pub fn counters(&self) -> Snapshot {
-        self.counters.snapshot(self.keys.len())
+        self.counters.snapshot(&self.keys.count())
+    }
+
+    /// Replaces the post-quantum policy: every later call sees the new one whole.
+    pub fn set_pq_policy(&self, policy: PqPolicy) {
+        self.pq.store(Arc::new(policy));
+    }
+
+    /// The post-quantum policy in force.
+    pub fn pq_policy(&self) -> Arc<PqPolicy> {
+        self.pq.load_full()
+    }
+
+    /// The rule for a key, tightened by the key's own policy.
+    pub(crate) fn pq_rule(&self, key: &Key) -> PqRule {
+        self.rule_for(key.id(), key.bucket, &key.facts.policy)
+    }
+
+    pub(crate) fn rule_for(&self, id: &KeyId, bucket: u8, own: &KeyPolicy) -> PqRule {
+        let mut rule = self.pq.load().rule(id.tenant.as_str(), bucket);
+        rule.verify_mode = rule.verify_mode.max(own.verify_mode.unwrap_or(Mode::Or));
+        rule
+    }
+
+    pub(crate) fn lanes(&self) -> Lanes {
+        Lanes { ed25519: self.config.sign_lane, pq: self.config.pq_lane }
     }
 
     /// Milliseconds on the clock that deadlines are set against.
@@ -144,7 +190,7 @@ impl Engine {
     /// # Errors
     /// Those of the step.
     pub fn counting<T>(&self, op: Op, step: impl FnOnce() -> Result<T>) -> Result<T> {
-        step().inspect_err(|error| self.counters.ended(op, None, Outcome::Err(error.code)))
+        step().inspect_err(|error| self.counters.ended(op, Label::NONE, Outcome::Err(error.code)))
     }
 
     pub(crate) fn admit(&self, context: &Context) -> Result<()> {
@@ -159,7 +205,7 @@ impl Engine {
     }
 
     /// Counts the items of a batch one by one, beside the batch itself.
-    pub(crate) fn count_item(&self, op: Op, alg: Option<Algorithm>, outcome: Outcome) {
+    pub(crate) fn count_item(&self, op: Op, alg: Label, outcome: Outcome) {
         self.counters.ended(op, alg, outcome);
     }
 

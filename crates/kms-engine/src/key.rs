@@ -1,17 +1,20 @@
 //! A key: its versions, and which of them is the head.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 use kms_core::{KeyId, KmsError, Result, Signs, Version};
-use kms_crypto::ed25519::KeyHandle;
 
 use crate::arena::SecretHandle;
+use crate::material::PublicHalf;
+use crate::policy::{self, KeyPolicy};
+use crate::suite::Suite;
 
-/// One version. Immutable: a rotation adds a version and changes none.
+/// One version. Immutable: a rotation adds a version, with all of its tracks, and changes none.
 pub(crate) struct KeyVersion {
-    /// The public half, with its table once it is worth one.
-    pub(crate) public: Arc<KeyHandle>,
+    pub(crate) suite: Suite,
+    pub(crate) public: PublicHalf,
     pub(crate) secret: SecretHandle,
 }
 
@@ -41,13 +44,24 @@ impl Head {
     }
 }
 
-/// A key and its history.
-pub(crate) struct Key {
+/// What a key is made with, for good.
+pub(crate) struct KeyFacts {
     pub(crate) id: KeyId,
     pub(crate) signs: Signs,
     pub(crate) created_unix_ms: u64,
     /// A JSON object, kept and shown as it came.
     pub(crate) policy_hints: Option<Box<str>>,
+    /// What the hints say that the service acts on.
+    pub(crate) policy: KeyPolicy,
+    /// Verifications of the tenant that held by a classical half alone.
+    pub(crate) classical_only: Arc<AtomicU64>,
+}
+
+/// A key and its history.
+pub(crate) struct Key {
+    pub(crate) facts: KeyFacts,
+    /// Which part of the rollout it belongs to: 0 to 99.
+    pub(crate) bucket: u8,
     /// Version N is at index N - 1. Append-only; what lies past [`Head::newest`] is not published.
     versions: boxcar::Vec<KeyVersion>,
     head: ArcSwap<Head>,
@@ -56,17 +70,16 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    pub(crate) fn new(
-        id: KeyId,
-        signs: Signs,
-        created_unix_ms: u64,
-        policy_hints: Option<Box<str>>,
-        first: KeyVersion,
-    ) -> Key {
+    pub(crate) fn new(facts: KeyFacts, first: KeyVersion) -> Key {
         let versions = boxcar::Vec::new();
         versions.push(first);
         let head = ArcSwap::from_pointee(Head { active: Version::MIN, pending: None });
-        Key { id, signs, created_unix_ms, policy_hints, versions, head, changing: Mutex::new(()) }
+        let bucket = policy::bucket(&facts.id);
+        Key { facts, bucket, versions, head, changing: Mutex::new(()) }
+    }
+
+    pub(crate) fn id(&self) -> &KeyId {
+        &self.facts.id
     }
 
     /// The head now. A pending version whose time has come becomes active here, for good: setting a clock

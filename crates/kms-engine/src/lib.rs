@@ -6,8 +6,10 @@
 
 mod arena;
 mod batch;
+mod checks;
 mod counters;
 mod create;
+mod derive;
 mod describe;
 mod dispatch;
 mod engine;
@@ -15,26 +17,33 @@ pub mod faults;
 mod idempotency;
 mod key;
 mod known;
+mod material;
 mod op;
+pub mod policy;
 mod pool;
 mod registry;
 mod rotate;
 mod sign;
+mod suite;
 mod verify;
 pub mod wire;
+mod wrap;
 
 pub use batch::{BatchItem, SignItem};
 pub use counters::Snapshot;
-pub use create::CreateKey;
+pub use create::{CreateKey, PublicHalves};
 pub use describe::{Attested, Described};
-pub use dispatch::{Request, Response};
-pub use engine::{Engine, EngineConfig};
+pub use dispatch::{GivenOrFresh, Request, Response, SecretData, WrapRequest};
+pub use engine::{Engine, EngineConfig, FAMILIES};
 pub use known::{ItemKid, KnownKid};
+pub use material::Signature;
 pub use op::Op;
+pub use policy::{Mode, PqPolicy, PqRule};
 pub use pool::Pool;
 pub use rotate::{RotateKey, Rotated};
 pub use sign::{Payload, SignRequest, Signed, Target};
-pub use verify::{Mode, SignatureEntry, Verified, VerifyRequest};
+pub use verify::{SignatureEntry, Verified, VerifyRequest};
+pub use wrap::{DataKey, KemMode, MAX_GENERATED_LEN, Unwrapped, Wrapped};
 
 #[cfg(test)]
 mod tests;

@@ -19,13 +19,21 @@ pub enum Op {
     SignBatch,
     /// Verifies an array of requests.
     VerifyBatch,
+    /// Encrypts a data key.
+    Wrap,
+    /// Decrypts a data key.
+    Unwrap,
+    /// Encrypts a data key anew, to the head.
+    Rewrap,
+    /// Makes a key from a key.
+    Derive,
     /// Asks for a private key, and is refused.
     Export,
 }
 
 impl Op {
     /// Every operation; the position is `op as usize`.
-    pub const ALL: [Op; 9] = [
+    pub const ALL: [Op; 13] = [
         Op::Create,
         Op::Describe,
         Op::Attest,
@@ -34,6 +42,10 @@ impl Op {
         Op::Verify,
         Op::SignBatch,
         Op::VerifyBatch,
+        Op::Wrap,
+        Op::Unwrap,
+        Op::Rewrap,
+        Op::Derive,
         Op::Export,
     ];
 
@@ -48,6 +60,10 @@ impl Op {
             Op::Verify => "verify",
             Op::SignBatch => "sign_batch",
             Op::VerifyBatch => "verify_batch",
+            Op::Wrap => "wrap",
+            Op::Unwrap => "unwrap",
+            Op::Rewrap => "rewrap",
+            Op::Derive => "derive",
             Op::Export => "export",
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use kms_core::{Context, KidRef, KmsError, Result};
+use kms_core::{Algorithm, Context, KidRef, KmsError, Result};
 use uuid::Uuid;
 
 use crate::key::Key;
@@ -22,7 +22,7 @@ impl Registry {
     pub(crate) fn insert(&self, key: Arc<Key>) -> Result<()> {
         // One map operation under the lock: a panic cannot leave it half done.
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        match keys.entry(key.id.uuid) {
+        match keys.entry(key.id().uuid) {
             std::collections::hash_map::Entry::Occupied(_) => {
                 Err(KmsError::internal("a fresh UUID was already in use"))
             }
@@ -41,12 +41,22 @@ impl Registry {
         context.permit(kid.tenant)?;
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         keys.get(&kid.uuid)
-            .filter(|key| kid.names(&key.id))
+            .filter(|key| kid.names(key.id()))
             .cloned()
             .ok_or_else(KmsError::not_found)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).len()
+    /// The key of a UUID, if there is one.
+    pub(crate) fn get(&self, uuid: &Uuid) -> Option<Arc<Key>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(uuid).cloned()
+    }
+
+    /// How many keys there are of each algorithm that a kid can show.
+    pub(crate) fn count(&self) -> [u64; Algorithm::ALL.len()] {
+        let mut counts = [0; Algorithm::ALL.len()];
+        for key in self.keys.read().unwrap_or_else(PoisonError::into_inner).values() {
+            counts[key.id().alg.index()] += 1;
+        }
+        counts
     }
 }

@@ -12,7 +12,8 @@ pub const MAX_ACTIVATE_AFTER_MS: u64 = 10 * 366 * 24 * 3_600_000;
 /// A wish for a new version.
 #[derive(Clone, Debug, Default, Hash)]
 pub struct RotateKey {
-    /// The algorithm of the new version; only the key's own in this build.
+    /// The algorithm of the new version: the key's own, or `hybrid`, which adds the post-quantum track to a classical
+    /// key.
     pub alg: Option<String>,
     /// How long the new version is published before it signs, in milliseconds.
     pub activate_after_ms: u64,
@@ -37,16 +38,11 @@ impl Engine {
     ///
     /// # Errors
     /// `Conflict` for a stale version and while another version is pending, `NotFound`,
-    /// `BadRequest`, `Unsupported` for another algorithm.
+    /// `BadRequest`, `Unsupported` for another algorithm: no track is ever dropped.
     pub fn rotate(&self, context: &Context, kid: &str, wish: &RotateKey) -> Result<Rotated> {
         self.run(Op::Rotate, context, |trace| {
             let parsed = KidRef::parse(kid)?;
             let key = self.find(&parsed, context)?;
-            trace.alg = Some(key.id.alg);
-            if wish.alg.as_deref().is_some_and(|alg| alg != key.id.alg.name()) {
-                let error = KmsError::unsupported("a key keeps its algorithm in this build");
-                return Err(error.field("alg"));
-            }
             if wish.activate_after_ms > MAX_ACTIVATE_AFTER_MS {
                 let error = KmsError::bad_request("must be at most ten years");
                 return Err(error.field("activate_after_ms"));
@@ -61,11 +57,15 @@ impl Engine {
             if head.pending.is_some() {
                 return Err(KmsError::conflict("another version is already pending").field("kid"));
             }
-            let (version, _) = self.fresh_version()?;
+            let suite = key.published(head.active)?.suite.rotated(wish.alg.as_deref())?;
+            self.check_allowed(suite)?;
+            trace.alg = suite.label();
+            self.check_signs(self.pq_rule(&key), suite)?;
+            let version = self.fresh_version(suite)?;
             let next = head.active.checked_add(1).ok_or_else(|| {
                 KmsError::conflict("no version number is left for this key").field("kid")
             })?;
-            self.audit(Op::Rotate, context, &key.id.at(next), key.id.alg, None)?;
+            self.audit(Op::Rotate, context, &key.id().at(next), key.id().alg, None)?;
             let wait = wish.activate_after_ms;
             let active_at = (wait > 0).then(|| self.config.clock.unix_ms() + wait);
             let added = change.push(version, |version| {
@@ -76,8 +76,8 @@ impl Engine {
                 })
             })?;
             Ok(Rotated {
-                kid: key.id.at(added),
-                previous: key.id.at(head.active),
+                kid: key.id().at(added),
+                previous: key.id().at(head.active),
                 active_at_unix_ms: active_at,
             })
         })

@@ -3,14 +3,20 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use kms_core::{Context, Kid, KmsError, Result, Signs, Version};
+use kms_core::{Algorithm, Context, Kid, KmsError, Result, Signs, Version};
+use kms_crypto::context::Context as SignatureContext;
 use kms_crypto::digest::{self, DIGEST_LEN};
-use kms_crypto::ed25519::{self, KeyRef, SIGNATURE_LEN, VerifyLane};
+use kms_crypto::ed25519::VerifyLane;
+use kms_crypto::hybrid::HybridContext;
 
+use crate::checks::{Check, VerifyLanes, refuse_context};
 use crate::engine::{Engine, Trace};
 use crate::key::{Key, KeyVersion};
 use crate::known::{ItemKid, KnownKid};
+use crate::material::{SecretHalf, Signature};
 use crate::op::Op;
+use crate::policy::PqRule;
+use crate::suite::Suite;
 
 /// What the service's own statements begin with; no sign API signs a message that does.
 pub const RESERVED_PREFIX: &[u8] = b"ron-kms/";
@@ -73,6 +79,14 @@ pub enum Target {
 }
 
 impl Target {
+    /// Names the kid that an error is about.
+    fn at(&self, i: usize, error: KmsError) -> KmsError {
+        match self {
+            Target::Kid(_) => error.field("kid_or_set.kid"),
+            Target::Set(_) => error.field(format!("kid_or_set.kid_set[{i}]")),
+        }
+    }
+
     /// The kids, one or more.
     pub(crate) fn kids(&self) -> &[String] {
         match self {
@@ -89,146 +103,238 @@ pub struct SignRequest {
     pub target: Target,
     /// Of what.
     pub payload: Payload<'static>,
-    /// Whether both halves of a hybrid key must sign.
+    /// Under which context; empty for none.
+    pub context: Vec<u8>,
+    /// Whether both halves of a hybrid key must sign. They do where the service asks for it, whatever is said here.
     pub produce_hybrid: Option<bool>,
 }
 
-/// One signature and the version that made it.
+/// One signature, and the version and the track that made it.
 #[derive(Clone, Debug)]
 pub struct Signed {
     /// Who signed.
     pub kid: Kid,
+    /// With what.
+    pub alg: Algorithm,
     /// The signature.
-    pub signature: [u8; SIGNATURE_LEN],
+    pub signature: Signature,
 }
 
 impl Engine {
-    /// Signs in process, into the caller's 64 bytes.
+    /// Signs in process under a key with one track.
     ///
     /// # Errors
-    /// `Conflict` for a version that is not the head, `NotFound`, `BadRequest`.
-    pub fn sign_into(
+    /// `Conflict` for a version that is not the head, `NotFound`, `BadRequest`; `Unsupported` for a hybrid key, and
+    /// for a slow one unless `may_block`.
+    pub fn sign_one(
         &self,
         context: &Context,
         kid: ItemKid<'_>,
         message: &[u8],
-        out: &mut [u8; SIGNATURE_LEN],
-    ) -> Result<()> {
+        may_block: bool,
+    ) -> Result<Signature> {
         self.run(Op::Sign, context, |trace| {
             let payload = Payload::Local(message);
             payload.check_not_reserved()?;
             let kid = self.find_item(context, kid)?;
-            let version = self.signing_version(&kid, trace)?;
-            *out = self.sign_as(Op::Sign, context, &kid.key, version, &payload)?;
-            Ok(())
+            let head = self.signing_head(&kid, trace)?;
+            let alg = head.only_track(may_block)?;
+            let covered = payload.covered(head.key.facts.signs)?;
+            let signature = self.sign_track(&head, alg, &covered, SignatureContext::EMPTY)?;
+            self.audit_signature(Op::Sign, context, &head, &covered)?;
+            Ok(signature)
         })
     }
 
-    /// Signs under one kid or under a set of them.
+    /// Signs under one kid or under a set of them, with every track that policy asks for.
     ///
     /// # Errors
-    /// As [`Engine::sign_into`]; `Unsupported` where the payload does not fit a key, or where a
-    /// hybrid signature is asked of a classical key.
+    /// As [`Engine::sign_one`]; `Unsupported` where the payload or the context does not fit a key, or where a
+    /// hybrid signature is asked of a key with one track.
     pub fn sign(&self, context: &Context, wish: &SignRequest) -> Result<Vec<Signed>> {
-        self.run(Op::Sign, context, |trace| self.sign_wish(Op::Sign, context, wish, trace))
-    }
-
-    pub(crate) fn sign_wish(
-        &self,
-        op: Op,
-        context: &Context,
-        wish: &SignRequest,
-        trace: &mut Trace,
-    ) -> Result<Vec<Signed>> {
-        wish.payload.check_not_reserved()?;
-        if wish.produce_hybrid == Some(true) {
-            let error = KmsError::unsupported("this key has one track");
-            return Err(error.field("policy.produce_hybrid"));
-        }
-        let kids = wish.target.kids();
-        let mut signers = Vec::with_capacity(kids.len());
-        for (i, kid) in kids.iter().enumerate() {
-            let at = |error: KmsError| match &wish.target {
-                Target::Kid(_) => error.field("kid_or_set.kid"),
-                Target::Set(_) => error.field(format!("kid_or_set.kid_set[{i}]")),
-            };
-            let known = self.know(context, kid).map_err(at)?;
-            let version = self.signing_version(&known, trace).map_err(at)?;
-            let key = known.key;
-            wish.payload.covered(key.signs)?;
-            if signers.iter().any(|(k, _): &(Arc<Key>, _)| Arc::ptr_eq(k, &key)) {
-                return Err(at(KmsError::bad_request("the same key appears twice")));
+        self.run(Op::Sign, context, |trace| {
+            wish.payload.check_not_reserved()?;
+            let signed_under = SignatureContext::new(&wish.context)?;
+            let kids = wish.target.kids();
+            let mut known = Vec::with_capacity(kids.len());
+            for (i, kid) in kids.iter().enumerate() {
+                let kid = self.know(context, kid).map_err(|error| wish.target.at(i, error))?;
+                known.push(kid);
             }
-            signers.push((key, version));
-        }
-        signers
-            .into_iter()
-            .map(|(key, version)| {
-                let signature = self.sign_as(op, context, &key, version, &wish.payload)?;
-                Ok(Signed { kid: key.id.at(version), signature })
-            })
-            .collect()
+            // All are resolved and allowed before the first signs: all or none.
+            let mut heads: Vec<SigningHead<'_>> = Vec::with_capacity(known.len());
+            for (i, kid) in known.iter().enumerate() {
+                let at = |error| wish.target.at(i, error);
+                let head = self.signing_head(kid, trace).map_err(at)?;
+                head.check_wish(wish, signed_under).map_err(|error| match &error.field {
+                    Some(field) if field == "kid" => at(error),
+                    _ => error,
+                })?;
+                if heads.iter().any(|other| Arc::ptr_eq(other.key, head.key)) {
+                    return Err(at(KmsError::bad_request("the same key appears twice")));
+                }
+                heads.push(head);
+            }
+            let mut signed = Vec::with_capacity(heads.len() * 2);
+            for head in &heads {
+                let covered = wish.payload.covered(head.key.facts.signs)?;
+                for alg in head.tracks(wish.produce_hybrid) {
+                    let signature = self.sign_track(head, *alg, &covered, signed_under)?;
+                    signed.push(Signed { kid: head.kid(), alg: *alg, signature });
+                }
+                self.audit_signature(Op::Sign, context, head, &covered)?;
+            }
+            Ok(signed)
+        })
     }
 
     /// The head that will sign under a kid.
-    pub(crate) fn signing_version(&self, kid: &KnownKid, trace: &mut Trace) -> Result<Version> {
-        trace.alg = Some(kid.key.id.alg);
-        kid.key.check_sound()?;
-        let head = self.head_of(&kid.key)?;
-        match kid.version {
-            Some(version) if version > head.newest() => Err(KmsError::not_found()),
+    pub(crate) fn signing_head<'a>(
+        &self,
+        kid: &'a KnownKid,
+        trace: &mut Trace,
+    ) -> Result<SigningHead<'a>> {
+        let key = &kid.key;
+        key.check_sound()?;
+        let head = self.head_of(key)?;
+        let version = match kid.version {
+            Some(version) if version > head.newest() => return Err(KmsError::not_found()),
             Some(version) if version != head.active => {
-                Err(KmsError::conflict("only the head of a key signs").field("kid"))
+                return Err(KmsError::conflict("only the head of a key signs").field("kid"));
             }
-            _ => Ok(head.active),
+            _ => head.active,
+        };
+        let held = key.published(version)?;
+        trace.alg = held.suite.label();
+        if held.suite.wraps() {
+            let error = KmsError::unsupported("this key wraps, and does not sign");
+            return Err(error.field("kid"));
         }
+        let rule = self.pq_rule(key);
+        self.check_signs(rule, held.suite)?;
+        Ok(SigningHead { key, version, held, rule })
     }
 
-    fn sign_as(
+    /// A signature by one track, verified before it is given where the service does so.
+    fn sign_track(
         &self,
-        op: Op,
-        context: &Context,
-        key: &Key,
-        version: Version,
-        payload: &Payload<'_>,
-    ) -> Result<[u8; SIGNATURE_LEN]> {
-        crate::faults::point("sign.act");
-        let covered = payload.covered(key.signs)?;
-        let head = key.published(version)?;
-        let signature = self.sign_unverified(head, &covered)?;
+        head: &SigningHead<'_>,
+        alg: Algorithm,
+        covered: &[u8],
+        context: SignatureContext<'_>,
+    ) -> Result<Signature> {
+        let signature = self.sign_unverified(head, alg, covered, context)?;
         if self.config.verify_after_sign {
-            let public = KeyRef::Handle(&head.public);
-            if !ed25519::verify(VerifyLane::Auto, public, &covered, &signature) {
+            let check = Check::new(
+                head.key,
+                head.version,
+                alg,
+                Cow::Borrowed(covered),
+                context,
+                signature.as_bytes(),
+            )?;
+            // Never in a lane that is not strict.
+            let lanes = VerifyLanes { ed25519: VerifyLane::Auto, ..self.verify_lanes() };
+            if !check.verdict(lanes) {
                 return Err(faulty());
             }
         }
-        self.audit_signature(op, context, key, version, &covered)?;
         Ok(signature)
     }
 
     /// A signature that must not leave yet.
     pub(crate) fn sign_unverified(
         &self,
-        head: &KeyVersion,
+        head: &SigningHead<'_>,
+        alg: Algorithm,
         covered: &[u8],
-    ) -> Result<[u8; SIGNATURE_LEN]> {
-        let mut signature = self.arena.with(head.secret, |secret| secret.sign(covered))??;
-        crate::faults::flip("sign.flip", &mut signature[40]);
+        context: SignatureContext<'_>,
+    ) -> Result<Signature> {
+        crate::faults::point("sign.act");
+        let bound = match alg {
+            Algorithm::Ed25519 => None,
+            _ => head.held.public.hybrid_context(&LazyKid(head), context),
+        };
+        let context = bound.as_ref().map_or(context, HybridContext::as_context);
+        let entropy = &*self.config.entropy;
+        let sign = |secret: &SecretHalf| secret.sign(alg, covered, context, entropy);
+        let mut signature = self.arena.with(head.held.secret, sign)??;
+        crate::faults::flip("sign.flip", &mut signature.as_bytes_mut()[40]);
         Ok(signature)
     }
 
+    /// Records a signature, all its halves together, before it leaves.
     pub(crate) fn audit_signature(
         &self,
         op: Op,
         context: &Context,
-        key: &Key,
-        version: Version,
+        head: &SigningHead<'_>,
         covered: &[u8],
     ) -> Result<()> {
         if self.config.audit.is_none() {
             return Ok(());
         }
-        self.audit(op, context, &key.id.at(version), key.id.alg, Some(covered))
+        self.audit(op, context, &head.kid(), head.key.id().alg, Some(covered))
+    }
+}
+
+/// The version that signs, and the rule for it.
+pub(crate) struct SigningHead<'a> {
+    pub(crate) key: &'a Arc<Key>,
+    pub(crate) version: Version,
+    pub(crate) held: &'a KeyVersion,
+    rule: PqRule,
+}
+
+impl SigningHead<'_> {
+    pub(crate) fn kid(&self) -> Kid {
+        self.key.id().at(self.version)
+    }
+
+    /// The track of a key that has one.
+    ///
+    /// # Errors
+    /// `Unsupported`, field `kid`, for a hybrid key; and for a slow one unless `may_block`.
+    pub(crate) fn only_track(&self, may_block: bool) -> Result<Algorithm> {
+        let suite = self.held.suite;
+        if suite.is_hybrid() {
+            let error = KmsError::unsupported("this key signs with two tracks: sign a bundle");
+            return Err(error.field("kid"));
+        }
+        if suite.is_slow() && !may_block {
+            let error = KmsError::unsupported("SLH-DSA is slow: use the asynchronous call");
+            return Err(error.field("kid"));
+        }
+        Ok(suite.named_by())
+    }
+
+    /// The tracks that sign. A request may ask for more of them than policy does, not for fewer.
+    fn tracks(&self, produce_hybrid: Option<bool>) -> &'static [Algorithm] {
+        if produce_hybrid == Some(true) {
+            return self.held.suite.algs();
+        }
+        self.rule.signing_tracks(self.held.suite)
+    }
+
+    fn check_wish(&self, wish: &SignRequest, context: SignatureContext<'_>) -> Result<()> {
+        wish.payload.covered(self.key.facts.signs)?;
+        if wish.produce_hybrid == Some(true) && !self.held.suite.is_hybrid() {
+            let error = KmsError::unsupported("this key has one track");
+            return Err(error.field("policy.produce_hybrid"));
+        }
+        if self.held.suite == Suite::Ed25519 {
+            refuse_context(context)?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints the kid of a head where it is needed.
+struct LazyKid<'a>(&'a SigningHead<'a>);
+
+impl std::fmt::Display for LazyKid<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.kid().fmt(f)
     }
 }
 

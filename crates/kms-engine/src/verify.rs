@@ -1,50 +1,22 @@
 //! Verifying: every published version, for ever.
 
-use std::borrow::Cow;
+use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use kms_core::{Algorithm, Context, KmsError, Result};
-use kms_crypto::ed25519::{self, Item, KeyHandle, KeyRef, SIGNATURE_LEN, VerifyLane};
+use kms_crypto::context::Context as SignatureContext;
 
+use crate::checks::{Check, VerifyLanes, verdicts};
 use crate::engine::{Engine, Trace, contain};
+use crate::key::Key;
 use crate::known::{ItemKid, KnownKid};
 use crate::op::Op;
+use crate::policy::{Mode, PqRule};
 use crate::sign::Payload;
-
-/// Which halves of a hybrid signature must hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// Any half that the version has.
-    Or,
-    /// Every half that the version has.
-    #[default]
-    And,
-    /// The post-quantum half; a classical key has none and never satisfies it.
-    PqOnly,
-}
-
-impl Mode {
-    /// The name in `policy.mode`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Mode::Or => "or",
-            Mode::And => "and",
-            Mode::PqOnly => "pq_only",
-        }
-    }
-
-    /// Parses a name.
-    ///
-    /// # Errors
-    /// `BadRequest`, field `policy.mode`.
-    pub fn parse(name: &str) -> Result<Mode> {
-        [Mode::Or, Mode::And, Mode::PqOnly].into_iter().find(|mode| mode.name() == name).ok_or_else(
-            || KmsError::bad_request("must be `or`, `and` or `pq_only`").field("policy.mode"),
-        )
-    }
-}
+use crate::suite::Suite;
 
 /// One signature to check.
 #[derive(Clone, Debug, Hash)]
@@ -64,10 +36,12 @@ pub struct VerifyRequest {
     pub kid: Option<String>,
     /// What was signed.
     pub payload: Payload<'static>,
+    /// The context that it was signed under; empty where none was.
+    pub context: Vec<u8>,
     /// The signatures.
     pub sigs: Vec<SignatureEntry>,
-    /// Which of them must hold, for each kid.
-    pub mode: Mode,
+    /// Which of them must hold, for each kid; never less than what the service and the key ask for.
+    pub mode: Option<Mode>,
 }
 
 /// The verdict.
@@ -77,15 +51,16 @@ pub struct Verified {
     pub ok: bool,
     /// The algorithms whose signatures were checked, in order of first appearance.
     pub checked: Vec<Algorithm>,
-    /// The mode, where it is satisfied.
+    /// The mode that was asked for in the end, where it is satisfied; of several kids the loosest.
     pub satisfied_mode: Option<Mode>,
 }
 
 impl Engine {
-    /// Verifies one signature in process. `Ok(false)` is a verdict; an error means that there is none.
+    /// Verifies one signature of a key with one track, in process. `Ok(false)` is a verdict; an error means that
+    /// there is none.
     ///
     /// # Errors
-    /// `NotFound`, and `BadRequest` for a kid that is malformed or has no version.
+    /// `NotFound`; `BadRequest` for a kid that is malformed or has no version; `Unsupported` for a hybrid key.
     pub fn verify_one(
         &self,
         context: &Context,
@@ -94,12 +69,15 @@ impl Engine {
         signature: &[u8],
     ) -> Result<bool> {
         self.run(Op::Verify, context, |trace| {
-            let payload = Payload::Local(message);
             let kid = self.find_item(context, kid)?;
-            let check = self.check(&kid, &payload, signature, trace)?;
-            let valid = check.verdict(self.config.verify_lane);
-            trace.invalid = !valid;
-            Ok(valid)
+            let rule = self.pq_rule(&kid.key);
+            let (alg, mut group) = self.one_track(&kid, rule, trace)?;
+            let payload = Payload::Local(message);
+            let check = self.check(&kid, alg, &payload, SignatureContext::EMPTY, signature)?;
+            group.halves[0] = Some(check.verdict(self.verify_lanes()));
+            let ok = self.conclude(&group);
+            trace.invalid = !ok;
+            Ok(ok)
         })
     }
 
@@ -111,9 +89,9 @@ impl Engine {
     pub fn verify(&self, context: &Context, wish: &VerifyRequest) -> Result<Verified> {
         self.run(Op::Verify, context, |trace| {
             let mut checks = Vec::with_capacity(wish.sigs.len());
-            self.plan(context, wish, trace, &mut checks)?;
-            let valid = checks.iter().all(|check| check.verdict(self.config.verify_lane));
-            let verified = conclude(wish, valid);
+            let mut plan = self.plan(context, wish, trace, &mut checks)?;
+            let verdicts = verdicts(self.verify_lanes(), &checks);
+            let verified = self.verified(&mut plan, &verdicts);
             trace.invalid = !verified.ok;
             Ok(verified)
         })
@@ -137,25 +115,19 @@ impl Engine {
             let (mut trace, from) = (Trace::default(), checks.len());
             let plan = request.as_ref().map_err(Clone::clone).and_then(|wish| {
                 self.admit(context)?;
-                contain(AssertUnwindSafe(|| self.plan(context, wish, &mut trace, &mut checks)))?;
-                Ok(wish)
+                contain(AssertUnwindSafe(|| self.plan(context, wish, &mut trace, &mut checks)))
             });
             if plan.is_err() {
                 checks.truncate(from);
             }
-            planned.push(plan.map(|wish| (wish, from..checks.len())));
+            planned.push(plan.map(|plan| (plan, from..checks.len())));
             traces.push(trace);
         }
-        let mut verdicts = vec![0; checks.len()];
-        let items: Vec<Item<'_>> = checks.iter().map(Check::item).collect();
-        let verified = contain(AssertUnwindSafe(|| {
-            ed25519::verify_batch(self.config.verify_lane, &items, &mut verdicts);
-            Ok(())
-        }));
-        let answers = planned.into_iter().zip(&mut traces).map(|(plan, trace)| {
-            let (wish, checks) = plan?;
-            verified.clone()?;
-            let answer = conclude(wish, verdicts[checks].iter().all(|verdict| *verdict == 1));
+        let verdicts = contain(AssertUnwindSafe(|| Ok(verdicts(self.verify_lanes(), &checks))));
+        let answers = planned.into_iter().zip(&mut traces).map(|(planned, trace)| {
+            let (mut plan, own): (Plan, Range<usize>) = planned?;
+            let verdicts = verdicts.as_ref().map_err(Clone::clone)?;
+            let answer = self.verified(&mut plan, &verdicts[own]);
             trace.invalid = !answer.ok;
             Ok(answer)
         });
@@ -166,6 +138,29 @@ impl Engine {
         answers
     }
 
+    pub(crate) fn verify_lanes(&self) -> VerifyLanes {
+        VerifyLanes { ed25519: self.config.verify_lane, pq: self.config.pq_lane }
+    }
+
+    /// The one track of a version that has no other, and its group.
+    ///
+    /// # Errors
+    /// `NotFound`, `BadRequest`; `Unsupported` for a hybrid key and one that wraps.
+    pub(crate) fn one_track<'a>(
+        &self,
+        kid: &'a KnownKid,
+        rule: PqRule,
+        trace: &mut Trace,
+    ) -> Result<(Algorithm, Group<'a>)> {
+        let suite = self.version_of(kid)?.suite;
+        trace.alg = suite.label();
+        if suite.is_hybrid() || suite.wraps() {
+            let why = "this key makes bundles of signatures, or none; verify the bundle";
+            return Err(KmsError::unsupported(why).field("kid"));
+        }
+        Ok((suite.named_by(), Group { key: &kid.key, suite, rule, halves: [None; 2] }))
+    }
+
     /// Resolves the signatures of a request into checks. On an error some may have been added.
     fn plan<'a>(
         &self,
@@ -173,68 +168,135 @@ impl Engine {
         wish: &'a VerifyRequest,
         trace: &mut Trace,
         checks: &mut Vec<Check<'a>>,
-    ) -> Result<()> {
+    ) -> Result<Plan> {
         if wish.sigs.is_empty() {
             return Err(KmsError::bad_request("at least one signature is needed").field("sigs"));
         }
-        let mut seen: Vec<&str> = Vec::with_capacity(wish.sigs.len());
+        let signed_under = SignatureContext::new(&wish.context)?;
+        let mut plan = Plan { groups: Vec::with_capacity(1), places: vec![], checked: vec![] };
+        let mut kids: Vec<&str> = Vec::with_capacity(1);
         for (i, entry) in wish.sigs.iter().enumerate() {
             let kid = kid_of(wish, entry, i)?;
-            if seen.contains(&kid) {
+            let at = |error: KmsError| match (&wish.kid, error.field.as_deref()) {
+                (None, Some("kid")) | (_, Some("alg")) => error.within(&format!("sigs[{i}]")),
+                _ => error,
+            };
+            let group = match kids.iter().position(|known| *known == kid) {
+                Some(group) => group,
+                None => {
+                    let known = self.know(context, kid).map_err(at)?;
+                    let suite = self.version_of(&known).map_err(at)?.suite;
+                    trace.alg = suite.label();
+                    if suite.wraps() {
+                        let error = KmsError::unsupported("this key wraps, and does not sign");
+                        return Err(at(error.field("kid")));
+                    }
+                    let mut rule = self.pq_rule(&known.key);
+                    rule.verify_mode = rule.verify_mode.max(wish.mode.unwrap_or(Mode::Or));
+                    plan.groups.push(OwnedGroup { kid: known, suite, rule, halves: [None; 2] });
+                    kids.push(kid);
+                    kids.len() - 1
+                }
+            };
+            let OwnedGroup { kid, suite, .. } = &plan.groups[group];
+            let payload = &wish.payload;
+            let check = self.check(kid, entry.alg, payload, signed_under, &entry.signature);
+            checks.push(check.map_err(at)?);
+            let track = suite.algs().iter().position(|alg| *alg == entry.alg).unwrap_or_default();
+            if plan.places.contains(&(group, track)) {
                 let error = KmsError::bad_request("two signatures of one algorithm for one kid");
                 return Err(error.field(format!("sigs[{i}]")));
             }
-            seen.push(kid);
-            let at = |error: KmsError| match (&wish.kid, error.field.as_deref()) {
-                (None, Some("kid")) => error.field(format!("sigs[{i}].kid")),
-                _ => error,
-            };
-            let known = self.know(context, kid).map_err(at)?;
-            checks.push(self.check(&known, &wish.payload, &entry.signature, trace).map_err(at)?);
+            plan.places.push((group, track));
+            if !plan.checked.contains(&entry.alg) {
+                plan.checked.push(entry.alg);
+            }
         }
-        Ok(())
+        Ok(plan)
     }
 
     fn check<'a>(
         &self,
         kid: &KnownKid,
+        alg: Algorithm,
         payload: &'a Payload<'_>,
+        context: SignatureContext<'a>,
         signature: &'a [u8],
-        trace: &mut Trace,
     ) -> Result<Check<'a>> {
-        trace.alg = Some(kid.key.id.alg);
-        let key = Arc::clone(&self.version_of(kid)?.public);
-        let covered = payload.covered(kid.key.signs)?;
-        let signature = signature.try_into().unwrap_or(&NEVER_VALID);
-        Ok(Check { key, covered, signature })
+        let version = kid.version.ok_or_else(kms_core::version_needed)?;
+        let covered = payload.covered(kid.key.facts.signs)?;
+        Check::new(&kid.key, version, alg, covered, context, signature)
+    }
+
+    fn verified(&self, plan: &mut Plan, verdicts: &[bool]) -> Verified {
+        for ((group, track), verdict) in plan.places.iter().zip(verdicts) {
+            plan.groups[*group].halves[*track] = Some(*verdict);
+        }
+        // Every group is counted, whatever the others came to.
+        let held = plan.groups.iter().filter(|group| self.conclude(&group.lend())).count();
+        let ok = held == plan.groups.len();
+        let mode = plan.groups.iter().map(|group| group.rule.verify_mode).min();
+        Verified {
+            ok,
+            checked: std::mem::take(&mut plan.checked),
+            satisfied_mode: mode.filter(|_| ok),
+        }
+    }
+
+    /// Whether the halves that were given satisfy the mode. Counts what held by its classical half alone, and what
+    /// only policy refused.
+    pub(crate) fn conclude(&self, group: &Group<'_>) -> bool {
+        let Group { key, suite, rule, halves: [first, second] } = group;
+        let holds = |half: &Option<bool>| *half == Some(true);
+        let classical = !suite.named_by().is_post_quantum();
+        let ok = match (suite.is_hybrid(), rule.verify_mode) {
+            (false, _) if classical => {
+                holds(first) && rule.accepts_classical(|| self.config.clock.unix_ms())
+            }
+            (false, _) => holds(first),
+            (true, Mode::Or) => holds(first) || holds(second),
+            (true, Mode::And) => holds(first) && holds(second),
+            (true, Mode::PqOnly) => holds(second),
+        };
+        if ok && classical && !holds(second) {
+            key.facts.classical_only.fetch_add(1, Relaxed);
+        }
+        let sound = [first, second].into_iter().flatten().all(|half| *half);
+        if !ok && sound {
+            self.counters.pq_refused();
+        }
+        ok
     }
 }
 
-/// A signature that no key verifies: its S is not below the order. Stands for one of another length.
-pub(crate) const NEVER_VALID: [u8; SIGNATURE_LEN] = [0xff; SIGNATURE_LEN];
-
-/// One signature, with its key resolved and the bytes that it covers.
-struct Check<'a> {
-    key: Arc<KeyHandle>,
-    covered: Cow<'a, [u8]>,
-    signature: &'a [u8; SIGNATURE_LEN],
+/// The signatures of one kid, and what came of those that were given.
+pub(crate) struct Group<'a> {
+    key: &'a Arc<Key>,
+    suite: Suite,
+    rule: PqRule,
+    /// By track, the classical one first.
+    pub(crate) halves: [Option<bool>; 2],
 }
 
-impl Check<'_> {
-    fn item(&self) -> Item<'_> {
-        Item { key: KeyRef::Handle(&self.key), message: &self.covered, signature: self.signature }
-    }
+struct OwnedGroup {
+    kid: KnownKid,
+    suite: Suite,
+    rule: PqRule,
+    halves: [Option<bool>; 2],
+}
 
-    fn verdict(&self, lane: VerifyLane) -> bool {
-        let Item { key, message, signature } = self.item();
-        ed25519::verify(lane, key, message, signature)
+impl OwnedGroup {
+    fn lend(&self) -> Group<'_> {
+        Group { key: &self.kid.key, suite: self.suite, rule: self.rule, halves: self.halves }
     }
 }
 
-fn conclude(wish: &VerifyRequest, all_valid: bool) -> Verified {
-    // Every version of this build has one classical track, so `or` and `and` ask the same of it.
-    let ok = all_valid && wish.mode != Mode::PqOnly;
-    Verified { ok, checked: vec![Algorithm::Ed25519], satisfied_mode: ok.then_some(wish.mode) }
+/// What a request asks for, with its kids resolved.
+struct Plan {
+    groups: Vec<OwnedGroup>,
+    /// The group and the track of each signature, in order.
+    places: Vec<(usize, usize)>,
+    checked: Vec<Algorithm>,
 }
 
 /// The kid of a signature: the request's, or its own where the request has none.

@@ -23,6 +23,8 @@ pub use precomputed::{
     table_stats,
 };
 
+/// Length of the seed of a key in bytes.
+pub const SEED_LEN: usize = 32;
 /// Length of an encoded public key in bytes.
 pub const PUBLIC_KEY_LEN: usize = 32;
 /// Length of a signature in bytes.

@@ -11,8 +11,8 @@ use crate::{ml_kem, x_wing, x25519};
 pub enum Kem {
     /// DHKEM(X25519, HKDF-SHA256).
     X25519,
-    /// ML-KEM-768.
-    MlKem768,
+    /// ML-KEM.
+    MlKem(ml_kem::Set),
     /// X-Wing: both of them; the default.
     #[default]
     XWing,
@@ -20,13 +20,21 @@ pub enum Kem {
 
 impl Kem {
     /// Every KEM.
-    pub const ALL: [Kem; 3] = [Kem::X25519, Kem::MlKem768, Kem::XWing];
+    pub const ALL: [Kem; 5] = [
+        Kem::X25519,
+        Kem::MlKem(ml_kem::Set::MlKem512),
+        Kem::MlKem(ml_kem::Set::MlKem768),
+        Kem::MlKem(ml_kem::Set::MlKem1024),
+        Kem::XWing,
+    ];
 
     /// The id on the wire.
     pub const fn id(self) -> u16 {
         match self {
             Kem::X25519 => 0x0020,
-            Kem::MlKem768 => 0x0041,
+            Kem::MlKem(ml_kem::Set::MlKem512) => 0x0040,
+            Kem::MlKem(ml_kem::Set::MlKem768) => 0x0041,
+            Kem::MlKem(ml_kem::Set::MlKem1024) => 0x0042,
             Kem::XWing => 0x647a,
         }
     }
@@ -40,7 +48,7 @@ impl Kem {
     pub const fn name(self) -> &'static str {
         match self {
             Kem::X25519 => "x25519",
-            Kem::MlKem768 => "ml-kem-768",
+            Kem::MlKem(set) => set.name(),
             Kem::XWing => "x-wing",
         }
     }
@@ -60,7 +68,7 @@ impl Kem {
     pub const fn seed_len(self) -> usize {
         match self {
             Kem::X25519 => x25519::PRIVATE_KEY_LEN,
-            Kem::MlKem768 => ml_kem::SEED_LEN,
+            Kem::MlKem(_) => ml_kem::SEED_LEN,
             Kem::XWing => x_wing::SEED_LEN,
         }
     }
@@ -69,7 +77,7 @@ impl Kem {
     pub const fn public_key_len(self) -> usize {
         match self {
             Kem::X25519 => x25519::PUBLIC_KEY_LEN,
-            Kem::MlKem768 => ml_kem::Set::MlKem768.public_key_len(),
+            Kem::MlKem(set) => set.public_key_len(),
             Kem::XWing => x_wing::PUBLIC_KEY_LEN,
         }
     }
@@ -78,7 +86,7 @@ impl Kem {
     pub const fn enc_len(self) -> usize {
         match self {
             Kem::X25519 => x25519::PUBLIC_KEY_LEN,
-            Kem::MlKem768 => ml_kem::Set::MlKem768.ciphertext_len(),
+            Kem::MlKem(set) => set.ciphertext_len(),
             Kem::XWing => x_wing::CIPHERTEXT_LEN,
         }
     }
@@ -89,8 +97,8 @@ impl Kem {
 pub enum PublicKey {
     /// Of [`Kem::X25519`].
     X25519([u8; x25519::PUBLIC_KEY_LEN]),
-    /// Of [`Kem::MlKem768`].
-    MlKem768(ml_kem::PublicKey),
+    /// Of [`Kem::MlKem`].
+    MlKem(ml_kem::PublicKey),
     /// Of [`Kem::XWing`].
     XWing(x_wing::PublicKey),
 }
@@ -103,9 +111,7 @@ impl PublicKey {
     pub fn from_bytes(kem: Kem, bytes: &[u8]) -> Result<PublicKey> {
         Ok(match kem {
             Kem::X25519 => PublicKey::X25519(x25519::check_public_key(bytes)?),
-            Kem::MlKem768 => {
-                PublicKey::MlKem768(ml_kem::PublicKey::from_bytes(ml_kem::Set::MlKem768, bytes)?)
-            }
+            Kem::MlKem(set) => PublicKey::MlKem(ml_kem::PublicKey::from_bytes(set, bytes)?),
             Kem::XWing => PublicKey::XWing(x_wing::PublicKey::from_bytes(bytes)?),
         })
     }
@@ -114,7 +120,7 @@ impl PublicKey {
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             PublicKey::X25519(key) => key.to_vec(),
-            PublicKey::MlKem768(key) => key.as_bytes().to_vec(),
+            PublicKey::MlKem(key) => key.as_bytes().to_vec(),
             PublicKey::XWing(key) => key.to_bytes(),
         }
     }
@@ -123,7 +129,7 @@ impl PublicKey {
     pub fn kem(&self) -> Kem {
         match self {
             PublicKey::X25519(_) => Kem::X25519,
-            PublicKey::MlKem768(_) => Kem::MlKem768,
+            PublicKey::MlKem(key) => Kem::MlKem(key.set()),
             PublicKey::XWing(_) => Kem::XWing,
         }
     }
@@ -142,7 +148,7 @@ impl PublicKey {
                 let shared = dhkem_secret(Kem::X25519, &dh, &[enc, *recipient].concat());
                 Ok((enc.to_vec(), shared))
             }
-            PublicKey::MlKem768(recipient) => ml_kem::encapsulate(lane, recipient, entropy),
+            PublicKey::MlKem(recipient) => ml_kem::encapsulate(lane, recipient, entropy),
             PublicKey::XWing(recipient) => x_wing::encapsulate(lane, recipient, entropy),
         }
     }
@@ -156,7 +162,7 @@ pub struct PrivateKey {
 
 enum Expanded {
     X25519(Lane, Secret<{ x25519::PRIVATE_KEY_LEN }>),
-    MlKem768(ml_kem::PrivateKey),
+    MlKem(ml_kem::PrivateKey),
     XWing(x_wing::PrivateKey),
 }
 
@@ -172,11 +178,10 @@ impl PrivateKey {
                 let public = PublicKey::X25519(x25519::public_key(lane.into(), &key));
                 PrivateKey { secret: Expanded::X25519(lane, key), public }
             }
-            Kem::MlKem768 => {
-                let set = ml_kem::Set::MlKem768;
+            Kem::MlKem(set) => {
                 let key = ml_kem::PrivateKey::from_seed(set, lane, &sized(seed)?)?;
-                let public = PublicKey::MlKem768(key.public().clone());
-                PrivateKey { secret: Expanded::MlKem768(key), public }
+                let public = PublicKey::MlKem(key.public().clone());
+                PrivateKey { secret: Expanded::MlKem(key), public }
             }
             Kem::XWing => {
                 let key = x_wing::PrivateKey::from_seed(lane, &sized(seed)?)?;
@@ -204,7 +209,7 @@ impl PrivateKey {
                 let dh = x25519::diffie_hellman((*lane).into(), key, &enc).ok()?;
                 Some(dhkem_secret(Kem::X25519, &dh, &[enc, *public].concat()))
             }
-            (Expanded::MlKem768(key), _) => key.decapsulate(enc).ok(),
+            (Expanded::MlKem(key), _) => key.decapsulate(enc).ok(),
             (Expanded::XWing(key), _) => key.decapsulate(enc).ok(),
             (Expanded::X25519(..), _) => None,
         }

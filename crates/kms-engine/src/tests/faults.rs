@@ -36,12 +36,10 @@ fn a_bit_that_flips_while_signing_leaves_no_signature() {
     let good = sign(&checking, &kid, b"m").unwrap();
 
     let item = SignItem { kid: ItemKid::Named(&kid), message: b"m" };
-    let mut out = [[9; 64]; 3];
     crate::faults::arm("sign.flip");
-    let errors = checking.sign_items(&Context::library(), &[item; 3], false, &mut out).unwrap();
-    let failed: Vec<_> = errors.iter().map(|(i, error)| (*i, error.code.name())).collect();
-    assert_eq!(failed, [(0, "Internal")]);
-    assert_eq!(out, [[0; 64], good, good]);
+    let signed = checking.sign_items(&Context::library(), &[item; 3], false).unwrap();
+    assert_eq!(signed[0].as_ref().unwrap_err().code.name(), "Internal");
+    assert!(signed[1..].iter().all(|it| it.as_ref().unwrap().as_bytes() == good));
 
     let (trusting, _) = engine();
     let kid = create(&trusting, "message").to_string();

@@ -76,6 +76,7 @@ fn a_replay_checks_the_rights_to_every_key_of_a_set() {
     let request = Request::Sign(SignRequest {
         target: Target::Set(vec![ours, theirs]),
         payload: Payload::Message(b"m".into()),
+        context: vec![],
         produce_hybrid: None,
     });
     assert!(engine.dispatch(&with_op_id("a", 1), &request).is_ok());

@@ -1,7 +1,7 @@
 use kms_core::Context;
 
 use super::*;
-use crate::{BatchItem, ItemKid, RotateKey, SignItem};
+use crate::{BatchItem, ItemKid, RotateKey, SignItem, Signature};
 
 fn rotate(engine: &Engine, kid: &str, activate_after_ms: u64) -> kms_core::Result<crate::Rotated> {
     engine.rotate(&Context::library(), kid, &RotateKey { alg: None, activate_after_ms })
@@ -124,12 +124,13 @@ fn a_digest_key_signs_the_blake3_of_the_payload() {
     let (engine, _) = engine();
     let v1 = create(&engine, "digest");
     let signature = sign(&engine, &v1.to_string(), b"hello world").unwrap();
-    let public = engine.describe(&Context::library(), &v1.to_string()).unwrap().public;
+    let public = engine.describe(&Context::library(), &v1.to_string()).unwrap().public.tracks();
+    let public: &[u8; 32] = public[0].1.as_slice().try_into().unwrap();
     let digest = kms_crypto::digest::blake3(b"hello world");
     let lane = kms_crypto::ed25519::VerifyLane::Dalek;
     assert!(kms_crypto::ed25519::verify(
         lane,
-        kms_crypto::ed25519::KeyRef::Bytes(public.as_bytes()),
+        kms_crypto::ed25519::KeyRef::Bytes(public),
         &digest,
         &signature
     ));
@@ -219,16 +220,14 @@ fn a_batch_of_signatures_keeps_order_and_names_what_it_could_not_sign() {
             })
             .collect();
         for parallel in [false, true] {
-            let mut out = vec![[9; 64]; items.len()];
-            let errors =
-                engine.sign_items(&Context::library(), &items, parallel, &mut out).unwrap();
-            assert_eq!(errors.len(), 100);
-            let codes: Vec<_> = errors.iter().map(|(i, error)| (*i, error.code.name())).collect();
-            assert_eq!(codes[..3], [(2, "Conflict"), (3, "BadRequest"), (6, "Conflict")]);
-            for four in out.chunks(4) {
-                assert!(verify(&engine, &v1, b"m", &four[0]).unwrap());
-                assert!(verify(&engine, &digest, b"m", &four[1]).unwrap());
-                assert_eq!(four[2..], [[0; 64]; 2]);
+            let signed = engine.sign_items(&Context::library(), &items, parallel).unwrap();
+            assert_eq!(signed.len(), items.len());
+            for four in signed.chunks(4) {
+                let bytes = |i: usize| four[i].as_ref().unwrap().as_bytes();
+                assert!(verify(&engine, &v1, b"m", bytes(0)).unwrap());
+                assert!(verify(&engine, &digest, b"m", bytes(1)).unwrap());
+                assert_eq!(four[2].as_ref().unwrap_err().code.name(), "Conflict");
+                assert_eq!(four[3].as_ref().unwrap_err().code.name(), "BadRequest");
             }
         }
     }
@@ -241,16 +240,13 @@ fn a_kid_that_was_looked_up_before_a_rotation_is_what_it_names() {
     let context = Context::library();
     let versioned = engine.know(&context, &v1).unwrap();
     let head = engine.know(&context, v1.strip_suffix("#v1").unwrap()).unwrap();
-    let sign = |kid| {
-        let mut out = [0; 64];
-        engine.sign_into(&context, ItemKid::Known(kid), b"m", &mut out).map(|()| out)
-    };
+    let sign = |kid| engine.sign_one(&context, ItemKid::Known(kid), b"m", false);
     let first = sign(&versioned).unwrap();
     engine.rotate(&context, &v1, &RotateKey::default()).unwrap();
     assert_eq!(refusal(sign(&versioned)).0, "Conflict");
     let second = sign(&head).unwrap();
-    let verify = |kid, signature: &[u8; 64]| {
-        engine.verify_one(&context, ItemKid::Known(kid), b"m", signature)
+    let verify = |kid, signature: &Signature| {
+        engine.verify_one(&context, ItemKid::Known(kid), b"m", signature.as_bytes())
     };
     assert!(verify(&versioned, &first).unwrap());
     assert!(!verify(&versioned, &second).unwrap());

@@ -3,10 +3,12 @@
 mod audit;
 #[cfg(feature = "fault-injection")]
 mod faults;
+mod hybrid;
 mod idempotency;
 mod life_cycle;
 mod rotation_under_load;
 mod wire;
+mod wrap;
 
 use std::sync::Arc;
 
@@ -36,8 +38,8 @@ fn create(engine: &Engine, signs: &str) -> Kid {
 }
 
 fn sign(engine: &Engine, kid: &str, message: &[u8]) -> kms_core::Result<[u8; 64]> {
-    let mut out = [0; 64];
-    engine.sign_into(&Context::library(), ItemKid::Named(kid), message, &mut out).map(|()| out)
+    let signature = engine.sign_one(&Context::library(), ItemKid::Named(kid), message, false)?;
+    Ok(signature.as_bytes().try_into().expect("an Ed25519 signature"))
 }
 
 fn verify(engine: &Engine, kid: &str, message: &[u8], signature: &[u8]) -> kms_core::Result<bool> {

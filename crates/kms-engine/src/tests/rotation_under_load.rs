@@ -35,14 +35,19 @@ fn a_signature_always_verifies_under_the_version_that_it_names() {
                         let wish = SignRequest {
                             target: Target::Kid(key.clone()),
                             payload: Payload::Message(message.to_vec().into()),
+                            context: vec![],
                             produce_hybrid: None,
                         };
                         let signed = engine.sign(&Context::library(), &wish).expect("a signature");
                         let kid = &signed[0].kid;
                         assert!(kid.version.get() >= last, "the head never goes back");
                         last = kid.version.get();
-                        let valid =
-                            verify(engine, &kid.to_string(), &message, &signed[0].signature);
+                        let valid = verify(
+                            engine,
+                            &kid.to_string(),
+                            &message,
+                            signed[0].signature.as_bytes(),
+                        );
                         assert!(valid.expect("a verdict"));
                         count += 1;
                     }

@@ -3,23 +3,28 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kms_core::{Algorithm, Context, ErrorCode, KmsError, Result};
+use kms_core::{Algorithm, Context, ErrorCode, KmsError, Result, SecretBytes};
+use kms_crypto::context::MAX_CONTEXT_LEN;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
+use zeroize::Zeroize;
 
 use super::hints::Hints;
 use super::{MAX_ITEMS, MAX_MESSAGE_LEN};
 use crate::create::CreateKey;
-use crate::dispatch::Request;
+use crate::dispatch::{GivenOrFresh, Request, SecretData, WrapRequest};
+use crate::policy::Mode;
 use crate::rotate::RotateKey;
 use crate::sign::{Payload, SignRequest, Target};
-use crate::verify::{Mode, SignatureEntry, VerifyRequest};
+use crate::verify::{SignatureEntry, VerifyRequest};
+use crate::wrap::KemMode;
 
 /// Longest `reference` of a batch item, in bytes.
 const MAX_REFERENCE_LEN: usize = 256;
@@ -88,6 +93,8 @@ struct SignDto<'a> {
     #[serde(default, deserialize_with = "present")]
     message_b64: Option<Text<'a>>,
     #[serde(default, deserialize_with = "present")]
+    context_b64: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "present")]
     policy: Option<Object<SignPolicyDto>>,
     #[serde(default, deserialize_with = "present")]
     op_id: Option<Text<'a>>,
@@ -120,6 +127,8 @@ struct VerifyDto<'a> {
     payload_b3: Option<Text<'a>>,
     #[serde(default, deserialize_with = "present")]
     message_b64: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "present")]
+    context_b64: Option<Text<'a>>,
     sigs: Vec<Object<SignatureDto<'a>>>,
     #[serde(default, deserialize_with = "present")]
     policy: Option<Object<VerifyPolicyDto<'a>>>,
@@ -190,8 +199,9 @@ fn sign_request(dto: SignDto<'_>, context: &mut Context) -> Result<Request> {
         }
     };
     let payload = payload(dto.payload_b3.as_deref(), dto.message_b64.as_deref())?;
+    let context = signature_context(dto.context_b64.as_deref())?;
     let produce_hybrid = dto.policy.and_then(|Object(policy)| policy.produce_hybrid);
-    Ok(Request::Sign(SignRequest { target, payload, produce_hybrid }))
+    Ok(Request::Sign(SignRequest { target, payload, context, produce_hybrid }))
 }
 
 pub(super) fn verify(body: &[u8]) -> Result<VerifyRequest> {
@@ -211,12 +221,85 @@ fn verify_request(dto: VerifyDto<'_>) -> Result<VerifyRequest> {
         })
     });
     let mode = dto.policy.and_then(|Object(policy)| policy.mode);
+    let context = signature_context(dto.context_b64.as_deref())?;
     Ok(VerifyRequest {
         kid: dto.kid.map(Cow::into_owned),
         payload: payload(dto.payload_b3.as_deref(), dto.message_b64.as_deref())?,
         sigs: sigs.collect::<Result<_>>()?,
-        mode: mode.map_or(Ok(Mode::default()), |mode| Mode::parse(&mode))?,
+        context,
+        mode: mode.map(|mode| Mode::parse(&mode)).transpose()?,
     })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrapDto<'a> {
+    #[serde(borrow)]
+    kid: Text<'a>,
+    #[serde(default, deserialize_with = "present")]
+    plaintext_key_b64: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "present")]
+    size: Option<usize>,
+    #[serde(default, deserialize_with = "present")]
+    kem_mode: Option<Text<'a>>,
+    #[serde(default)]
+    return_plaintext: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UnwrapDto<'a> {
+    #[serde(borrow)]
+    kid: Text<'a>,
+    wrapped_b64: Text<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeriveDto<'a> {
+    #[serde(borrow)]
+    context: Text<'a>,
+}
+
+pub(super) fn wrap(body: &[u8]) -> Result<Request> {
+    let Object(dto): Object<WrapDto<'_>> = json(body)?;
+    let data_key = match (dto.plaintext_key_b64, dto.size) {
+        (Some(text), None) => {
+            let mut bytes = base64(&text, "plaintext_key_b64")?;
+            let secret = SecretBytes::copy_of(&bytes);
+            bytes.zeroize();
+            GivenOrFresh::Given(Arc::new(SecretData(secret)))
+        }
+        (None, Some(size)) => GivenOrFresh::Fresh(size),
+        (Some(_), Some(_)) => {
+            return Err(KmsError::bad_request("excludes plaintext_key_b64").field("size"));
+        }
+        (None, None) => {
+            let error = KmsError::bad_request("plaintext_key_b64 or size is needed");
+            return Err(error.field("plaintext_key_b64"));
+        }
+    };
+    Ok(Request::Wrap(WrapRequest {
+        kid: dto.kid.into_owned(),
+        data_key,
+        kem_mode: dto.kem_mode.map(|mode| KemMode::parse(&mode)).transpose()?,
+        return_plaintext: dto.return_plaintext,
+    }))
+}
+
+pub(super) fn unwrap(body: &[u8]) -> Result<Request> {
+    let Object(dto): Object<UnwrapDto<'_>> = json(body)?;
+    Ok(Request::Unwrap(dto.kid.into_owned(), base64(&dto.wrapped_b64, "wrapped_b64")?))
+}
+
+pub(super) fn rewrap(body: &[u8]) -> Result<Request> {
+    let Object(dto): Object<UnwrapDto<'_>> = json(body)?;
+    Ok(Request::Rewrap(dto.kid.into_owned(), base64(&dto.wrapped_b64, "wrapped_b64")?))
+}
+
+pub(super) fn derive(kid: String, body: &[u8]) -> Result<Request> {
+    let Object(dto): Object<DeriveDto<'_>> = json(body)?;
+    Ok(Request::Derive(kid, dto.context.into_owned()))
 }
 
 /// The items of a batch, in parallel lists. A fault of form is its item's own and spoils no other.
@@ -319,6 +402,15 @@ fn payload(payload_b3: Option<&str>, message_b64: Option<&str>) -> Result<Payloa
             Err(KmsError::bad_request("payload_b3 or message_b64 is needed").field("payload_b3"))
         }
     }
+}
+
+/// The context of a signature: FIPS 204's, at most 255 bytes.
+fn signature_context(text: Option<&str>) -> Result<Vec<u8>> {
+    let bytes = text.map_or(Ok(vec![]), |text| base64(text, "context_b64"))?;
+    if bytes.len() > MAX_CONTEXT_LEN {
+        return Err(KmsError::bad_request("must be at most 255 bytes").field("context_b64"));
+    }
+    Ok(bytes)
 }
 
 fn too_long() -> KmsError {

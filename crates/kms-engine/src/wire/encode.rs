@@ -3,21 +3,25 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kms_core::{KmsError, Result, Version};
-use kms_crypto::ed25519::PublicKey;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::create::PublicHalves;
 use crate::describe::{Attested, Described};
 use crate::dispatch::{Response, SetOrOne};
+use crate::policy::Mode;
 use crate::sign::Signed;
-use crate::verify::{Mode, Verified};
+use crate::verify::Verified;
 
 #[derive(Serialize)]
 struct PublicDto {
     alg: &'static str,
     pubkey_b64: String,
+    /// The post-quantum track of a hybrid key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pq: Option<Box<PublicDto>>,
 }
 
 #[derive(Serialize)]
@@ -88,6 +92,22 @@ struct VerifiedDto {
 }
 
 #[derive(Serialize)]
+struct WrappedDto {
+    wrapped_b64: String,
+    alg: &'static str,
+    kid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plaintext_key_b64: Option<String>,
+}
+
+#[derive(Serialize)]
+struct UnwrappedDto {
+    plaintext_key_b64: String,
+    alg: &'static str,
+    kid: String,
+}
+
+#[derive(Serialize)]
 struct DetailsDto {
     checked: Vec<&'static str>,
     satisfied_mode: Option<&'static str>,
@@ -129,6 +149,8 @@ enum AnswerDto<'a> {
     Rotated(RotatedDto),
     Signed(SignedDto),
     Verified(VerifiedDto),
+    Wrapped(WrappedDto),
+    Unwrapped(UnwrappedDto),
 }
 
 pub(super) fn response(response: &Response) -> Vec<u8> {
@@ -175,10 +197,9 @@ fn error_dto(error: &KmsError) -> ErrorDto<'_> {
 
 fn answer(response: &Response) -> AnswerDto<'_> {
     match response {
-        Response::Created(kid, key) => AnswerDto::Created(CreatedDto {
-            kid: kid.to_string(),
-            public: public(kid.key.alg.name(), key),
-        }),
+        Response::Created(kid, key) => {
+            AnswerDto::Created(CreatedDto { kid: kid.to_string(), public: public(key) })
+        }
         Response::Described(described) => AnswerDto::Described(describe(described)),
         Response::Attested(attested) => AnswerDto::Attested(attest(attested)),
         Response::Rotated(rotated) => AnswerDto::Rotated(RotatedDto {
@@ -188,11 +209,31 @@ fn answer(response: &Response) -> AnswerDto<'_> {
         }),
         Response::Signed(signed, shape) => AnswerDto::Signed(sign(signed, *shape)),
         Response::Verified(verified) => AnswerDto::Verified(verify(verified)),
+        Response::Wrapped(wrapped) => AnswerDto::Wrapped(WrappedDto {
+            wrapped_b64: STANDARD.encode(&wrapped.envelope),
+            alg: wrapped.alg,
+            kid: wrapped.kid.to_string(),
+            plaintext_key_b64: wrapped.fresh.as_ref().map(|key| STANDARD.encode(key.expose())),
+        }),
+        Response::Unwrapped(unwrapped) => AnswerDto::Unwrapped(UnwrappedDto {
+            plaintext_key_b64: STANDARD.encode(unwrapped.data_key.expose()),
+            alg: unwrapped.alg,
+            kid: unwrapped.kid.to_string(),
+        }),
     }
 }
 
-fn public(alg: &'static str, key: &PublicKey) -> PublicDto {
-    PublicDto { alg, pubkey_b64: STANDARD.encode(key.as_bytes()) }
+fn public(key: &PublicHalves) -> PublicDto {
+    let mut tracks = key.tracks().into_iter().rev().map(|(alg, bytes)| (alg.name(), bytes));
+    let dto = |pq: Option<PublicDto>, (alg, bytes): (&'static str, Vec<u8>)| PublicDto {
+        alg,
+        pubkey_b64: STANDARD.encode(bytes),
+        pq: pq.map(Box::new),
+    };
+    let last = tracks.next().map(|track| dto(None, track));
+    let all = tracks.fold(last, |pq, track| Some(dto(pq, track)));
+    // Every version has a track.
+    all.unwrap_or(PublicDto { alg: "none", pubkey_b64: String::new(), pq: None })
 }
 
 fn versions(newest: Version) -> Vec<String> {
@@ -207,7 +248,7 @@ fn describe(described: &Described) -> DescribedDto<'_> {
         signs: described.signs.name(),
         head: format!("#v{}", described.head),
         versions: versions(described.newest),
-        public: public(alg, &described.public),
+        public: public(&described.public),
         state: "enabled",
         created_ms: described.created_unix_ms,
         pending: described.active_at_unix_ms.map(|active_at| PendingDto {
@@ -235,8 +276,8 @@ fn attest(attested: &Attested) -> AttestedDto {
 fn sign(signed: &[Signed], shape: SetOrOne) -> SignedDto {
     let own_kid = shape == SetOrOne::Set;
     let sigs = signed.iter().map(|signed| SignatureDto {
-        alg: signed.kid.key.alg.name(),
-        signature_b64: STANDARD.encode(signed.signature),
+        alg: signed.alg.name(),
+        signature_b64: STANDARD.encode(signed.signature.as_bytes()),
         kid: own_kid.then(|| signed.kid.to_string()),
     });
     let kid = signed.first().filter(|_| !own_kid).map(|signed| signed.kid.to_string());

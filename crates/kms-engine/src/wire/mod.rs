@@ -24,7 +24,8 @@ pub const MAX_MESSAGE_LEN: usize = 64 * 1024;
 ///
 /// `target` is the kid in the path of operations on one key. The op_id may come in the context (from
 /// a header) or in the body, and must be the same where it comes in both. With `parallel` a batch is cut
-/// over the engine's threads.
+/// over the engine's threads; without, what takes longer than an event loop may wait is not done, and the answer is
+/// `None`: nothing has happened, and the call is to be made again where it may wait.
 ///
 /// # Errors
 /// `BadRequest` and `TooLarge` for the body; those of the use case.
@@ -35,7 +36,7 @@ pub fn handle(
     body: &[u8],
     mut context: Context,
     parallel: bool,
-) -> Result<Vec<u8>> {
+) -> Result<Option<Vec<u8>>> {
     let kid = || {
         let missing = || KmsError::bad_request("this operation needs a kid").field("kid");
         target.map(str::to_owned).ok_or_else(missing)
@@ -43,13 +44,19 @@ pub fn handle(
     let request = match op {
         Op::SignBatch => {
             let batch = engine.counting(op, || decode::sign_batch(body, &context))?;
+            let slow = |(context, request): &(Context, Result<Request>)| {
+                request.as_ref().is_ok_and(|request| engine.is_slow(context, request))
+            };
+            if !parallel && batch.requests.iter().any(slow) {
+                return Ok(None);
+            }
             let answers = engine.sign_batch(batch.requests, &context, parallel)?;
-            return Ok(encode::batch(&answers, &batch.references));
+            return Ok(Some(encode::batch(&answers, &batch.references)));
         }
         Op::VerifyBatch => {
             let batch = engine.counting(op, || decode::verify_batch(body, &context))?;
             let answers = engine.verify_batch(&batch.requests, &context, parallel)?;
-            return Ok(encode::batch(&answers, &batch.references));
+            return Ok(Some(encode::batch(&answers, &batch.references)));
         }
         Op::Create => engine.counting(op, || decode::create(body, &mut context))?,
         Op::Rotate => {
@@ -58,11 +65,21 @@ pub fn handle(
         }
         Op::Sign => engine.counting(op, || decode::sign(body, &mut context))?,
         Op::Verify => Request::Verify(engine.counting(op, || decode::verify(body))?),
+        Op::Wrap => engine.counting(op, || decode::wrap(body))?,
+        Op::Unwrap => engine.counting(op, || decode::unwrap(body))?,
+        Op::Rewrap => engine.counting(op, || decode::rewrap(body))?,
+        Op::Derive => {
+            let kid = kid()?;
+            engine.counting(op, || decode::derive(kid, body))?
+        }
         Op::Describe => Request::Describe(kid()?),
         Op::Attest => Request::Attest(kid()?),
         Op::Export => Request::Export(kid()?),
     };
-    engine.dispatch(&context, &request).map(|response| encode::response(&response))
+    if !parallel && engine.is_slow(&context, &request) {
+        return Ok(None);
+    }
+    engine.dispatch(&context, &request).map(|response| Some(encode::response(&response)))
 }
 
 /// As [`handle`] for many requests to verify that came at the same time: an answer each, in order. Their

@@ -1,0 +1,73 @@
+//! Derivation: keys that are made from keys, by name.
+
+use kms_core::{Context, KeyId, Kid, KmsError, Result, SecretBytes, Version};
+use kms_crypto::kdf::{self, Hash};
+use uuid::{Builder, Uuid};
+
+use crate::create::PublicHalves;
+use crate::engine::Engine;
+use crate::key::KeyFacts;
+use crate::material::SecretHalf;
+use crate::op::Op;
+
+/// HKDF's `info` for the UUID of a derived key is this, then the label.
+const UUID_PREFIX: &str = "ron-kms/derived-uuid/v1";
+
+impl Engine {
+    /// Makes a key from the head of another (or of the version that the kid names) and a context, under the same
+    /// tenant, purpose and algorithms: HKDF-SHA-512 of the version's seed, with the label
+    /// `ron-kms::<tenant>::<purpose>::<context>`. The same version and context give the same key, so asking again gives
+    /// its kid again.
+    ///
+    /// The bytes of the derived key never leave: it is a key like any other.
+    ///
+    /// # Errors
+    /// `NotFound`; `BadRequest`, field `context`, unless it has 1 to 256 bytes without control characters.
+    pub fn derive(&self, context: &Context, kid: &str, name: &str) -> Result<(Kid, PublicHalves)> {
+        self.run(Op::Derive, context, |trace| {
+            let kid = self.know(context, kid)?;
+            let parent = &kid.key;
+            parent.check_sound()?;
+            let head = self.head_of(parent)?;
+            let version = kid.version.unwrap_or(head.active);
+            let held = parent.version(&head, version).ok_or_else(KmsError::not_found)?;
+            let suite = held.suite;
+            trace.alg = suite.label();
+            self.check_allowed(suite)?;
+            let id = parent.id();
+            let label = kdf::derive_label(&id.tenant, &id.purpose, name)?;
+            let uuid_label = format!("{UUID_PREFIX}{label}");
+            let derive = |secret: &SecretHalf| -> Result<(SecretBytes, SecretBytes)> {
+                let seed = secret.seed().expose();
+                let derived =
+                    kdf::derive(Hash::Sha512, b"", seed, label.as_bytes(), suite.seed_len())?;
+                let uuid = kdf::derive(Hash::Sha512, b"", seed, uuid_label.as_bytes(), 16)?;
+                Ok((derived, uuid))
+            };
+            let (seed, uuid) = self.arena.with(held.secret, derive)??;
+            let uuid: [u8; 16] = uuid
+                .expose()
+                .try_into()
+                .map_err(|_| KmsError::internal("a derived UUID has a wrong length"))?;
+            let uuid = Builder::from_custom_bytes(uuid).into_uuid();
+            if let Some(known) = self.derived(&uuid)? {
+                return Ok(known);
+            }
+            let made = SecretHalf::from_seed(suite, self.lanes(), seed)?;
+            let version = self.hold(suite, made)?;
+            let id = KeyId { alg: suite.named_by(), uuid, ..id.clone() };
+            let KeyFacts { signs, policy_hints, policy, .. } = &parent.facts;
+            let facts = self.facts(id, *signs, policy_hints.clone(), *policy);
+            match (self.publish(Op::Derive, context, facts, version), self.derived(&uuid)?) {
+                // Another call derived it meanwhile.
+                (Err(_), Some(known)) => Ok(known),
+                (published, _) => published,
+            }
+        })
+    }
+
+    fn derived(&self, uuid: &Uuid) -> Result<Option<(Kid, PublicHalves)>> {
+        let Some(key) = self.keys.get(uuid) else { return Ok(None) };
+        Ok(Some((key.id().at(Version::MIN), PublicHalves::of(key.published(Version::MIN)?))))
+    }
+}
