@@ -5,6 +5,8 @@
 export declare class Ed25519PublicKey {
   /** Decodes 32 bytes; throws `BadRequest` for a key under which nothing verifies. */
   constructor(publicKey: Uint8Array)
+  /** Names the key in the batches of this process, for as long as this object lives. */
+  get number(): number
   /** As `ed25519Verify`, without decoding the key again. */
   verify(laneNumber: number, message: Uint8Array, signature: Uint8Array): boolean
 }
@@ -22,29 +24,67 @@ export declare class NativeKms {
   dispatch(op: string, target: string | undefined | null, context: CallContext, body: Uint8Array): string
   /** As `dispatch`, on the service's threads; the body is copied before this returns. */
   dispatchAsync(op: string, target: string | undefined | null, context: CallContext, body: Uint8Array): Promise<string>
-  /** Signs under the head of `kid`, into 64 bytes. */
-  sign(kid: string, message: Uint8Array, out: Uint8Array): void
-  /** The verdict on one signature of `kid`, which must have a version. */
-  verify(kid: string, message: Uint8Array, signature: Uint8Array): boolean
   /**
-   * Verifies a packed batch: item i is of kid `kids[kidOf[i]]`, its signature the i-th 64 bytes and
-   * its message between the offsets i and i + 1. Writes 0, 1 or 2 for each item into `out` and
-   * returns the errors as in `BatchVerdicts`.
+   * As `dispatch` of `verify` for requests that came at the same time, whose signatures are verified side by
+   * side. Their bodies lie end to end, with one more offset than there are contexts.
    */
-  verifyBatch(kids: Array<string>, kidOf: Uint32Array, signatures: Uint8Array, messages: Uint8Array, offsets: Uint32Array, out: Uint8Array): string | null
+  verifyCoalesced(contexts: Array<CallContext>, bodies: Uint8Array, offsets: Uint32Array): Array<Answer>
+  /**
+   * A number from 1 up that names `kid` in later calls, which then need not parse and find it; 0 where it
+   * cannot be found.
+   */
+  know(kid: string): number
+  /** Takes all numbers back. */
+  forgetKnown(): void
+  /** Signs under the head of a kid, into 64 bytes. The kid is known by a number, or is given as text. */
+  sign(kid: number | string, message: Uint8Array, out: Uint8Array): void
+  /**
+   * Signs a packed batch: item i is the message between the offsets i and i + 1. Its kid is known by
+   * `kidNumbers[i]`, or is the next of `kids` where that is 0. Writes 64 bytes for each item into `out`, zeros
+   * for one that could not be signed, and returns the errors as in `BatchSignatures`.
+   */
+  signBatch(kids: Array<string>, kidNumbers: Uint32Array, messages: Uint8Array, offsets: Uint32Array, out: Uint8Array): string | null
+  /** As `signBatch`, on the service's threads; the inputs are copied before this returns. */
+  signBatchAsync(kids: Array<string>, kidNumbers: Uint32Array, messages: Uint8Array, offsets: Uint32Array): Promise<BatchSignatures>
+  /**
+   * The verdict on one signature of a kid, which must have a version. The kid is known by a number, or is
+   * given as text.
+   */
+  verify(kid: number | string, message: Uint8Array, signature: Uint8Array): boolean
+  /**
+   * Verifies a packed batch: item i has the i-th 64 bytes as its signature; its message and kid are as in
+   * `signBatch`. Writes 0, 1 or 2 for each item into `out` and returns the errors as in `BatchVerdicts`.
+   */
+  verifyBatch(kids: Array<string>, kidNumbers: Uint32Array, signatures: Uint8Array, messages: Uint8Array, offsets: Uint32Array, out: Uint8Array): string | null
   /** As `verifyBatch`, on the service's threads; the inputs are copied before this returns. */
-  verifyBatchAsync(kids: Array<string>, kidOf: Uint32Array, signatures: Uint8Array, messages: Uint8Array, offsets: Uint32Array): Promise<BatchVerdicts>
+  verifyBatchAsync(kids: Array<string>, kidNumbers: Uint32Array, signatures: Uint8Array, messages: Uint8Array, offsets: Uint32Array): Promise<BatchVerdicts>
   /** The engine's counters as JSON, for a metrics endpoint. */
   metrics(): string
   /** Wipes every private key; every later call throws `StoreUnavailable`. */
   close(): void
 }
 
+/** The answer to one of several requests, or the JSON of its error. */
+export interface Answer {
+  /** The answer's JSON. */
+  answer?: string
+  /** The error's JSON, where there is no answer. */
+  error?: string
+}
+
+/** What a batch of messages came to. */
+export interface BatchSignatures {
+  /** 64 bytes an item; zeros for an item that could not be signed. */
+  signatures: Uint8Array
+  /** JSON array of `[item, error]`, absent when every item was signed. */
+  errors?: string
+}
+
 /** What a batch came to. */
 export interface BatchVerdicts {
   /** 0 invalid, 1 valid, 2 could not check; one byte an item. */
   verdicts: Uint8Array
-  /** JSON array of `[index into kids, error]`, absent when every kid was found. */
+  /** JSON array of `[item, error]`, absent when every item was checked. */
   errors?: string
 }
 
@@ -79,15 +119,16 @@ export declare function ed25519Verify(laneNumber: number, publicKey: Uint8Array,
 
 /**
  * Verifies a packed batch: n keys of 32 bytes, n signatures of 64 bytes, the messages end to end and
- * n + 1 offsets into them. Writes 0 or 1 for each item into `out`.
+ * n + 1 offsets into them. `key_numbers` has the numbers of keys that are imported and 0 for others, or is
+ * empty. Writes 0 or 1 for each item into `out`.
  */
-export declare function ed25519VerifyBatch(laneNumber: number, publicKeys: Uint8Array, signatures: Uint8Array, messages: Uint8Array, offsets: Uint32Array, out: Uint8Array): void
+export declare function ed25519VerifyBatch(laneNumber: number, publicKeys: Uint8Array, keyNumbers: Uint32Array, signatures: Uint8Array, messages: Uint8Array, offsets: Uint32Array, out: Uint8Array): void
 
 /**
  * As `ed25519VerifyBatch`, on the addon's threads; the inputs are copied before this returns.
  * At most `threads` of them take part; 0 means all.
  */
-export declare function ed25519VerifyBatchAsync(laneNumber: number, publicKeys: Uint8Array, signatures: Uint8Array, messages: Uint8Array, offsets: Uint32Array, threads: number): Promise<Uint8Array>
+export declare function ed25519VerifyBatchAsync(laneNumber: number, publicKeys: Uint8Array, keyNumbers: Uint32Array, signatures: Uint8Array, messages: Uint8Array, offsets: Uint32Array, threads: number): Promise<Uint8Array>
 
 /** The lanes that verify, in the order of their numbers. */
 export declare function ed25519VerifyLanes(): Array<string>
@@ -103,6 +144,8 @@ export interface KmsOptions {
   signLane?: string
   /** Who verifies: `auto` by default. */
   verifyLane?: string
+  /** Whether each signature is verified before it leaves; no by default. */
+  verifyAfterSign?: boolean
 }
 
 /** Whether the operating system gives randomness now. */

@@ -54,55 +54,55 @@ export function requireObject(value: unknown, field: string): asserts value is o
   }
 }
 
-/** One item of a batch, as far as packing goes. */
-export interface SignedMessage {
-  message: Uint8Array
-  signature: Uint8Array
-}
-
-/** Signatures of 64 bytes and messages end to end, with n + 1 offsets into the messages. */
+/** Messages end to end, with n + 1 offsets into them. */
 export interface PackedMessages {
-  signatures: Uint8Array
   messages: Uint8Array
   offsets: Uint32Array
 }
 
 /**
- * Packs the messages and signatures of a batch. A signature of another length than 64 bytes becomes
- * 64 bytes of 0xff, whose S is out of range, so that it is invalid and spoils nothing.
+ * Packs the messages of a batch.
  *
  * @throws KmsError `BadRequest` naming the item, `TooLarge` over 4 GiB of messages.
  */
-export function packMessages(items: readonly SignedMessage[]): PackedMessages {
+export function packMessages(items: readonly { message: Uint8Array }[]): PackedMessages {
   if (!Array.isArray(items)) throw new KmsError('BadRequest', 'must be an array', { field: 'items' })
   const offsets = new Uint32Array(items.length + 1)
   let total = 0
   for (let i = 0; i < offsets.length - 1; i++) {
-    const item = items[i] as SignedMessage | null | undefined
-    const message = item?.message
+    const message = (items[i] as { message: unknown } | null | undefined)?.message
     if (!isBytes(message)) throw notBytes(`items[${i}].message`)
-    if (!isBytes(item?.signature)) throw notBytes(`items[${i}].signature`)
     if (message.length === 0) requireAttached(message, `items[${i}].message`)
     total += message.length
     if (total > MAX_BATCH_BYTES) throw new KmsError('TooLarge', 'over 4 GiB of messages', { field: 'items' })
     offsets[i + 1] = total
   }
-  const count = offsets.length - 1
-  const signatures = new Uint8Array(count * 64)
   const messages = new Uint8Array(total)
-  for (let i = 0; i < count; i++) {
-    const item = items[i] as SignedMessage | null | undefined
-    const message = item?.message
-    const signature = item?.signature
-    // Getters, and what they do to other items, may have changed what was checked.
-    if (!isBytes(message) || !isBytes(signature)) throw changed(i)
+  for (let i = 0; i < offsets.length - 1; i++) {
+    const message = (items[i] as { message: unknown } | null | undefined)?.message
     const start = offsets[i] as number
-    if (message.length !== (offsets[i + 1] as number) - start) throw changed(i)
+    // Getters, and what they do to other items, may have changed what was checked.
+    if (!isBytes(message) || message.length !== (offsets[i + 1] as number) - start) throw changed(i)
     messages.set(message, start)
+  }
+  return { messages, offsets }
+}
+
+/**
+ * Packs the first `count` signatures of a batch. One of another length than 64 bytes becomes 64 bytes of 0xff,
+ * whose S is out of range, so that it is invalid and spoils nothing.
+ *
+ * @throws KmsError `BadRequest` naming the item.
+ */
+export function packSignatures(items: readonly { signature: Uint8Array }[], count: number): Uint8Array {
+  const signatures = new Uint8Array(count * 64)
+  for (let i = 0; i < count; i++) {
+    const signature = (items[i] as { signature: unknown } | null | undefined)?.signature
+    if (!isBytes(signature)) throw notBytes(`items[${i}].signature`)
     if (signature.length === 64) signatures.set(signature, i * 64)
     else signatures.fill(0xff, i * 64, i * 64 + 64)
   }
-  return { signatures, messages, offsets }
+  return signatures
 }
 
 function changed(i: number): KmsError {

@@ -45,6 +45,7 @@ describe('defaults', () => {
       idle_timeout: 60_000,
       ed25519: { table_cache_bytes: 67_108_864 },
       limits: { max_body_bytes: 1_048_576 },
+      security: { verify_after_sign: true },
       service: { backend: 'inmem', amnesia: true, allowed_algs: ['ed25519'] },
       log: { level: 'info', format: 'json' },
     })

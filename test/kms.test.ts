@@ -219,3 +219,105 @@ describe('lanes', () => {
     other.close()
   })
 })
+
+describe('a batch of messages', () => {
+  it('is signed in order, each as it would be alone', async () => {
+    const keys = await Promise.all([wish, { ...wish, signs: 'digest' as const }].map(it => kms.createKey(it)))
+    const items = Array.from({ length: 40 }, (_, i) => ({
+      kid: keys[i % 2]?.kid as string,
+      message: new Uint8Array(i).fill(i),
+    }))
+    const alone = items.map(({ kid, message }) => kms.sign(kid, message))
+    for (const signatures of [kms.signBatch(items), await kms.signBatchAsync(items)]) {
+      expect([...signatures]).toEqual(alone)
+      expect(signatures.errors.size).toBe(0)
+    }
+    expect(kms.signBatch([])).toHaveLength(0)
+  })
+
+  it('has null and an error in the place of what cannot be signed', async () => {
+    const { kid } = await kms.createKey(wish)
+    await kms.rotateKey(kid)
+    const { kid: good } = await kms.createKey(wish)
+    const reserved = new TextEncoder().encode('ron-kms/x')
+    const items = [
+      { kid: good, message },
+      { kid, message },
+      { kid: 'nonsense', message },
+      { kid: kid.replace('#v1', '#v9'), message },
+      { kid: good, message: reserved },
+      { kid: good, message },
+    ]
+    const long = Array.from({ length: 60 }, (_, i) => items[i % 6] as (typeof items)[0])
+    for (const signatures of [kms.signBatch(items), await kms.signBatchAsync(long)]) {
+      const first = signatures.slice(0, 6)
+      expect(first.map(signature => signature?.length)).toEqual([64, ...Array(4).fill(undefined), 64])
+      expect(first.slice(1, 5)).toEqual([null, null, null, null])
+      expect([1, 2, 3, 4].map(i => signatures.errors.get(i)?.code)).toEqual([
+        'Conflict',
+        'BadRequest',
+        'NotFound',
+        'BadRequest',
+      ])
+      expect(signatures.errors.size).toBe((signatures.length * 4) / 6)
+    }
+  })
+
+  it('is refused whole for an item of a wrong type', async () => {
+    const { kid } = await kms.createKey(wish)
+    const bad = (item: object) => refusal(() => kms.signBatch([{ kid, message }, item as never]))
+    expect(await bad({ kid })).toBe('BadRequest items[1].message')
+    expect(await bad({ kid: 7, message })).toBe('BadRequest items[1].kid')
+    expect(await bad(null as never)).toBe('BadRequest items[1].message')
+    expect(await refusal(() => kms.signBatchAsync('x' as never))).toBe('BadRequest items')
+  })
+})
+
+describe('verification after signing', () => {
+  it('changes no signature', async () => {
+    const checking = await Kms.open({ backend: 'inmem', verifyAfterSign: true })
+    const { kid, publicKey } = await checking.createKey(wish)
+    for (let i = 0; i < 300; i++) {
+      const text = Uint8Array.of(i, i >> 8)
+      expect(ed25519.verify(publicKey, text, checking.sign(kid, text))).toBe(true)
+    }
+    const signatures = checking.signBatch(Array(20).fill({ kid, message }))
+    expect(signatures.every(it => it && ed25519.verify(publicKey, message, it))).toBe(true)
+    checking.close()
+  })
+})
+
+describe('a kid that is used often', () => {
+  it('is remembered within bounds, and never mistaken for another', async () => {
+    const made = await Promise.all(Array.from({ length: 100 }, () => kms.createKey(wish)))
+    const signed = made.map(({ kid }) => ({ kid, message, signature: kms.sign(kid, message) }))
+    // More spellings of kids than are remembered: each version that may once exist can be looked up.
+    for (let i = 0; i < 700; i++) {
+      for (const { kid } of made) expect(kms.verify(kid, message, new Uint8Array(64))).toBe(false)
+      const { kid } = made[i % 100] as (typeof made)[0]
+      for (let n = 2; n < 102; n++) {
+        const later = kid.replace('#v1', `#v${i * 100 + n}`)
+        await expect(async () => kms.verify(later, message, new Uint8Array(64))).rejects.toThrow(KmsError)
+      }
+    }
+    expect(kms.verifyBatch(signed)).toEqual(new Uint8Array(100).fill(1))
+    const crossed = signed.map((item, i) => ({ ...item, kid: made[(i + 1) % 100]?.kid as string }))
+    expect(kms.verifyBatch(crossed)).toEqual(new Uint8Array(100))
+  }, 60_000)
+
+  it('shows the rotation of its key at once', async () => {
+    const { kid } = await kms.createKey(wish)
+    const key = kid.replace('#v1', '')
+    const before = kms.sign(key, message)
+    const { kid: v2 } = await kms.rotateKey(kid)
+    const after = kms.sign(key, message)
+    expect(kms.verify(kid, message, before)).toBe(true)
+    expect(kms.verify(v2, message, after)).toBe(true)
+    expect(await refusal(() => kms.sign(kid, message))).toBe('Conflict kid')
+    kms.close()
+    expect(await refusal(() => kms.sign(key, message))).toBe('StoreUnavailable undefined')
+    expect(await refusal(() => kms.verifyBatch([{ kid, message, signature: before }]))).toBe(
+      'StoreUnavailable undefined',
+    )
+  })
+})

@@ -110,7 +110,7 @@ describe('ed25519', () => {
   })
 
   it('names its lanes and refuses others', () => {
-    expect(ed25519.lanes()).toEqual(['auto', 'simd', 'dalek', 'dalek-batch', 'ring', 'noble'])
+    expect(ed25519.lanes()).toEqual(['auto', 'simd', 'dalek', 'dalek-batch', 'aws-lc', 'ring', 'noble'])
     const lane = 'fastest' as VerifyLane
     expect(refusal(() => ed25519.verify(publicKey, message, signature, { lane }))).toBe('BadRequest lane')
   })

@@ -57,6 +57,7 @@ async function serve(loaded: Loaded, dev: boolean): Promise<void> {
   const kms = await Kms.open({
     backend: config.service.backend,
     allowedAlgs: [...config.service.allowed_algs],
+    verifyAfterSign: config.security.verify_after_sign,
   })
   let service: Service
   try {

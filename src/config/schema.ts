@@ -110,6 +110,14 @@ export const SCHEMA = {
     rule: 'must name one or more of the algorithms built in this version (ed25519), each once',
     description: 'algorithms that keys may use, comma-separated',
   }),
+  'security.verify_after_sign': setting({
+    env: 'RON_KMS_VERIFY_AFTER_SIGN',
+    flag: '--verify-after-sign <boolean>',
+    kind: boolean,
+    default: 'true',
+    rule: 'must be true or false',
+    description: 'verify each signature before it leaves, so that a fault of the machine cannot reveal a key',
+  }),
   'ed25519.table_cache_bytes': setting({
     env: 'RON_KMS_ED25519_TABLE_CACHE_BYTES',
     flag: '--ed25519-table-cache-bytes <size>',

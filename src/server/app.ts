@@ -1,7 +1,8 @@
 import { type Context, Hono } from 'hono'
 import { TrieRouter } from 'hono/router/trie-router'
+import { Coalescer } from '../coalescer.js'
 import { KmsError } from '../errors.js'
-import type { Kms } from '../kms.js'
+import type { CallContext, Kms, VerifyRequest } from '../kms.js'
 import { errorName, type Log } from '../logging/log.js'
 import type { RejectReason } from '../metrics/catalog.js'
 import { type HttpMetrics, NO_OP, NO_ROUTE, type RouteMeter } from '../metrics/http.js'
@@ -11,13 +12,13 @@ import { admitBody, type BodyLimits, type NodeBindings, readBody } from './middl
 import { type Ids, idHeaders, openIds } from './middleware/ids.js'
 import { kidOf } from './middleware/kid.js'
 import { INTERNAL, problemResponse, Refusal, STATUS } from './problem.js'
-import { BASE, type Endpoint } from './routes/endpoint.js'
+import { BASE, type Endpoint, INLINE_BYTES } from './routes/endpoint.js'
 import { keyEndpoints } from './routes/keys.js'
 import { signatureEndpoints } from './routes/signatures.js'
 
 /** The parts that the API is built from. */
 export interface AppParts {
-  readonly kms: Pick<Kms, 'dispatch' | 'dispatchAsync'>
+  readonly kms: Pick<Kms, 'dispatch' | 'dispatchAsync' | 'verifyCoalesced'>
   readonly authenticate: Authenticator
   readonly limits: BodyLimits
   readonly metrics: HttpMetrics
@@ -25,6 +26,9 @@ export interface AppParts {
   /** True from the moment that the server takes no new work. */
   readonly draining: () => boolean
 }
+
+/** Carries out one request: its answer, at once or later. */
+type Dispatch = (target: string | null, body: Uint8Array, context: CallContext) => string | Promise<string>
 
 type Env = { Bindings: NodeBindings }
 type AppContext = Context<Env>
@@ -40,11 +44,6 @@ interface Exchange {
 
 const ENDPOINTS: readonly Endpoint[] = [...keyEndpoints, ...signatureEndpoints]
 const NO_BODY = new Uint8Array(0)
-/**
- * A longer body is worked on by the engine's threads on every route. What one request asks for grows with the product
- * of its message and its kids: within the cap on bodies that is a tenth of a second, below this a few milliseconds.
- */
-const THREADED_BYTES = 16 * 1024
 
 /** Codes of the engine that also count as a rejection before work. */
 const REASONS: Partial<Record<KmsError['code'], RejectReason>> = {
@@ -63,7 +62,8 @@ export function createApp(parts: AppParts): Hono<Env> {
   const known = new TrieRouter<Endpoint>()
   for (const endpoint of ENDPOINTS) {
     const meter = parts.metrics.meter(endpoint.label, endpoint.method, endpoint.op)
-    app.on(endpoint.method, BASE + endpoint.path, c => serve(c, parts, endpoint, meter))
+    const dispatch = dispatchOf(endpoint, parts.kms)
+    app.on(endpoint.method, BASE + endpoint.path, c => serve(c, parts, endpoint, meter, dispatch))
     known.add('ALL', BASE + endpoint.path, endpoint)
   }
   app.notFound(c => {
@@ -82,6 +82,22 @@ export function createApp(parts: AppParts): Hono<Env> {
     fail(c, parts, open(c, parts.metrics.meter(NO_ROUTE, c.req.method, NO_OP)), error),
   )
   return app
+}
+
+/** Where and how an endpoint's work is done. */
+function dispatchOf({ op, inlineBytes = INLINE_BYTES, coalesced }: Endpoint, kms: AppParts['kms']): Dispatch {
+  const alone: Dispatch = (target, body, context) => kms.dispatch(op, target, body, context)
+  let inline = alone
+  if (coalesced) {
+    const requests = new Coalescer<VerifyRequest, string>(batch => {
+      const [first] = batch
+      if (first === undefined || batch.length > 1) return kms.verifyCoalesced(batch)
+      return [{ answer: kms.dispatch(op, null, first.body, first.context) }]
+    })
+    inline = (_target, body, context) => requests.submit({ body, context })
+  }
+  return (target, body, context) =>
+    body.length > inlineBytes ? kms.dispatchAsync(op, target, body, context) : inline(target, body, context)
 }
 
 /** The refusal of a method that a path does not have. */
@@ -110,6 +126,7 @@ async function serve(
   parts: AppParts,
   endpoint: Endpoint,
   meter: RouteMeter,
+  dispatch: Dispatch,
 ): Promise<Response> {
   const exchange = open(c, meter)
   try {
@@ -122,11 +139,8 @@ async function serve(
     const reads = endpoint.body && admitBody(c.req.raw, header, bindings, parts.limits)
     const body = reads ? await readBody(c.req.raw, bindings, parts.limits) : NO_BODY
     const context = callContext(exchange.ids.requestId, caller, header('idempotency-key'))
-    const target = exchange.kid ?? null
-    const answer =
-      endpoint.threaded || body.length > THREADED_BYTES
-        ? await parts.kms.dispatchAsync(endpoint.op, target, body, context)
-        : parts.kms.dispatch(endpoint.op, target, body, context)
+    const dispatched = dispatch(exchange.kid ?? null, body, context)
+    const answer = typeof dispatched === 'string' ? dispatched : await dispatched
     meter.end(200, elapsed(exchange))
     return new Response(answer, {
       headers: {

@@ -16,7 +16,7 @@ import { SERVICE_NAME, VERSION } from './version.js'
 export interface ServiceParts {
   readonly config: Config
   /** Closed together with the service. */
-  readonly kms: Pick<Kms, 'dispatch' | 'dispatchAsync' | 'engineMetrics' | 'close'>
+  readonly kms: Pick<Kms, 'dispatch' | 'dispatchAsync' | 'verifyCoalesced' | 'engineMetrics' | 'close'>
   readonly authenticate: Authenticator
   readonly log: Log
   readonly cpuTier: string

@@ -29,6 +29,8 @@ it('is flat over hundreds of thousands of calls, successful and failing', async 
   const message = new Uint8Array(128)
   const signature = kms.sign(kid, message)
   const refused = kid.replace('#v1', '#v2')
+  const key = ed25519.importKey(publicKey)
+  const body = Buffer.from(JSON.stringify({ kid, sigs: [], payload_b3: '' }))
   const opened = await growth(async () => {
     for (let i = 0; i < 20_000; i++) {
       blake3(message)
@@ -38,8 +40,13 @@ it('is flat over hundreds of thousands of calls, successful and failing', async 
       ed25519.importKey(publicKey)
     }
     for (let i = 0; i < 300; i++) {
-      await ed25519.verifyBatchAsync(Array(32).fill({ publicKey, message, signature }))
-      await kms.verifyBatchAsync(Array(32).fill({ kid, message, signature }))
+      await ed25519.verifyBatchAsync(Array(64).fill({ publicKey, message, signature }))
+      await kms.verifyBatchAsync(Array(64).fill({ kid, message, signature }))
+      await kms.signBatchAsync(Array(32).fill({ kid, message }))
+      kms.signBatch(Array(8).fill({ kid, message }))
+      kms.verifyBatch(Array(8).fill({ kid, message, signature }))
+      ed25519.verifyBatch(Array(8).fill({ publicKey: key, message, signature }))
+      kms.verifyCoalesced(Array(4).fill({ body, context: { requestId: 'r', actor: 'a' } }))
     }
   })
   // 100,000 native results of 100 bytes that leaked would be 10 MiB.

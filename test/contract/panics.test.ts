@@ -31,7 +31,13 @@ describe.skipIf(!addon.available)('a panic', () => {
     dispatch: () => kms.dispatch('describe', kid, context, out(0)),
     dispatchAsync: () => kms.dispatchAsync('describe', kid, context, out(0)),
     'dispatchAsync.task': () => kms.dispatchAsync('describe', kid, context, out(0)),
+    know: () => kms.know(kid),
+    forgetKnown: () => kms.forgetKnown(),
     sign: () => kms.sign(kid, message, out(64)),
+    signBatch: () => kms.signBatch([kid], zero, message, offsets, out(64)),
+    signBatchAsync: () => kms.signBatchAsync([kid], zero, message, offsets),
+    'signBatchAsync.task': () => kms.signBatchAsync([kid], zero, message, offsets),
+    verifyCoalesced: () => kms.verifyCoalesced([context], out(0), Uint32Array.of(0, 0)),
     verify: () => kms.verify(kid, message, signature),
     verifyBatch: () => kms.verifyBatch([kid], zero, signature, message, offsets, out(1)),
     verifyBatchAsync: () => kms.verifyBatchAsync([kid], zero, signature, message, offsets),
@@ -39,16 +45,18 @@ describe.skipIf(!addon.available)('a panic', () => {
     metrics: () => kms.metrics(),
     close: () => new native.NativeKms({}).close(),
     Ed25519PublicKey: () => new native.Ed25519PublicKey(publicKey),
+    'Ed25519PublicKey.number': () => key.number,
     'Ed25519PublicKey.verify': () => key.verify(0, message, signature),
     blake3: () => native.blake3(message, out(32)),
     cpuTier: () => native.cpuTier(),
     ed25519VerifyLanes: () => native.ed25519VerifyLanes(),
     ed25519Verify: () => native.ed25519Verify(0, publicKey, message, signature),
-    ed25519VerifyBatch: () => native.ed25519VerifyBatch(0, publicKey, signature, message, offsets, out(1)),
+    ed25519VerifyBatch: () =>
+      native.ed25519VerifyBatch(0, publicKey, zero, signature, message, offsets, out(1)),
     ed25519VerifyBatchAsync: () =>
-      native.ed25519VerifyBatchAsync(0, publicKey, signature, message, offsets, 0),
+      native.ed25519VerifyBatchAsync(0, publicKey, zero, signature, message, offsets, 0),
     'ed25519VerifyBatchAsync.task': () =>
-      native.ed25519VerifyBatchAsync(0, publicKey, signature, message, offsets, 0),
+      native.ed25519VerifyBatchAsync(0, publicKey, zero, signature, message, offsets, 0),
     rngOk: () => native.rngOk(),
     ed25519TableStats: () => native.ed25519TableStats(),
     setEd25519TableCacheBytes: () => native.setEd25519TableCacheBytes(64 * 2 ** 20),
@@ -100,5 +108,28 @@ describe.skipIf(!addon.available)('a panic', () => {
     native.armFault('sign.act')
     expect(() => kms.sign(kid, message, signed)).toThrow('Internal')
     expect(signed).toEqual(out(64))
+  })
+
+  it('or a flipped bit while signing leaves no signature, where signatures are verified', () => {
+    const checking = new native.NativeKms({ verifyAfterSign: true })
+    const own = JSON.parse(checking.dispatch('create', null, context, wish)).kid as string
+    const signed = out(64)
+    native.armFault('sign.flip')
+    expect(() => checking.sign(own, message, signed)).toThrow('withheld')
+    expect(signed).toEqual(out(64))
+    checking.sign(own, message, signed)
+    expect(checking.verify(own, message, signed)).toBe(true)
+    const batch = out(128)
+    native.armFault('sign.flip')
+    const errors = checking.signBatch(
+      [own, own],
+      Uint32Array.of(0, 0),
+      message,
+      Uint32Array.of(0, 1, 3),
+      batch,
+    )
+    expect(JSON.parse(errors ?? '')).toMatchObject([[0, { code: 'Internal' }]])
+    expect(batch.subarray(0, 64)).toEqual(out(64))
+    expect(batch.subarray(64)).not.toEqual(out(64))
   })
 })

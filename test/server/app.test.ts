@@ -13,6 +13,8 @@ let lines: Record<string, unknown>[]
 let metrics: HttpMetrics
 let engine: (body: Uint8Array, context: unknown) => string
 let draining: boolean
+/** Requests to verify in each batch. */
+let batches: number[]
 let app: Hono
 
 beforeEach(() => {
@@ -20,10 +22,21 @@ beforeEach(() => {
   metrics = new HttpMetrics()
   engine = () => '{}'
   draining = false
+  batches = []
   app = createApp({
     kms: {
       dispatch: (_op, _target, body, context) => engine(body, context),
       dispatchAsync: async (_op, _target, body, context) => engine(body, context),
+      verifyCoalesced: requests => {
+        batches.push(requests.length)
+        return requests.map(({ body, context }) => {
+          try {
+            return { answer: engine(body, context) }
+          } catch (error) {
+            return { error }
+          }
+        })
+      },
     },
     authenticate: singleToken(TOKEN, { actor: 'test', tenant: 'acme' }),
     limits: { maxBodyBytes: 1024, readTimeoutMs: 50 },
@@ -186,5 +199,21 @@ describe('the log of successes', () => {
   it('is empty', async () => {
     await post('/v1/kms/sign')
     expect(lines).toEqual([])
+  })
+})
+
+describe('requests to verify', () => {
+  it('that come in one turn of the event loop are one batch, and each gets its own answer', async () => {
+    engine = body => {
+      if (Buffer.from(body).toString() === '{"n":1}') throw new KmsError('NotFound', 'no such key')
+      return Buffer.from(body).toString()
+    }
+    const answers = await Promise.all([0, 1, 2].map(n => post('/v1/kms/verify', JSON.stringify({ n }))))
+    expect(answers.map(({ status }) => status)).toEqual([200, 404, 200])
+    expect(answers[2]?.json).toEqual({ n: 2 })
+    // The first came when nothing said that others would.
+    expect(batches).toEqual([2])
+    await Promise.all([post('/v1/kms/verify', '{}'), post('/v1/kms/verify', '{}')])
+    expect(batches).toEqual([2, 2])
   })
 })

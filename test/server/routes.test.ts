@@ -203,13 +203,10 @@ describe('a long body', () => {
   it('is worked on off the event loop on every route', async () => {
     const threaded: string[] = []
     const own = await start({}, kms => ({
-      dispatch: (...call) => kms.dispatch(...call),
       dispatchAsync: (...call) => {
         threaded.push(call[0])
         return kms.dispatchAsync(...call)
       },
-      engineMetrics: () => kms.engineMetrics(),
-      close: () => kms.close(),
     }))
     const ask = (path: string, body: unknown) => own.ask('POST', `/v1/kms${path}`, { body })
     const wish = { tenant: 'acme', purpose: 'audit', alg: 'ed25519', signs: 'message' }
@@ -220,6 +217,45 @@ describe('a long body', () => {
     const { sigs } = (await ask('/sign', { kid_or_set: { kid }, ...message(65_536) })).json
     expect((await ask('/verify', { kid, sigs, ...message(65_536) })).json.ok).toBe(true)
     expect(threaded).toEqual(['sign', 'verify'])
+    const item = { kid_or_set: { kid }, ...message(100) }
+    const few = await ask('/sign_batch', [item, item])
+    const many = await ask('/sign_batch', Array(64).fill(item))
+    expect(threaded).toEqual(['sign', 'verify', 'sign_batch'])
+    expect(new Set([...few.json, ...many.json].map(({ sigs: [sig] }) => sig.signature_b64)).size).toBe(1)
+    await own.close()
+  })
+})
+
+describe('requests to verify that come together', () => {
+  it('are verified side by side, each with its own answer', async () => {
+    const own = await start()
+    const ask = (path: string, body: unknown, headers = {}) =>
+      own.ask('POST', `/v1/kms${path}`, { body, headers })
+    const { kid } = (await ask('/keys', { tenant: 'acme', purpose: 'audit', alg: 'ed25519' })).json
+    const { sigs } = (await ask('/sign', { kid_or_set: { kid }, payload_b3: HELLO_B3 })).json
+    const good = { kid, sigs, payload_b3: HELLO_B3 }
+    const forged = { ...good, payload_b3: HELLO_B3.replace('d', 'e') }
+    const unknown = { ...good, kid: kid.replace('#v1', '#v9') }
+    const round = () =>
+      Promise.all([
+        ask('/verify', good),
+        ask('/verify', forged),
+        ask('/verify', unknown),
+        ask('/verify', { ...good, extra: 1 }),
+        ask('/verify', good, { 'idempotency-key': 'x' }),
+        ask('/verify', good),
+      ])
+    for (let i = 0; i < 20; i++) {
+      const [yes, no, missing, extra, badHeader, again] = await round()
+      expect([yes.json.ok, no.json.ok, again.json.ok]).toEqual([true, false, true])
+      expectProblem(missing, 404, 'NotFound', 'kid')
+      expectProblem(extra, 400, 'BadRequest', 'extra')
+      expectProblem(badHeader, 400, 'BadRequest', 'op_id')
+    }
+    const count = (result: string) => own.metric('kms_ops_total', { op: 'verify', result })
+    expect([await count('ok'), await count('invalid')]).toEqual([40, 20])
+    const failed = (kind: string) => own.metric('kms_failures_total', { op: 'verify', kind })
+    expect([await failed('NotFound'), await failed('BadRequest')]).toEqual([20, 40])
     await own.close()
   })
 })

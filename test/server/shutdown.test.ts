@@ -5,7 +5,10 @@ import { describe, expect, it } from 'vitest'
 import type { Kms } from '../../src/kms.js'
 import { expectProblem, parseRaw, type Service, send, start, TOKEN } from './support.js'
 
-/** A service whose batches wait for `release`. */
+/** A batch that is worked on by the engine's threads, by its length. */
+const BATCH = `[${' '.repeat(10_000)}]`
+
+/** A service whose work on threads waits for `release`. */
 async function startHeld(): Promise<{ service: Service; entered: Promise<void>; release: () => void }> {
   let release = () => {}
   let enter = () => {}
@@ -16,14 +19,11 @@ async function startHeld(): Promise<{ service: Service; entered: Promise<void>; 
     enter = resolve
   })
   const service = await start({}, kms => ({
-    dispatch: (...call) => kms.dispatch(...call),
     dispatchAsync: async (...call: Parameters<Kms['dispatchAsync']>) => {
       enter()
       await held
       return kms.dispatchAsync(...call)
     },
-    engineMetrics: () => kms.engineMetrics(),
-    close: () => kms.close(),
   }))
   return { service, entered, release }
 }
@@ -32,13 +32,13 @@ describe('close', () => {
   it('lets running requests end, refuses new ones and shows it on /readyz', async () => {
     const { service, entered, release } = await startHeld()
     const { hostname, port } = new URL(service.apiUrl)
-    const head = (path: string) =>
+    const request = (path: string, body: string) =>
       `POST /v1/kms/${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${TOKEN}\r\n` +
-      'Content-Type: application/json\r\nContent-Length: 2\r\n\r\n'
+      `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
     const socket = connect(Number(port), hostname)
     const heard: Buffer[] = []
     socket.on('data', chunk => heard.push(chunk))
-    socket.write(`${head('verify_batch')}[]`)
+    socket.write(request('verify_batch', BATCH))
     await entered
 
     const closed = service.close()
@@ -47,7 +47,7 @@ describe('close', () => {
     expect(ready.json.missing).toEqual(['listener_bound'])
     await expect(service.ask('GET', '/nope')).rejects.toThrow('ECONNREFUSED')
     // A connection that is still busy may bring another request.
-    socket.write(`${head('verify')}{}`)
+    socket.write(request('verify', '{}'))
     await expect.poll(() => service.metric('rejected_total', { reason: 'shutdown' })).toBe(1)
 
     release()
@@ -72,7 +72,7 @@ describe('close', () => {
 
   it('cuts and counts what does not end within the drain', async () => {
     const { service, entered, release } = await startHeld()
-    const stuck = service.ask('POST', '/v1/kms/verify_batch', { body: [] })
+    const stuck = service.ask('POST', '/v1/kms/verify_batch', { body: BATCH })
     const cut = stuck.catch((error: Error) => error)
     await entered
     expect(await service.close()).toBe(1)

@@ -44,9 +44,10 @@ export interface Service extends Started {
 
 type Settings = Partial<Record<Key, string>>
 
+/** `wrap` replaces what it names of the key service's calls. */
 export async function start(
   settings: Settings = {},
-  wrap: (kms: Kms) => ServiceParts['kms'] = kms => kms,
+  wrap: (kms: Kms) => Partial<ServiceParts['kms']> = () => ({}),
 ): Promise<Service> {
   const flags = { bind_addr: '127.0.0.1:0', metrics_addr: '127.0.0.1:0', 'log.level': 'debug', ...settings }
   const { config } = loadConfig({ dev: true, env: {}, flags })
@@ -55,7 +56,14 @@ export async function start(
   const log: Record<string, unknown>[] = []
   const service = await startService({
     config,
-    kms: wrap(kms),
+    kms: {
+      dispatch: (...call) => kms.dispatch(...call),
+      dispatchAsync: (...call) => kms.dispatchAsync(...call),
+      verifyCoalesced: requests => kms.verifyCoalesced(requests),
+      engineMetrics: () => kms.engineMetrics(),
+      close: () => kms.close(),
+      ...wrap(kms),
+    },
     authenticate: singleToken(TOKEN, { actor: 'test' }),
     log: createLog({ ...config.log, write: line => log.push(JSON.parse(line)) }),
     cpuTier: 'test',

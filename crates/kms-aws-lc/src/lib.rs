@@ -24,6 +24,9 @@ pub mod ml_dsa;
 pub mod ml_kem;
 pub mod x25519;
 
+/// Whether Curve25519 is computed in assembly here, and not in portable C.
+pub const ASSEMBLY: bool = cfg!(assembly);
+
 /// Looks at the processor, once: without it AWS-LC runs its portable C.
 fn init() {
     static ONCE: std::sync::Once = std::sync::Once::new();

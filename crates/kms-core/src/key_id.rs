@@ -170,9 +170,13 @@ impl<'a> KidRef<'a> {
     /// # Errors
     /// `BadRequest`, field `kid`, where the text had no `#vN`.
     pub fn require_version(&self) -> Result<Version> {
-        self.version
-            .ok_or_else(|| KmsError::bad_request("the version (#vN) is needed here").field("kid"))
+        self.version.ok_or_else(version_needed)
     }
+}
+
+/// The refusal of a kid without `#vN` where the version is needed.
+pub fn version_needed() -> KmsError {
+    KmsError::bad_request("the version (#vN) is needed here").field("kid")
 }
 
 /// `vN`, N from 1, decimal, no sign, no leading zero.

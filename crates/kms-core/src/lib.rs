@@ -17,6 +17,6 @@ pub use audit::{AuditEvent, AuditSink};
 pub use clock::{Clock, Entropy, OsEntropy, SystemClock};
 pub use context::Context;
 pub use error::{ErrorCode, KmsError, Result};
-pub use key_id::{KeyId, Kid, KidRef, Name, Version};
+pub use key_id::{KeyId, Kid, KidRef, Name, Version, version_needed};
 pub use secret::Secret;
 pub use secret_bytes::SecretBytes;

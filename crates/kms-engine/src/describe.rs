@@ -52,7 +52,7 @@ impl Engine {
             let parsed = KidRef::parse(kid)?;
             let key = self.find(&parsed, context)?;
             trace.alg = Some(key.id.alg);
-            let head = key.head(self.now_ms())?;
+            let head = self.head_of(&key)?;
             let shown = parsed.version.unwrap_or(head.active);
             let version = key.version(&head, shown).ok_or_else(KmsError::not_found)?;
             Ok(Described {
@@ -77,7 +77,7 @@ impl Engine {
             let parsed = KidRef::parse(kid)?;
             let key = self.find(&parsed, context)?;
             trace.alg = Some(key.id.alg);
-            let head = key.head(self.now_ms())?;
+            let head = self.head_of(&key)?;
             if let Some(version) = parsed.version {
                 key.version(&head, version).ok_or_else(KmsError::not_found)?;
             }

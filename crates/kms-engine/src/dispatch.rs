@@ -118,27 +118,66 @@ impl Engine {
         }
     }
 
-    /// Carries out an array of requests of one kind on the engine's threads: an answer each, in
-    /// order, whatever becomes of the others.
+    /// Carries out an array of requests to sign: an answer each, in order, whatever becomes of the others.
+    /// With `parallel` it is cut over the engine's threads.
     ///
     /// # Errors
     /// Only for the array as a whole: after `close`, or past the deadline.
-    pub fn dispatch_batch(
+    pub fn sign_batch(
         &self,
-        op: Op,
         items: Vec<(Context, Result<Request>)>,
         context: &Context,
+        parallel: bool,
     ) -> Result<Vec<Result<Response>>> {
-        self.run(op, context, |_| {
-            self.count_batch(op, items.len());
-            let single = if op == Op::SignBatch { Op::Sign } else { Op::Verify };
+        self.run(Op::SignBatch, context, |_| {
+            self.count_batch(Op::SignBatch, items.len());
             let answer = |(context, request): (Context, Result<Request>)| {
-                let request = self.counting(single, || request)?;
+                let request = self.counting(Op::Sign, || request)?;
                 self.dispatch(&context, &request)
             };
+            if !parallel {
+                return Ok(items.into_iter().map(answer).collect());
+            }
             let threads = self.pool.threads()?;
             Ok(threads.install(|| items.into_par_iter().map(answer).collect()))
         })
+    }
+
+    /// Carries out an array of requests to verify, side by side: an answer each, in order, whatever becomes of
+    /// the others. With `parallel` it is cut over the engine's threads.
+    ///
+    /// # Errors
+    /// As [`Engine::sign_batch`].
+    pub fn verify_batch(
+        &self,
+        items: &[(Context, Result<VerifyRequest>)],
+        context: &Context,
+        parallel: bool,
+    ) -> Result<Vec<Result<Response>>> {
+        self.run(Op::VerifyBatch, context, |_| {
+            self.count_batch(Op::VerifyBatch, items.len());
+            let verified = |answers: Vec<Result<Verified>>| {
+                answers.into_iter().map(|answer| answer.map(Response::Verified)).collect()
+            };
+            if !parallel {
+                return Ok(verified(self.verify_together(items, false)));
+            }
+            let share = self.pool.share(items.len(), 0)?;
+            let shares = || items.par_chunks(share).map(|items| self.verify_together(items, false));
+            let shares: Vec<_> = self.pool.threads()?.install(|| shares().collect());
+            Ok(verified(shares.into_iter().flatten().collect()))
+        })
+    }
+
+    /// Carries out single requests to verify that came at the same time, side by side on this thread: an answer
+    /// each, in order.
+    pub fn verify_coalesced(
+        &self,
+        items: &[(Context, Result<VerifyRequest>)],
+    ) -> Vec<Result<Response>> {
+        self.count_batch(Op::Verify, items.len());
+        let answers = self.verify_together(items, true);
+        answers.into_iter().map(|answer| answer.map(Response::Verified)).collect()
     }
 }
 

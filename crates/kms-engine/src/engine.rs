@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kms_core::{
     Algorithm, AuditEvent, AuditSink, Clock, Context, Entropy, ErrorCode, KidRef, KmsError,
@@ -27,6 +27,9 @@ pub struct EngineConfig {
     pub sign_lane: SignLane,
     /// Who verifies.
     pub verify_lane: VerifyLane,
+    /// Whether every signature is verified before it leaves, so that a fault of the machine in the middle
+    /// of signing, which can reveal the key, does not.
+    pub verify_after_sign: bool,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -41,6 +44,7 @@ impl Default for EngineConfig {
             allowed_algs: Algorithm::ALL.to_vec(),
             sign_lane: SignLane::Auto,
             verify_lane: VerifyLane::Auto,
+            verify_after_sign: false,
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(OsEntropy),
             audit: None,
@@ -112,14 +116,27 @@ impl Engine {
         let mut trace = Trace::default();
         let result =
             self.admit(context).and_then(|()| contain(AssertUnwindSafe(|| work(&mut trace))));
-        let outcome = match &result {
+        self.ended(op, &trace, &result, Some(started.elapsed()));
+        result
+    }
+
+    /// Counts an operation that ended.
+    pub(crate) fn ended<T>(
+        &self,
+        op: Op,
+        trace: &Trace,
+        result: &Result<T>,
+        took: Option<Duration>,
+    ) {
+        let outcome = match result {
             Ok(_) if trace.invalid => Outcome::Invalid,
             Ok(_) => Outcome::Ok,
             Err(error) => Outcome::Err(error.code),
         };
         self.counters.ended(op, trace.alg, outcome);
-        self.counters.took(op, trace.alg, started.elapsed());
-        result
+        if let Some(took) = took {
+            self.counters.took(op, trace.alg, took);
+        }
     }
 
     /// Takes a step before the operation itself; a refusal counts as a failure of the operation.
@@ -130,7 +147,7 @@ impl Engine {
         step().inspect_err(|error| self.counters.ended(op, None, Outcome::Err(error.code)))
     }
 
-    fn admit(&self, context: &Context) -> Result<()> {
+    pub(crate) fn admit(&self, context: &Context) -> Result<()> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(KmsError::new(ErrorCode::StoreUnavailable, "this key service is closed")
                 .retryable(false));

@@ -69,17 +69,25 @@ impl Key {
         Key { id, signs, created_unix_ms, policy_hints, versions, head, changing: Mutex::new(()) }
     }
 
-    /// The head at `now_ms`. A pending version whose time has come becomes active here, for good:
-    /// setting a clock back does not undo it.
-    pub(crate) fn head(&self, now_ms: u64) -> Result<Head> {
+    /// The head now. A pending version whose time has come becomes active here, for good: setting a clock
+    /// back does not undo it. The clock is read only where a version is pending.
+    pub(crate) fn head(&self, now_ms: impl Fn() -> u64) -> Result<Head> {
         let head = **self.head.load();
         match head.pending {
-            Some(pending) if now_ms >= pending.due_ms => {
-                let change = self.change(now_ms)?;
+            Some(pending) if now_ms() >= pending.due_ms => {
+                let change = self.change(now_ms())?;
                 Ok(change.head)
             }
             _ => Ok(head),
         }
+    }
+
+    /// A version that is known to be published.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not there at all.
+    pub(crate) fn published(&self, version: Version) -> Result<&KeyVersion> {
+        self.versions.get(version.get() as usize - 1).ok_or_else(KmsError::not_found)
     }
 
     /// A published version.

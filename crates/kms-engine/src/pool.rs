@@ -36,6 +36,21 @@ impl Pool {
         })
     }
 
+    /// How many items of a batch of `len` a thread takes at a time, with at most `threads` of them taking part
+    /// (0: all). Whole vectors of eight; enough work to pay for the hand-over; and, where no limit is given, not
+    /// so many that one thread ends long after the others.
+    ///
+    /// # Errors
+    /// As [`Pool::threads`].
+    pub fn share(&self, len: usize, threads: usize) -> Result<usize> {
+        let present = self.threads()?.current_num_threads();
+        let (threads, most) = match threads {
+            0 => (present, 256),
+            limit => (limit.min(present), usize::MAX),
+        };
+        Ok(len.div_ceil(threads).next_multiple_of(8).clamp(16, most))
+    }
+
     /// Runs a job on the threads, after those that came before it.
     ///
     /// No more jobs are under way than there are threads. A thread that waits for the parts of its job

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use kms_core::{Context, Kid, KidRef, KmsError, Result, Signs, Version};
+use kms_core::{Context, Kid, KmsError, Result, Signs, Version};
 use kms_crypto::digest::{self, DIGEST_LEN};
-use kms_crypto::ed25519::SIGNATURE_LEN;
+use kms_crypto::ed25519::{self, KeyRef, SIGNATURE_LEN, VerifyLane};
 
 use crate::engine::{Engine, Trace};
-use crate::key::Key;
+use crate::key::{Key, KeyVersion};
+use crate::known::{ItemKid, KnownKid};
 use crate::op::Op;
 
 /// What the service's own statements begin with; no sign API signs a message that does.
@@ -48,7 +49,7 @@ impl Payload<'_> {
     }
 
     /// Refuses what only the service itself may state.
-    fn check_not_reserved(&self) -> Result<()> {
+    pub(crate) fn check_not_reserved(&self) -> Result<()> {
         let (bytes, field): (&[u8], _) = match self {
             Payload::Local(bytes) => (bytes, "message"),
             Payload::Digest(bytes) => (bytes, "payload_b3"),
@@ -109,15 +110,16 @@ impl Engine {
     pub fn sign_into(
         &self,
         context: &Context,
-        kid: &str,
+        kid: ItemKid<'_>,
         message: &[u8],
         out: &mut [u8; SIGNATURE_LEN],
     ) -> Result<()> {
         self.run(Op::Sign, context, |trace| {
             let payload = Payload::Local(message);
             payload.check_not_reserved()?;
-            let (key, version) = self.signer(kid, context, trace)?;
-            *out = self.sign_as(Op::Sign, context, &key, version, &payload)?;
+            let kid = self.find_item(context, kid)?;
+            let version = self.signing_version(&kid, trace)?;
+            *out = self.sign_as(Op::Sign, context, &kid.key, version, &payload)?;
             Ok(())
         })
     }
@@ -150,7 +152,9 @@ impl Engine {
                 Target::Kid(_) => error.field("kid_or_set.kid"),
                 Target::Set(_) => error.field(format!("kid_or_set.kid_set[{i}]")),
             };
-            let (key, version) = self.signer(kid, context, trace).map_err(at)?;
+            let known = self.know(context, kid).map_err(at)?;
+            let version = self.signing_version(&known, trace).map_err(at)?;
+            let key = known.key;
             wish.payload.covered(key.signs)?;
             if signers.iter().any(|(k, _): &(Arc<Key>, _)| Arc::ptr_eq(k, &key)) {
                 return Err(at(KmsError::bad_request("the same key appears twice")));
@@ -166,24 +170,17 @@ impl Engine {
             .collect()
     }
 
-    /// Resolves a kid to the head that will sign.
-    fn signer(
-        &self,
-        kid: &str,
-        context: &Context,
-        trace: &mut Trace,
-    ) -> Result<(Arc<Key>, Version)> {
-        let parsed = KidRef::parse(kid)?;
-        let key = self.find(&parsed, context)?;
-        trace.alg = Some(key.id.alg);
-        key.check_sound()?;
-        let head = key.head(self.now_ms())?;
-        match parsed.version {
+    /// The head that will sign under a kid.
+    pub(crate) fn signing_version(&self, kid: &KnownKid, trace: &mut Trace) -> Result<Version> {
+        trace.alg = Some(kid.key.id.alg);
+        kid.key.check_sound()?;
+        let head = self.head_of(&kid.key)?;
+        match kid.version {
             Some(version) if version > head.newest() => Err(KmsError::not_found()),
             Some(version) if version != head.active => {
                 Err(KmsError::conflict("only the head of a key signs").field("kid"))
             }
-            _ => Ok((key, head.active)),
+            _ => Ok(head.active),
         }
     }
 
@@ -197,12 +194,45 @@ impl Engine {
     ) -> Result<[u8; SIGNATURE_LEN]> {
         crate::faults::point("sign.act");
         let covered = payload.covered(key.signs)?;
-        let head = key.head(self.now_ms())?;
-        let held = key.version(&head, version).ok_or_else(KmsError::not_found)?;
-        let signature = self.arena.with(held.secret, |secret| secret.sign(&covered))??;
-        if self.config.audit.is_some() {
-            self.audit(op, context, &key.id.at(version), key.id.alg, Some(&covered))?;
+        let head = key.published(version)?;
+        let signature = self.sign_unverified(head, &covered)?;
+        if self.config.verify_after_sign {
+            let public = KeyRef::Handle(&head.public);
+            if !ed25519::verify(VerifyLane::Auto, public, &covered, &signature) {
+                return Err(faulty());
+            }
         }
+        self.audit_signature(op, context, key, version, &covered)?;
         Ok(signature)
     }
+
+    /// A signature that must not leave yet.
+    pub(crate) fn sign_unverified(
+        &self,
+        head: &KeyVersion,
+        covered: &[u8],
+    ) -> Result<[u8; SIGNATURE_LEN]> {
+        let mut signature = self.arena.with(head.secret, |secret| secret.sign(covered))??;
+        crate::faults::flip("sign.flip", &mut signature[40]);
+        Ok(signature)
+    }
+
+    pub(crate) fn audit_signature(
+        &self,
+        op: Op,
+        context: &Context,
+        key: &Key,
+        version: Version,
+        covered: &[u8],
+    ) -> Result<()> {
+        if self.config.audit.is_none() {
+            return Ok(());
+        }
+        self.audit(op, context, &key.id.at(version), key.id.alg, Some(covered))
+    }
+}
+
+/// A signature did not verify right after it was made: the machine, not the caller, is at fault.
+pub(crate) fn faulty() -> KmsError {
+    KmsError::internal("the signature did not verify and was withheld")
 }

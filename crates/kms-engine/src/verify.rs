@@ -1,11 +1,15 @@
 //! Verifying: every published version, for ever.
 
+use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
-use kms_core::{Algorithm, Context, KidRef, KmsError, Result};
-use kms_crypto::ed25519::{self, KeyHandle, KeyRef, SIGNATURE_LEN};
+use kms_core::{Algorithm, Context, KmsError, Result};
+use kms_crypto::ed25519::{self, Item, KeyHandle, KeyRef, SIGNATURE_LEN, VerifyLane};
 
-use crate::engine::{Engine, Trace};
+use crate::engine::{Engine, Trace, contain};
+use crate::known::{ItemKid, KnownKid};
 use crate::op::Op;
 use crate::sign::Payload;
 
@@ -85,12 +89,15 @@ impl Engine {
     pub fn verify_one(
         &self,
         context: &Context,
-        kid: &str,
+        kid: ItemKid<'_>,
         message: &[u8],
         signature: &[u8],
     ) -> Result<bool> {
         self.run(Op::Verify, context, |trace| {
-            let valid = self.check(context, kid, &Payload::Local(message), signature, trace)?;
+            let payload = Payload::Local(message);
+            let kid = self.find_item(context, kid)?;
+            let check = self.check(&kid, &payload, signature, trace)?;
+            let valid = check.verdict(self.config.verify_lane);
             trace.invalid = !valid;
             Ok(valid)
         })
@@ -103,23 +110,74 @@ impl Engine {
     /// each other; `Unsupported` where the payload does not fit the key.
     pub fn verify(&self, context: &Context, wish: &VerifyRequest) -> Result<Verified> {
         self.run(Op::Verify, context, |trace| {
-            let verified = self.verify_wish(context, wish, trace)?;
+            let mut checks = Vec::with_capacity(wish.sigs.len());
+            self.plan(context, wish, trace, &mut checks)?;
+            let valid = checks.iter().all(|check| check.verdict(self.config.verify_lane));
+            let verified = conclude(wish, valid);
             trace.invalid = !verified.ok;
             Ok(verified)
         })
     }
 
-    pub(crate) fn verify_wish(
+    /// Verifies the signatures of many requests side by side: an answer each, in order, the one that
+    /// [`Engine::verify`] gives.
+    ///
+    /// Each request counts as one verification; with `timed` its latency is that of the whole call,
+    /// because that is how long it waited.
+    pub(crate) fn verify_together(
+        &self,
+        requests: &[(Context, Result<VerifyRequest>)],
+        timed: bool,
+    ) -> Vec<Result<Verified>> {
+        let started = Instant::now();
+        let mut traces = Vec::with_capacity(requests.len());
+        let mut checks = Vec::with_capacity(requests.len());
+        let mut planned = Vec::with_capacity(requests.len());
+        for (context, request) in requests {
+            let (mut trace, from) = (Trace::default(), checks.len());
+            let plan = request.as_ref().map_err(Clone::clone).and_then(|wish| {
+                self.admit(context)?;
+                contain(AssertUnwindSafe(|| self.plan(context, wish, &mut trace, &mut checks)))?;
+                Ok(wish)
+            });
+            if plan.is_err() {
+                checks.truncate(from);
+            }
+            planned.push(plan.map(|wish| (wish, from..checks.len())));
+            traces.push(trace);
+        }
+        let mut verdicts = vec![0; checks.len()];
+        let items: Vec<Item<'_>> = checks.iter().map(Check::item).collect();
+        let verified = contain(AssertUnwindSafe(|| {
+            ed25519::verify_batch(self.config.verify_lane, &items, &mut verdicts);
+            Ok(())
+        }));
+        let answers = planned.into_iter().zip(&mut traces).map(|(plan, trace)| {
+            let (wish, checks) = plan?;
+            verified.clone()?;
+            let answer = conclude(wish, verdicts[checks].iter().all(|verdict| *verdict == 1));
+            trace.invalid = !answer.ok;
+            Ok(answer)
+        });
+        let answers: Vec<_> = answers.collect();
+        for (answer, trace) in answers.iter().zip(&traces) {
+            self.ended(Op::Verify, trace, answer, timed.then(|| started.elapsed()));
+        }
+        answers
+    }
+
+    /// Resolves the signatures of a request into checks. On an error some may have been added.
+    fn plan<'a>(
         &self,
         context: &Context,
-        wish: &VerifyRequest,
+        wish: &'a VerifyRequest,
         trace: &mut Trace,
-    ) -> Result<Verified> {
+        checks: &mut Vec<Check<'a>>,
+    ) -> Result<()> {
         if wish.sigs.is_empty() {
             return Err(KmsError::bad_request("at least one signature is needed").field("sigs"));
         }
         let mut seen: Vec<&str> = Vec::with_capacity(wish.sigs.len());
-        let mut all_valid = true;
         for (i, entry) in wish.sigs.iter().enumerate() {
             let kid = kid_of(wish, entry, i)?;
             if seen.contains(&kid) {
@@ -131,42 +189,52 @@ impl Engine {
                 (None, Some("kid")) => error.field(format!("sigs[{i}].kid")),
                 _ => error,
             };
-            let valid =
-                self.check(context, kid, &wish.payload, &entry.signature, trace).map_err(at)?;
-            all_valid &= valid;
+            let known = self.know(context, kid).map_err(at)?;
+            checks.push(self.check(&known, &wish.payload, &entry.signature, trace).map_err(at)?);
         }
-        // Every version of this build has one classical track, so `or` and `and` ask the same of it.
-        let ok = all_valid && wish.mode != Mode::PqOnly;
-        Ok(Verified {
-            ok,
-            checked: vec![Algorithm::Ed25519],
-            satisfied_mode: ok.then_some(wish.mode),
-        })
+        Ok(())
     }
 
-    fn check(
+    fn check<'a>(
         &self,
-        context: &Context,
-        kid: &str,
-        payload: &Payload<'_>,
-        signature: &[u8],
+        kid: &KnownKid,
+        payload: &'a Payload<'_>,
+        signature: &'a [u8],
         trace: &mut Trace,
-    ) -> Result<bool> {
-        let parsed = KidRef::parse(kid)?;
-        let wanted = parsed.require_version()?;
-        let key = self.find(&parsed, context)?;
-        trace.alg = Some(key.id.alg);
-        let head = key.head(self.now_ms())?;
-        let version = key.version(&head, wanted).ok_or_else(KmsError::not_found)?;
-        let covered = payload.covered(key.signs)?;
-        Ok(self.verdict(&version.public, &covered, signature))
+    ) -> Result<Check<'a>> {
+        trace.alg = Some(kid.key.id.alg);
+        let key = Arc::clone(&self.version_of(kid)?.public);
+        let covered = payload.covered(kid.key.signs)?;
+        let signature = signature.try_into().unwrap_or(&NEVER_VALID);
+        Ok(Check { key, covered, signature })
+    }
+}
+
+/// A signature that no key verifies: its S is not below the order. Stands for one of another length.
+pub(crate) const NEVER_VALID: [u8; SIGNATURE_LEN] = [0xff; SIGNATURE_LEN];
+
+/// One signature, with its key resolved and the bytes that it covers.
+struct Check<'a> {
+    key: Arc<KeyHandle>,
+    covered: Cow<'a, [u8]>,
+    signature: &'a [u8; SIGNATURE_LEN],
+}
+
+impl Check<'_> {
+    fn item(&self) -> Item<'_> {
+        Item { key: KeyRef::Handle(&self.key), message: &self.covered, signature: self.signature }
     }
 
-    fn verdict(&self, public: &Arc<KeyHandle>, covered: &[u8], signature: &[u8]) -> bool {
-        <&[u8; SIGNATURE_LEN]>::try_from(signature).is_ok_and(|signature| {
-            ed25519::verify(self.config.verify_lane, KeyRef::Handle(public), covered, signature)
-        })
+    fn verdict(&self, lane: VerifyLane) -> bool {
+        let Item { key, message, signature } = self.item();
+        ed25519::verify(lane, key, message, signature)
     }
+}
+
+fn conclude(wish: &VerifyRequest, all_valid: bool) -> Verified {
+    // Every version of this build has one classical track, so `or` and `and` ask the same of it.
+    let ok = all_valid && wish.mode != Mode::PqOnly;
+    Verified { ok, checked: vec![Algorithm::Ed25519], satisfied_mode: ok.then_some(wish.mode) }
 }
 
 /// The kid of a signature: the request's, or its own where the request has none.

@@ -13,6 +13,7 @@ use napi::bindgen_prelude::{Object, Uint8Array, Uint8ArraySlice, Uint32ArraySlic
 use napi_derive::napi;
 
 use crate::bytes;
+use crate::handles;
 use crate::task::{guard, spawn};
 
 /// Threads for batches that belong to no key service; started by the first asynchronous batch.
@@ -62,7 +63,16 @@ fn verify(
 
 /// A decoded public key, with its table from its first successful verification on.
 #[napi]
-pub struct Ed25519PublicKey(Arc<KeyHandle>);
+pub struct Ed25519PublicKey {
+    key: Arc<KeyHandle>,
+    number: u32,
+}
+
+impl Drop for Ed25519PublicKey {
+    fn drop(&mut self) {
+        handles::release(self.number);
+    }
+}
 
 #[napi]
 impl Ed25519PublicKey {
@@ -71,8 +81,16 @@ impl Ed25519PublicKey {
     pub fn new(public_key: Uint8ArraySlice<'_>) -> napi::Result<Self> {
         guard("Ed25519PublicKey", || {
             let key = PublicKey::from_bytes(&bytes::fixed(&public_key, "publicKey")?)?;
-            Ok(Self(KeyHandle::import(key)))
+            let key = KeyHandle::import(key);
+            let number = handles::number(&key);
+            Ok(Self { key, number })
         })
+    }
+
+    /// Names the key in the batches of this process, for as long as this object lives.
+    #[napi(getter)]
+    pub fn number(&self) -> napi::Result<u32> {
+        guard("Ed25519PublicKey.number", || Ok(self.number))
     }
 
     /// As `ed25519Verify`, without decoding the key again.
@@ -84,17 +102,19 @@ impl Ed25519PublicKey {
         signature: Uint8ArraySlice<'_>,
     ) -> napi::Result<bool> {
         guard("Ed25519PublicKey.verify", || {
-            Ok(verify(lane(lane_number)?, KeyRef::Handle(&self.0), &message, &signature))
+            Ok(verify(lane(lane_number)?, KeyRef::Handle(&self.key), &message, &signature))
         })
     }
 }
 
 /// Verifies a packed batch: n keys of 32 bytes, n signatures of 64 bytes, the messages end to end and
-/// n + 1 offsets into them. Writes 0 or 1 for each item into `out`.
+/// n + 1 offsets into them. `key_numbers` has the numbers of keys that are imported and 0 for others, or is
+/// empty. Writes 0 or 1 for each item into `out`.
 #[napi]
 pub fn ed25519_verify_batch(
     lane_number: u32,
     public_keys: Uint8ArraySlice<'_>,
+    key_numbers: Uint32ArraySlice<'_>,
     signatures: Uint8ArraySlice<'_>,
     messages: Uint8ArraySlice<'_>,
     offsets: Uint32ArraySlice<'_>,
@@ -103,12 +123,14 @@ pub fn ed25519_verify_batch(
     guard("ed25519VerifyBatch", || {
         let lane = lane(lane_number)?;
         let offsets = offsets.to_vec();
+        let handles = handles::resolve(&key_numbers);
         let batch = PackedBatch::new(
             public_keys.as_ref(),
             signatures.as_ref(),
             messages.as_ref(),
             &offsets,
-        )?;
+        )?
+        .with_handles(&handles);
         let mut verdicts = vec![0; batch.len()];
         batch.verify(lane, &mut verdicts);
         bytes::write(&mut out, &verdicts)
@@ -122,6 +144,7 @@ pub fn ed25519_verify_batch_async<'env>(
     env: &'env Env,
     lane_number: u32,
     public_keys: Uint8ArraySlice<'_>,
+    key_numbers: Uint32ArraySlice<'_>,
     signatures: Uint8ArraySlice<'_>,
     messages: Uint8ArraySlice<'_>,
     offsets: Uint32ArraySlice<'_>,
@@ -130,8 +153,10 @@ pub fn ed25519_verify_batch_async<'env>(
     let lane = guard("ed25519VerifyBatchAsync", || lane(lane_number))?;
     let (keys, signatures) = (bytes::owned(&public_keys), bytes::owned(&signatures));
     let (messages, offsets) = (bytes::owned(&messages), offsets.to_vec());
+    let handles = handles::resolve(&key_numbers);
     let work = move || {
         let batch = PackedBatch::new(&keys, &signatures, &messages, &offsets)?;
+        let batch = batch.with_handles(&handles);
         let mut verdicts = vec![0; batch.len()];
         verify_on_threads(lane, &batch, threads as usize, &mut verdicts)?;
         Ok(verdicts)
@@ -141,30 +166,18 @@ pub fn ed25519_verify_batch_async<'env>(
     })
 }
 
-/// Cuts a batch into one run of items a thread; the order of verdicts is the order of items.
+/// Cuts a batch over the threads; the order of verdicts is the order of items.
 fn verify_on_threads(
     lane: VerifyLane,
     batch: &PackedBatch<'_>,
     threads: usize,
     verdicts: &mut [u8],
 ) -> Result<()> {
-    /// Fewer items than this do not pay for waking a thread.
-    const FEWEST: usize = 16;
-    let workers = pool().threads()?;
-    let threads = match threads {
-        0 => workers.current_num_threads(),
-        limit => limit.min(workers.current_num_threads()),
-    };
-    let share = batch.len().div_ceil(threads).max(FEWEST);
-    workers.scope(|scope| {
-        let mut rest = verdicts;
-        let mut start = 0;
-        while !rest.is_empty() {
-            let (mine, others) = rest.split_at_mut(share.min(rest.len()));
-            let run = batch.slice(start, start + mine.len());
-            start += mine.len();
-            rest = others;
-            scope.spawn(move |_| run.verify(lane, mine));
+    let share = pool().share(batch.len(), threads)?;
+    pool().threads()?.scope(|scope| {
+        for (i, verdicts) in verdicts.chunks_mut(share).enumerate() {
+            let run = batch.slice(i * share, i * share + verdicts.len());
+            scope.spawn(move |_| run.verify(lane, verdicts));
         }
     });
     Ok(())

@@ -1,16 +1,19 @@
 //! The key service as a JavaScript object.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use kms_core::{Algorithm, Context, KmsError, Result};
 use kms_crypto::ed25519::{SIGNATURE_LEN, SignLane, VerifyLane};
-use kms_engine::{BatchItem, Engine, EngineConfig, Op, wire};
+use kms_engine::{Engine, EngineConfig, ItemKid, Op, wire};
 use napi::Env;
-use napi::bindgen_prelude::{Object, Uint8Array, Uint8ArraySlice, Uint32ArraySlice};
+use napi::bindgen_prelude::{Either, Object, Uint8Array, Uint8ArraySlice, Uint32ArraySlice};
 use napi_derive::napi;
 use uuid::Uuid;
 
 use crate::bytes;
+use crate::known::KnownKids;
+use crate::packed::{self, OwnedKids};
 use crate::task::{guard, spawn};
 
 /// How a key service is opened.
@@ -22,6 +25,8 @@ pub struct KmsOptions {
     pub sign_lane: Option<String>,
     /// Who verifies: `auto` by default.
     pub verify_lane: Option<String>,
+    /// Whether each signature is verified before it leaves; no by default.
+    pub verify_after_sign: Option<bool>,
 }
 
 /// Who calls, and under which conditions.
@@ -44,8 +49,26 @@ pub struct CallContext {
 pub struct BatchVerdicts {
     /// 0 invalid, 1 valid, 2 could not check; one byte an item.
     pub verdicts: Uint8Array,
-    /// JSON array of `[index into kids, error]`, absent when every kid was found.
+    /// JSON array of `[item, error]`, absent when every item was checked.
     pub errors: Option<String>,
+}
+
+/// What a batch of messages came to.
+#[napi(object)]
+pub struct BatchSignatures {
+    /// 64 bytes an item; zeros for an item that could not be signed.
+    pub signatures: Uint8Array,
+    /// JSON array of `[item, error]`, absent when every item was signed.
+    pub errors: Option<String>,
+}
+
+/// The answer to one of several requests, or the JSON of its error.
+#[napi(object)]
+pub struct Answer {
+    /// The answer's JSON.
+    pub answer: Option<String>,
+    /// The error's JSON, where there is no answer.
+    pub error: Option<String>,
 }
 
 /// A key service in memory. Its private keys are wiped when it is closed or collected.
@@ -53,6 +76,8 @@ pub struct BatchVerdicts {
 pub struct NativeKms {
     engine: Arc<Engine>,
     library: Context,
+    /// Used on the JS thread only.
+    known: RefCell<KnownKids>,
 }
 
 #[napi]
@@ -73,7 +98,12 @@ impl NativeKms {
             if let Some(name) = options.verify_lane {
                 config.verify_lane = VerifyLane::parse(&name)?;
             }
-            Ok(NativeKms { engine: Arc::new(Engine::new(config)), library: Context::library() })
+            config.verify_after_sign = options.verify_after_sign.unwrap_or(false);
+            Ok(NativeKms {
+                engine: Arc::new(Engine::new(config)),
+                library: Context::library(),
+                known: RefCell::default(),
+            })
         })
     }
 
@@ -92,7 +122,7 @@ impl NativeKms {
         guard("dispatch", || {
             let op = parse_op(&op)?;
             let context = self.context(op, context)?;
-            answer(&self.engine, op, target.as_deref(), body.as_ref(), context)
+            answer(&self.engine, op, target.as_deref(), body.as_ref(), context, false)
         })
     }
 
@@ -111,15 +141,58 @@ impl NativeKms {
             Ok((op, self.context(op, context)?))
         })?;
         let (engine, body) = (Arc::clone(&self.engine), bytes::owned(&body));
-        let work = move || answer(&engine, op, target.as_deref(), &body, context);
+        let work = move || answer(&engine, op, target.as_deref(), &body, context, true);
         spawn(env, self.engine.pool(), "dispatchAsync.task", work, |_, answer| Ok(answer))
     }
 
-    /// Signs under the head of `kid`, into 64 bytes.
+    /// As `dispatch` of `verify` for requests that came at the same time, whose signatures are verified side by
+    /// side. Their bodies lie end to end, with one more offset than there are contexts.
     #[napi]
+    pub fn verify_coalesced(
+        &self,
+        contexts: Vec<CallContext>,
+        bodies: Uint8ArraySlice<'_>,
+        offsets: Uint32ArraySlice<'_>,
+    ) -> napi::Result<Vec<Answer>> {
+        guard("verifyCoalesced", || {
+            let fault = |field| KmsError::bad_request("does not fit the contexts").field(field);
+            if offsets.len() != contexts.len() + 1 {
+                return Err(fault("offsets"));
+            }
+            let mut requests = Vec::with_capacity(contexts.len());
+            for (context, ends) in contexts.into_iter().zip(offsets.windows(2)) {
+                let body = bodies.get(ends[0] as usize..ends[1] as usize);
+                requests.push((self.parse_context(context), body.ok_or_else(|| fault("offsets"))?));
+            }
+            let answers = wire::verify_coalesced(&self.engine, requests);
+            Ok(answers.into_iter().map(|answer| to_answer(answer.and_then(utf8))).collect())
+        })
+    }
+
+    /// A number from 1 up that names `kid` in later calls, which then need not parse and find it; 0 where it
+    /// cannot be found.
+    #[napi]
+    pub fn know(&self, kid: String) -> napi::Result<u32> {
+        guard("know", || {
+            let Ok(known) = self.engine.know(&self.library, &kid) else { return Ok(0) };
+            Ok(self.known.borrow_mut().number(known))
+        })
+    }
+
+    /// Takes all numbers back.
+    #[napi]
+    pub fn forget_known(&self) -> napi::Result<()> {
+        guard("forgetKnown", || {
+            self.known.borrow_mut().forget();
+            Ok(())
+        })
+    }
+
+    /// Signs under the head of a kid, into 64 bytes. The kid is known by a number, or is given as text.
+    #[napi(ts_args_type = "kid: number | string, message: Uint8Array, out: Uint8Array")]
     pub fn sign(
         &self,
-        kid: String,
+        kid: Either<u32, String>,
         message: Uint8ArraySlice<'_>,
         mut out: Uint8ArraySlice<'_>,
     ) -> napi::Result<()> {
@@ -127,48 +200,98 @@ impl NativeKms {
             // Ed25519 reads the message twice: it must be the same both times.
             let message = bytes::owned(&message);
             let mut signature = [0; SIGNATURE_LEN];
-            self.engine.sign_into(&self.library, &kid, &message, &mut signature)?;
+            let known = self.known.borrow();
+            let kid = item_kid(&known, &kid)?;
+            self.engine.sign_into(&self.library, kid, &message, &mut signature)?;
             bytes::write(&mut out, &signature)
         })
     }
 
-    /// The verdict on one signature of `kid`, which must have a version.
+    /// Signs a packed batch: item i is the message between the offsets i and i + 1. Its kid is known by
+    /// `kidNumbers[i]`, or is the next of `kids` where that is 0. Writes 64 bytes for each item into `out`, zeros
+    /// for one that could not be signed, and returns the errors as in `BatchSignatures`.
     #[napi]
+    pub fn sign_batch(
+        &self,
+        kids: Vec<String>,
+        kid_numbers: Uint32ArraySlice<'_>,
+        messages: Uint8ArraySlice<'_>,
+        offsets: Uint32ArraySlice<'_>,
+        mut out: Uint8ArraySlice<'_>,
+    ) -> napi::Result<Option<String>> {
+        guard("signBatch", || {
+            let known = self.known.borrow();
+            let kids = packed::kids(&known, &kid_numbers, &kids)?;
+            let offsets = offsets.to_vec();
+            // Ed25519 reads a message twice: it must be the same both times.
+            let messages = bytes::owned(&messages);
+            let items = packed::messages(&kids, &messages, &offsets)?;
+            let (signatures, errors) = packed::sign(&self.engine, &self.library, &items, false)?;
+            bytes::write(&mut out, signatures.as_flattened())?;
+            Ok(errors)
+        })
+    }
+
+    /// As `signBatch`, on the service's threads; the inputs are copied before this returns.
+    #[napi(ts_return_type = "Promise<BatchSignatures>")]
+    pub fn sign_batch_async<'env>(
+        &self,
+        env: &'env Env,
+        kids: Vec<String>,
+        kid_numbers: Uint32ArraySlice<'_>,
+        messages: Uint8ArraySlice<'_>,
+        offsets: Uint32ArraySlice<'_>,
+    ) -> napi::Result<Object<'env>> {
+        let owned = guard("signBatchAsync", || self.owned_kids(kids, &kid_numbers))?;
+        let (engine, context) = (Arc::clone(&self.engine), self.library.clone());
+        let (messages, offsets) = (bytes::owned(&messages), offsets.to_vec());
+        let work = move || {
+            let items = packed::messages(&owned.kids(), &messages, &offsets)?;
+            packed::sign(&engine, &context, &items, true)
+        };
+        spawn(env, self.engine.pool(), "signBatchAsync.task", work, |_, (signatures, errors)| {
+            Ok(BatchSignatures { signatures: signatures.into_flattened().into(), errors })
+        })
+    }
+
+    /// The verdict on one signature of a kid, which must have a version. The kid is known by a number, or is
+    /// given as text.
+    #[napi(ts_args_type = "kid: number | string, message: Uint8Array, signature: Uint8Array")]
     pub fn verify(
         &self,
-        kid: String,
+        kid: Either<u32, String>,
         message: Uint8ArraySlice<'_>,
         signature: Uint8ArraySlice<'_>,
     ) -> napi::Result<bool> {
         guard("verify", || {
-            let signature: Vec<u8> = bytes::owned(&signature);
-            self.engine.verify_one(&self.library, &kid, message.as_ref(), &signature)
+            let signature = bytes::fixed::<SIGNATURE_LEN>(&signature, "signature");
+            // One of another length is invalid, and so is the empty one.
+            let signature = signature.as_ref().map_or(&[][..], |signature| signature);
+            let known = self.known.borrow();
+            let kid = item_kid(&known, &kid)?;
+            self.engine.verify_one(&self.library, kid, message.as_ref(), signature)
         })
     }
 
-    /// Verifies a packed batch: item i is of kid `kids[kidOf[i]]`, its signature the i-th 64 bytes and
-    /// its message between the offsets i and i + 1. Writes 0, 1 or 2 for each item into `out` and
-    /// returns the errors as in `BatchVerdicts`.
+    /// Verifies a packed batch: item i has the i-th 64 bytes as its signature; its message and kid are as in
+    /// `signBatch`. Writes 0, 1 or 2 for each item into `out` and returns the errors as in `BatchVerdicts`.
     #[napi]
     pub fn verify_batch(
         &self,
         kids: Vec<String>,
-        kid_of: Uint32ArraySlice<'_>,
+        kid_numbers: Uint32ArraySlice<'_>,
         signatures: Uint8ArraySlice<'_>,
         messages: Uint8ArraySlice<'_>,
         offsets: Uint32ArraySlice<'_>,
         mut out: Uint8ArraySlice<'_>,
     ) -> napi::Result<Option<String>> {
         guard("verifyBatch", || {
-            let (kid_of, offsets) = (kid_of.to_vec(), offsets.to_vec());
-            let batch = Batch {
-                kids: &kids,
-                kid_of: &kid_of,
-                signatures: signatures.as_ref(),
-                messages: messages.as_ref(),
-                offsets: &offsets,
-            };
-            let (verdicts, errors) = batch.verify(&self.engine, &self.library, false)?;
+            let known = self.known.borrow();
+            let kids = packed::kids(&known, &kid_numbers, &kids)?;
+            let offsets = offsets.to_vec();
+            let items = packed::messages(&kids, messages.as_ref(), &offsets)?;
+            let items = packed::signed(&items, signatures.as_ref())?;
+            let (verdicts, errors) = packed::verify(&self.engine, &self.library, &items, false)?;
             bytes::write(&mut out, &verdicts)?;
             Ok(errors)
         })
@@ -180,24 +303,19 @@ impl NativeKms {
         &self,
         env: &'env Env,
         kids: Vec<String>,
-        kid_of: Uint32ArraySlice<'_>,
+        kid_numbers: Uint32ArraySlice<'_>,
         signatures: Uint8ArraySlice<'_>,
         messages: Uint8ArraySlice<'_>,
         offsets: Uint32ArraySlice<'_>,
     ) -> napi::Result<Object<'env>> {
-        guard("verifyBatchAsync", || Ok(()))?;
+        let owned = guard("verifyBatchAsync", || self.owned_kids(kids, &kid_numbers))?;
         let (engine, context) = (Arc::clone(&self.engine), self.library.clone());
-        let (kid_of, offsets) = (kid_of.to_vec(), offsets.to_vec());
-        let (signatures, messages) = (bytes::owned(&signatures), bytes::owned(&messages));
+        let (signatures, offsets) = (bytes::owned(&signatures), offsets.to_vec());
+        let messages = bytes::owned(&messages);
         let work = move || {
-            let batch = Batch {
-                kids: &kids,
-                kid_of: &kid_of,
-                signatures: &signatures,
-                messages: &messages,
-                offsets: &offsets,
-            };
-            batch.verify(&engine, &context, true)
+            let items = packed::messages(&owned.kids(), &messages, &offsets)?;
+            let items = packed::signed(&items, &signatures)?;
+            packed::verify(&engine, &context, &items, true)
         };
         spawn(env, self.engine.pool(), "verifyBatchAsync.task", work, |_, (verdicts, errors)| {
             Ok(BatchVerdicts { verdicts: verdicts.into(), errors })
@@ -222,11 +340,19 @@ impl NativeKms {
         })
     }
 
+    /// The kids of a batch that leaves this thread.
+    fn owned_kids(&self, kids: Vec<String>, numbers: &[u32]) -> Result<OwnedKids> {
+        let known = self.known.borrow();
+        packed::kids(&known, numbers, &kids).map(|kids| OwnedKids::new(&kids))
+    }
+
     fn context(&self, op: Op, call: CallContext) -> Result<Context> {
-        let op_id = self.engine.counting(op, || {
-            let parsed = call.op_id.as_deref().map(Uuid::try_parse).transpose();
-            parsed.map_err(|_| KmsError::bad_request("must be a UUID").field("op_id"))
-        })?;
+        self.engine.counting(op, || self.parse_context(call))
+    }
+
+    fn parse_context(&self, call: CallContext) -> Result<Context> {
+        let op_id = call.op_id.as_deref().map(Uuid::try_parse).transpose();
+        let op_id = op_id.map_err(|_| KmsError::bad_request("must be a UUID").field("op_id"))?;
         Ok(Context {
             tenant: call.tenant.map(Into::into),
             actor: call.actor.into(),
@@ -236,6 +362,13 @@ impl NativeKms {
                 .deadline_ms
                 .map(|wait| self.engine.now_ms().saturating_add(u64::from(wait))),
         })
+    }
+}
+
+fn item_kid<'a>(known: &'a KnownKids, kid: &'a Either<u32, String>) -> Result<ItemKid<'a>> {
+    match kid {
+        Either::A(number) => known.get(*number).map(ItemKid::Known),
+        Either::B(kid) => Ok(ItemKid::Named(kid)),
     }
 }
 
@@ -249,60 +382,18 @@ fn answer(
     target: Option<&str>,
     body: &[u8],
     context: Context,
+    parallel: bool,
 ) -> Result<String> {
-    let json = wire::handle(engine, op, target, body, context)?;
+    wire::handle(engine, op, target, body, context, parallel).and_then(utf8)
+}
+
+fn utf8(json: Vec<u8>) -> Result<String> {
     String::from_utf8(json).map_err(|_| KmsError::internal("the answer is not UTF-8"))
 }
 
-/// The packed inputs of a batch under kids.
-struct Batch<'a> {
-    kids: &'a [String],
-    kid_of: &'a [u32],
-    signatures: &'a [u8],
-    messages: &'a [u8],
-    offsets: &'a [u32],
-}
-
-impl Batch<'_> {
-    fn verify(
-        &self,
-        engine: &Engine,
-        context: &Context,
-        parallel: bool,
-    ) -> Result<(Vec<u8>, Option<String>)> {
-        let items = self.items()?;
-        let kids: Vec<&str> = self.kids.iter().map(String::as_str).collect();
-        let mut verdicts = vec![0; items.len()];
-        let errors = engine.verify_items(context, &kids, &items, parallel, &mut verdicts)?;
-        let errors = errors
-            .iter()
-            .map(|(kid, error)| format!("[{kid},{}]", wire::error_json(error)))
-            .reduce(|all, next| format!("{all},{next}"));
-        Ok((verdicts, errors.map(|errors| format!("[{errors}]"))))
-    }
-
-    fn items(&self) -> Result<Vec<BatchItem<'_>>> {
-        let fault = |field, why: &'static str| KmsError::bad_request(why).field(field);
-        let (signatures, rest) = self.signatures.as_chunks::<SIGNATURE_LEN>();
-        if !rest.is_empty() || signatures.len() != self.kid_of.len() {
-            return Err(fault("signatures", "length must be 64 bytes an item"));
-        }
-        if self.offsets.len() != self.kid_of.len() + 1 {
-            return Err(fault("offsets", "length must be one more than the number of items"));
-        }
-        let items = self.kid_of.iter().zip(signatures).zip(self.offsets.windows(2));
-        items
-            .map(|((kid, signature), ends)| {
-                let kid = *kid as usize;
-                if kid >= self.kids.len() {
-                    return Err(fault("kidOf", "must be an index into kids"));
-                }
-                let message = self
-                    .messages
-                    .get(ends[0] as usize..ends[1] as usize)
-                    .ok_or_else(|| fault("offsets", "must ascend within messages"))?;
-                Ok(BatchItem { kid, message, signature })
-            })
-            .collect()
+fn to_answer(result: Result<String>) -> Answer {
+    match result {
+        Ok(answer) => Answer { answer: Some(answer), error: None },
+        Err(error) => Answer { answer: None, error: Some(wire::error_json(&error)) },
     }
 }

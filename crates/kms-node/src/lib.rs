@@ -6,6 +6,9 @@
 mod bytes;
 mod ed25519;
 mod error;
+mod handles;
 mod kms;
+mod known;
+mod packed;
 mod process;
 mod task;

@@ -15,23 +15,24 @@ pub(super) fn verify(key: &PublicKey, message: &[u8], signature: &[u8; SIGNATURE
     signature_is_canonical(signature) && ed25519::equation_holds(key.as_bytes(), message, signature)
 }
 
-/// Seed ‖ public key.
+/// An expanded private key: scalar ‖ prefix.
 pub(super) struct PrivateKey(Secret<64>);
 
 impl PrivateKey {
     /// The private key of a seed whose public half, by another lane, is `public`.
     pub(super) fn new(seed: &Secret<32>, public: &PublicKey) -> Result<PrivateKey> {
         let mut derived = [0; 32];
-        let private_key = Secret::fill(|out| derived = ed25519::expand(seed.expose(), out));
+        let expanded = Secret::fill(|out| derived = ed25519::expand(seed.expose(), out));
         // Signing under another public key would reveal the private one.
         if derived != *public.as_bytes() {
             return Err(KmsError::internal("two lanes derived different public keys"));
         }
-        Ok(PrivateKey(private_key))
+        Ok(PrivateKey(expanded))
     }
 
-    pub(super) fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN]> {
-        ed25519::sign(self.0.expose(), message)
+    /// Signs; `public` is the key that [`PrivateKey::new`] was given.
+    pub(super) fn sign(&self, public: &PublicKey, message: &[u8]) -> Result<[u8; SIGNATURE_LEN]> {
+        ed25519::sign(self.0.expose(), public.as_bytes(), message)
             .ok_or_else(|| KmsError::internal("the aws-lc lane did not sign"))
     }
 }

@@ -1,11 +1,14 @@
 //! Batches: one verdict an item, in order.
 
+use std::sync::Arc;
+
 use kms_core::{KmsError, Result};
 
 #[cfg(feature = "aws-lc")]
 use super::aws_lc;
 use super::key::{KeyRef, PublicKey};
 use super::lane::VerifyLane;
+use super::precomputed::KeyHandle;
 #[cfg(feature = "ring")]
 use super::ring;
 use super::{PUBLIC_KEY_LEN, SIGNATURE_LEN, dalek, dalek_batch, simd};
@@ -78,12 +81,13 @@ pub(super) fn verify_each(
 
 /// A batch packed into four buffers: n public keys of 32 bytes, n signatures of 64 bytes, all
 /// messages end to end, and n + 1 offsets into them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct PackedBatch<'a> {
     public_keys: &'a [[u8; PUBLIC_KEY_LEN]],
     signatures: &'a [[u8; SIGNATURE_LEN]],
     messages: &'a [u8],
     offsets: &'a [u32],
+    handles: &'a [Option<Arc<KeyHandle>>],
 }
 
 impl<'a> PackedBatch<'a> {
@@ -113,7 +117,13 @@ impl<'a> PackedBatch<'a> {
         if !ascending || offsets.last().map(|end| *end as usize) != Some(messages.len()) {
             return fault("offsets", "must ascend from 0 to the length of messages");
         }
-        Ok(PackedBatch { public_keys, signatures, messages, offsets })
+        Ok(PackedBatch { public_keys, signatures, messages, offsets, handles: &[] })
+    }
+
+    /// Names handles that the items' keys are thought to have. One that is of another key is not used.
+    #[must_use]
+    pub fn with_handles(self, handles: &'a [Option<Arc<KeyHandle>>]) -> PackedBatch<'a> {
+        PackedBatch { handles, ..self }
     }
 
     /// Number of items.
@@ -134,6 +144,7 @@ impl<'a> PackedBatch<'a> {
             signatures: &self.signatures[start..end],
             messages: self.messages,
             offsets: &self.offsets[start..=end],
+            handles: self.handles.get(start..end).unwrap_or_default(),
         }
     }
 
@@ -142,12 +153,20 @@ impl<'a> PackedBatch<'a> {
         let keyed = self.public_keys.iter().zip(self.signatures);
         let items: Vec<Item<'_>> = keyed
             .zip(self.offsets.windows(2))
-            .map(|((key, signature), ends)| Item {
-                key: KeyRef::Bytes(key),
+            .enumerate()
+            .map(|(i, ((key, signature), ends))| Item {
+                key: self.key(i, key),
                 message: &self.messages[ends[0] as usize..ends[1] as usize],
                 signature,
             })
             .collect();
         verify_batch(lane, &items, out);
+    }
+
+    fn key(&self, i: usize, bytes: &'a [u8; PUBLIC_KEY_LEN]) -> KeyRef<'a> {
+        match self.handles.get(i) {
+            Some(Some(handle)) if handle.public().as_bytes() == bytes => KeyRef::Handle(handle),
+            _ => KeyRef::Bytes(bytes),
+        }
     }
 }

@@ -147,7 +147,7 @@ impl SigningKey {
                 Ok(raw_sign::<Sha512>(expanded, message, self.public.verifying()).to_bytes())
             }
             #[cfg(feature = "aws-lc")]
-            Expanded::AwsLc(key) => key.sign(message),
+            Expanded::AwsLc(key) => key.sign(&self.public, message),
             #[cfg(feature = "ring")]
             Expanded::Ring(pair) => Ok(pair.sign(message)),
         }

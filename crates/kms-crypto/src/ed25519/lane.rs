@@ -93,9 +93,8 @@ impl SignLane {
     /// The lane that `auto` stands for.
     pub(super) const fn resolved(self) -> SignLane {
         match self {
-            #[cfg(all(feature = "aws-lc", not(windows)))]
-            SignLane::Auto => SignLane::AwsLc,
-            #[cfg(not(all(feature = "aws-lc", not(windows))))]
+            #[cfg(feature = "aws-lc")]
+            SignLane::Auto if kms_aws_lc::ASSEMBLY => SignLane::AwsLc,
             SignLane::Auto => SignLane::Dalek,
             named => named,
         }

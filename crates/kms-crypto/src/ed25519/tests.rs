@@ -280,7 +280,7 @@ fn a_layout_that_does_not_fit_is_named() {
         (&[0; 64], &[0; 128], b"ab", &[0, 3, 2], "offsets"),
     ];
     for (keys, signatures, messages, offsets, field) in cases {
-        let error = PackedBatch::new(keys, signatures, messages, offsets).expect_err(field);
+        let error = PackedBatch::new(keys, signatures, messages, offsets).err().expect(field);
         assert_eq!(error.field.as_deref(), Some(field));
     }
 }

@@ -1,7 +1,7 @@
 use kms_core::Context;
 
 use super::*;
-use crate::{BatchItem, RotateKey};
+use crate::{BatchItem, ItemKid, RotateKey, SignItem};
 
 fn rotate(engine: &Engine, kid: &str, activate_after_ms: u64) -> kms_core::Result<crate::Rotated> {
     engine.rotate(&Context::library(), kid, &RotateKey { alg: None, activate_after_ms })
@@ -167,30 +167,98 @@ fn a_batch_keeps_order_and_names_what_it_could_not_check() {
         bad
     };
     let unknown = v1.replace("#v1", "#v9");
-    let kids = [v1.as_str(), unknown.as_str(), digest.as_str(), "nonsense"];
-    let item = |kid, signature: &'static [u8]| BatchItem { kid, message: b"m", signature };
-    let leak = |bytes: [u8; 64]| -> &'static [u8] { Box::leak(Box::new(bytes)) };
+    let known = engine.know(&Context::library(), &v1).unwrap();
+    let kids = [
+        ItemKid::Known(&known),
+        ItemKid::Named(&unknown),
+        ItemKid::Named(&digest),
+        ItemKid::Named("nonsense"),
+        ItemKid::Named(&v1),
+    ];
+    let item = |kid: usize, signature| BatchItem { kid: kids[kid], message: b"m", signature };
     let items: Vec<BatchItem<'_>> = (0..100)
         .flat_map(|_| {
             [
-                item(0, leak(good)),
-                item(0, leak(bad)),
-                item(1, leak(good)),
-                item(2, leak(hashed)),
-                item(3, leak(good)),
-                item(0, b"short"),
+                item(0, &good[..]),
+                item(0, &bad),
+                item(1, &good),
+                item(2, &hashed),
+                item(3, &good),
+                item(4, b"short"),
             ]
         })
         .collect();
     for parallel in [false, true] {
         let mut verdicts = vec![9; items.len()];
-        let errors = engine
-            .verify_items(&Context::library(), &kids, &items, parallel, &mut verdicts)
-            .unwrap();
+        let errors =
+            engine.verify_items(&Context::library(), &items, parallel, &mut verdicts).unwrap();
         assert!(verdicts.chunks(6).all(|six| six == [1, 0, 2, 1, 2, 0]));
-        let codes: Vec<_> = errors.iter().map(|(kid, error)| (*kid, error.code.name())).collect();
-        assert_eq!(codes, [(1, "NotFound"), (3, "BadRequest")]);
+        assert_eq!(errors.len(), 200);
+        let codes: Vec<_> = errors.iter().map(|(i, error)| (*i, error.code.name())).collect();
+        assert_eq!(codes[..3], [(2, "NotFound"), (4, "BadRequest"), (8, "NotFound")]);
     }
+}
+
+#[test]
+fn a_batch_of_signatures_keeps_order_and_names_what_it_could_not_sign() {
+    for verify_after_sign in [false, true] {
+        let engine = Engine::new(EngineConfig { verify_after_sign, ..EngineConfig::default() });
+        let v1 = create(&engine, "message").to_string();
+        let digest = create(&engine, "digest").to_string();
+        let known = engine.know(&Context::library(), &v1).unwrap();
+        let stale = create(&engine, "message").to_string();
+        engine.rotate(&Context::library(), &stale, &RotateKey::default()).unwrap();
+        let items: Vec<SignItem<'_>> = (0..50)
+            .flat_map(|_| {
+                [
+                    SignItem { kid: ItemKid::Known(&known), message: b"m" },
+                    SignItem { kid: ItemKid::Named(&digest), message: b"m" },
+                    SignItem { kid: ItemKid::Named(&stale), message: b"m" },
+                    SignItem { kid: ItemKid::Named(&v1), message: b"ron-kms/x" },
+                ]
+            })
+            .collect();
+        for parallel in [false, true] {
+            let mut out = vec![[9; 64]; items.len()];
+            let errors =
+                engine.sign_items(&Context::library(), &items, parallel, &mut out).unwrap();
+            assert_eq!(errors.len(), 100);
+            let codes: Vec<_> = errors.iter().map(|(i, error)| (*i, error.code.name())).collect();
+            assert_eq!(codes[..3], [(2, "Conflict"), (3, "BadRequest"), (6, "Conflict")]);
+            for four in out.chunks(4) {
+                assert!(verify(&engine, &v1, b"m", &four[0]).unwrap());
+                assert!(verify(&engine, &digest, b"m", &four[1]).unwrap());
+                assert_eq!(four[2..], [[0; 64]; 2]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_kid_that_was_looked_up_before_a_rotation_is_what_it_names() {
+    let (engine, _) = engine();
+    let v1 = create(&engine, "message").to_string();
+    let context = Context::library();
+    let versioned = engine.know(&context, &v1).unwrap();
+    let head = engine.know(&context, v1.strip_suffix("#v1").unwrap()).unwrap();
+    let sign = |kid| {
+        let mut out = [0; 64];
+        engine.sign_into(&context, ItemKid::Known(kid), b"m", &mut out).map(|()| out)
+    };
+    let first = sign(&versioned).unwrap();
+    engine.rotate(&context, &v1, &RotateKey::default()).unwrap();
+    assert_eq!(refusal(sign(&versioned)).0, "Conflict");
+    let second = sign(&head).unwrap();
+    let verify = |kid, signature: &[u8; 64]| {
+        engine.verify_one(&context, ItemKid::Known(kid), b"m", signature)
+    };
+    assert!(verify(&versioned, &first).unwrap());
+    assert!(!verify(&versioned, &second).unwrap());
+    assert_eq!(refusal(verify(&head, &second)).0, "BadRequest");
+    let v2 = engine.know(&context, &v1.replace("#v1", "#v2")).unwrap();
+    assert!(verify(&v2, &second).unwrap());
+    engine.close();
+    assert_eq!(refusal(verify(&v2, &second)).0, "StoreUnavailable");
 }
 
 #[test]

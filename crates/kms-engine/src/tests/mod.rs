@@ -13,7 +13,7 @@ use std::sync::Arc;
 use kms_core::{Context, Kid};
 use kms_testkit::clock::ManualClock;
 
-use crate::{CreateKey, Engine, EngineConfig};
+use crate::{CreateKey, Engine, EngineConfig, ItemKid};
 
 fn engine() -> (Engine, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::default());
@@ -37,11 +37,11 @@ fn create(engine: &Engine, signs: &str) -> Kid {
 
 fn sign(engine: &Engine, kid: &str, message: &[u8]) -> kms_core::Result<[u8; 64]> {
     let mut out = [0; 64];
-    engine.sign_into(&Context::library(), kid, message, &mut out).map(|()| out)
+    engine.sign_into(&Context::library(), ItemKid::Named(kid), message, &mut out).map(|()| out)
 }
 
 fn verify(engine: &Engine, kid: &str, message: &[u8], signature: &[u8]) -> kms_core::Result<bool> {
-    engine.verify_one(&Context::library(), kid, message, signature)
+    engine.verify_one(&Context::library(), ItemKid::Named(kid), message, signature)
 }
 
 /// Code and field of a refusal.

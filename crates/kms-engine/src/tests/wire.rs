@@ -8,7 +8,7 @@ use crate::{Op, wire};
 const HELLO: &str = "d74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24";
 
 fn call(engine: &Engine, op: Op, target: Option<&str>, body: &str) -> kms_core::Result<Value> {
-    wire::handle(engine, op, target, body.as_bytes(), Context::library())
+    wire::handle(engine, op, target, body.as_bytes(), Context::library(), true)
         .map(|bytes| serde_json::from_slice(&bytes).expect("the answer is JSON"))
 }
 

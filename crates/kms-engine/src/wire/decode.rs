@@ -17,7 +17,6 @@ use super::hints::Hints;
 use super::{MAX_ITEMS, MAX_MESSAGE_LEN};
 use crate::create::CreateKey;
 use crate::dispatch::Request;
-use crate::op::Op;
 use crate::rotate::RotateKey;
 use crate::sign::{Payload, SignRequest, Target};
 use crate::verify::{Mode, SignatureEntry, VerifyRequest};
@@ -195,13 +194,13 @@ fn sign_request(dto: SignDto<'_>, context: &mut Context) -> Result<Request> {
     Ok(Request::Sign(SignRequest { target, payload, produce_hybrid }))
 }
 
-pub(super) fn verify(body: &[u8]) -> Result<Request> {
+pub(super) fn verify(body: &[u8]) -> Result<VerifyRequest> {
     let Object(dto): Object<VerifyDto<'_>> = json(body)?;
     refuse_reference(dto.reference.is_some())?;
     verify_request(dto)
 }
 
-fn verify_request(dto: VerifyDto<'_>) -> Result<Request> {
+fn verify_request(dto: VerifyDto<'_>) -> Result<VerifyRequest> {
     check_len(dto.sigs.len(), "sigs")?;
     let sigs = dto.sigs.into_iter().enumerate().map(|(i, Object(sig))| {
         let within = |error: KmsError| error.within(&format!("sigs[{i}]"));
@@ -212,44 +211,59 @@ fn verify_request(dto: VerifyDto<'_>) -> Result<Request> {
         })
     });
     let mode = dto.policy.and_then(|Object(policy)| policy.mode);
-    Ok(Request::Verify(VerifyRequest {
+    Ok(VerifyRequest {
         kid: dto.kid.map(Cow::into_owned),
         payload: payload(dto.payload_b3.as_deref(), dto.message_b64.as_deref())?,
         sigs: sigs.collect::<Result<_>>()?,
         mode: mode.map_or(Ok(Mode::default()), |mode| Mode::parse(&mode))?,
-    }))
+    })
 }
 
-/// An item of a batch. A fault of form is its own and spoils no other.
-pub(super) struct BatchEntry {
-    pub(super) reference: Option<String>,
-    pub(super) context: Context,
-    pub(super) request: Result<Request>,
+/// The items of a batch, in parallel lists. A fault of form is its item's own and spoils no other.
+pub(super) struct Batch<R> {
+    pub(super) references: Vec<Option<String>>,
+    pub(super) requests: Vec<(Context, Result<R>)>,
 }
 
-pub(super) fn batch(op: Op, body: &[u8], context: &Context) -> Result<Vec<BatchEntry>> {
+pub(super) fn sign_batch(body: &[u8], context: &Context) -> Result<Batch<Request>> {
+    batch(body, context, |item, context| {
+        let Object(dto): Object<SignDto<'_>> = json(item)?;
+        Ok((reference(dto.reference.as_deref())?, sign_request(dto, context)?))
+    })
+}
+
+pub(super) fn verify_batch(body: &[u8], context: &Context) -> Result<Batch<VerifyRequest>> {
+    batch(body, context, |item, _| {
+        let Object(dto): Object<VerifyDto<'_>> = json(item)?;
+        Ok((reference(dto.reference.as_deref())?, verify_request(dto)?))
+    })
+}
+
+fn batch<R>(
+    body: &[u8],
+    context: &Context,
+    decode: impl Fn(&[u8], &mut Context) -> Result<(Option<String>, R)>,
+) -> Result<Batch<R>> {
     let items: Vec<&RawValue> = json(body)?;
     check_len(items.len(), "(body)")?;
     if context.op_id.is_some() {
         let error = KmsError::bad_request("a batch takes an op_id in each item");
         return Err(error.field("op_id"));
     }
-    Ok(items.into_iter().map(|item| batch_entry(op, item.get(), context.clone())).collect())
-}
-
-fn batch_entry(op: Op, item: &str, mut context: Context) -> BatchEntry {
-    let request = match op {
-        Op::SignBatch => json::<Object<SignDto<'_>>>(item.as_bytes())
-            .and_then(|Object(dto)| Ok((reference(dto.reference.as_deref())?, dto)))
-            .and_then(|(reference, dto)| Ok((reference, sign_request(dto, &mut context)?))),
-        _ => json::<Object<VerifyDto<'_>>>(item.as_bytes())
-            .and_then(|Object(dto)| Ok((reference(dto.reference.as_deref())?, dto)))
-            .and_then(|(reference, dto)| Ok((reference, verify_request(dto)?))),
+    let mut batch = Batch {
+        references: Vec::with_capacity(items.len()),
+        requests: Vec::with_capacity(items.len()),
     };
-    match request {
-        Ok((reference, request)) => BatchEntry { reference, context, request: Ok(request) },
-        Err(error) => BatchEntry { reference: echo(item), context, request: Err(error) },
+    for item in items {
+        let mut context = context.clone();
+        let (reference, request) = match decode(item.get().as_bytes(), &mut context) {
+            Ok((reference, request)) => (reference, Ok(request)),
+            Err(error) => (echo(item.get()), Err(error)),
+        };
+        batch.references.push(reference);
+        batch.requests.push((context, request));
     }
+    Ok(batch)
 }
 
 /// The reference of an item that is otherwise at fault, so that its sender can tell which it was.

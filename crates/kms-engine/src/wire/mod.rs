@@ -23,8 +23,8 @@ pub const MAX_MESSAGE_LEN: usize = 64 * 1024;
 /// Decodes `body`, carries the operation out, encodes the answer.
 ///
 /// `target` is the kid in the path of operations on one key. The op_id may come in the context (from
-/// a header) or in the body, and must be the same where it comes in both. Batches use the engine's
-/// threads and block the caller meanwhile.
+/// a header) or in the body, and must be the same where it comes in both. With `parallel` a batch is cut
+/// over the engine's threads.
 ///
 /// # Errors
 /// `BadRequest` and `TooLarge` for the body; those of the use case.
@@ -34,20 +34,30 @@ pub fn handle(
     target: Option<&str>,
     body: &[u8],
     mut context: Context,
+    parallel: bool,
 ) -> Result<Vec<u8>> {
     let kid = || {
         let missing = || KmsError::bad_request("this operation needs a kid").field("kid");
         target.map(str::to_owned).ok_or_else(missing)
     };
     let request = match op {
-        Op::SignBatch | Op::VerifyBatch => return batch(engine, op, body, &context),
+        Op::SignBatch => {
+            let batch = engine.counting(op, || decode::sign_batch(body, &context))?;
+            let answers = engine.sign_batch(batch.requests, &context, parallel)?;
+            return Ok(encode::batch(&answers, &batch.references));
+        }
+        Op::VerifyBatch => {
+            let batch = engine.counting(op, || decode::verify_batch(body, &context))?;
+            let answers = engine.verify_batch(&batch.requests, &context, parallel)?;
+            return Ok(encode::batch(&answers, &batch.references));
+        }
         Op::Create => engine.counting(op, || decode::create(body, &mut context))?,
         Op::Rotate => {
             let kid = kid()?;
             engine.counting(op, || decode::rotate(kid, body, &mut context))?
         }
         Op::Sign => engine.counting(op, || decode::sign(body, &mut context))?,
-        Op::Verify => engine.counting(op, || decode::verify(body))?,
+        Op::Verify => Request::Verify(engine.counting(op, || decode::verify(body))?),
         Op::Describe => Request::Describe(kid()?),
         Op::Attest => Request::Attest(kid()?),
         Op::Export => Request::Export(kid()?),
@@ -55,14 +65,19 @@ pub fn handle(
     engine.dispatch(&context, &request).map(|response| encode::response(&response))
 }
 
-fn batch(engine: &Engine, op: Op, body: &[u8], context: &Context) -> Result<Vec<u8>> {
-    let items = engine.counting(op, || decode::batch(op, body, context))?;
-    let mut references = Vec::with_capacity(items.len());
-    let mut requests = Vec::with_capacity(items.len());
-    for item in items {
-        references.push(item.reference);
-        requests.push((item.context, item.request));
-    }
-    let answers = engine.dispatch_batch(op, requests, context)?;
-    Ok(encode::batch(&answers, &references))
+/// As [`handle`] for many requests to verify that came at the same time: an answer each, in order. Their
+/// signatures are verified side by side. One whose context is at fault fails alone.
+pub fn verify_coalesced(
+    engine: &Engine,
+    requests: Vec<(Result<Context>, &[u8])>,
+) -> Vec<Result<Vec<u8>>> {
+    let decoded: Vec<_> = requests
+        .into_iter()
+        .map(|(context, body)| match context {
+            Ok(context) => (context, decode::verify(body)),
+            Err(error) => (Context::default(), Err(error)),
+        })
+        .collect();
+    let answers = engine.verify_coalesced(&decoded);
+    answers.into_iter().map(|answer| answer.map(|answer| encode::response(&answer))).collect()
 }

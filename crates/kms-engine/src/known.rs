@@ -1,0 +1,63 @@
+//! Kids that were looked up once, so that calls that repeat them do not parse and search again.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use kms_core::{Context, KidRef, KmsError, Result, Version, version_needed};
+
+use crate::engine::Engine;
+use crate::key::{Head, Key, KeyVersion};
+
+/// A kid, found. It never comes to mean another key, and every use still asks for the key's state.
+#[derive(Clone)]
+pub struct KnownKid {
+    pub(crate) key: Arc<Key>,
+    pub(crate) version: Option<Version>,
+}
+
+/// A kid as the item of a batch has it.
+#[derive(Clone, Copy)]
+pub enum ItemKid<'a> {
+    /// Looked up before.
+    Known(&'a KnownKid),
+    /// Looked up now; on failure the item alone fails.
+    Named(&'a str),
+}
+
+impl Engine {
+    /// Looks a kid up. Whether its version exists is asked when it is used.
+    ///
+    /// # Errors
+    /// `NotFound`, `BadRequest`.
+    pub fn know(&self, context: &Context, kid: &str) -> Result<KnownKid> {
+        let parsed = KidRef::parse(kid)?;
+        Ok(KnownKid { key: self.keys.find(&parsed, context)?, version: parsed.version })
+    }
+
+    /// The head as it is now.
+    pub(crate) fn head_of(&self, key: &Key) -> Result<Head> {
+        key.head(|| self.now_ms())
+    }
+
+    /// The version that a kid names, which must be published.
+    pub(crate) fn version_of<'a>(&self, kid: &'a KnownKid) -> Result<&'a KeyVersion> {
+        let version = kid.version.ok_or_else(version_needed)?;
+        let head = self.head_of(&kid.key)?;
+        kid.key.version(&head, version).ok_or_else(KmsError::not_found)
+    }
+
+    /// The kid of an item, found now where it was not before.
+    ///
+    /// # Errors
+    /// Those of [`Engine::know`].
+    pub(crate) fn find_item<'a>(
+        &self,
+        context: &Context,
+        kid: ItemKid<'a>,
+    ) -> Result<Cow<'a, KnownKid>> {
+        match kid {
+            ItemKid::Known(known) => Ok(Cow::Borrowed(known)),
+            ItemKid::Named(name) => self.know(context, name).map(Cow::Owned),
+        }
+    }
+}

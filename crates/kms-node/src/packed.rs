@@ -1,0 +1,117 @@
+//! Batches as JavaScript packs them: a few buffers with offsets instead of an object an item.
+
+use kms_core::{Context, KmsError, Result};
+use kms_crypto::ed25519::SIGNATURE_LEN;
+use kms_engine::{BatchItem, Engine, ItemKid, KnownKid, SignItem, wire};
+
+use crate::known::KnownKids;
+
+/// The kid of each item: by its number, or the next of the named ones where the number is 0.
+pub(crate) fn kids<'a>(
+    known: &'a KnownKids,
+    numbers: &[u32],
+    named: &'a [String],
+) -> Result<Vec<ItemKid<'a>>> {
+    let mut named = named.iter();
+    let kid = |number: &u32| match number {
+        0 => {
+            let next = named.next().ok_or_else(|| fault("kids", "must name each item of number 0"));
+            next.map(|kid| ItemKid::Named(kid))
+        }
+        number => known.get(*number).map(ItemKid::Known),
+    };
+    numbers.iter().map(kid).collect()
+}
+
+/// Kids of items, to take to another thread.
+pub(crate) struct OwnedKids(Vec<OwnedKid>);
+
+enum OwnedKid {
+    Known(KnownKid),
+    Named(String),
+}
+
+impl OwnedKids {
+    pub(crate) fn new(kids: &[ItemKid<'_>]) -> OwnedKids {
+        let own = |kid: &ItemKid<'_>| match kid {
+            ItemKid::Known(known) => OwnedKid::Known((*known).clone()),
+            ItemKid::Named(name) => OwnedKid::Named((*name).to_owned()),
+        };
+        OwnedKids(kids.iter().map(own).collect())
+    }
+
+    pub(crate) fn kids(&self) -> Vec<ItemKid<'_>> {
+        let kids = self.0.iter().map(|kid| match kid {
+            OwnedKid::Known(known) => ItemKid::Known(known),
+            OwnedKid::Named(name) => ItemKid::Named(name),
+        });
+        kids.collect()
+    }
+}
+
+/// Items of messages that lie end to end.
+pub(crate) fn messages<'a>(
+    kids: &[ItemKid<'a>],
+    messages: &'a [u8],
+    offsets: &[u32],
+) -> Result<Vec<SignItem<'a>>> {
+    if offsets.len() != kids.len() + 1 {
+        return Err(fault("offsets", "length must be one more than the number of items"));
+    }
+    let items = kids.iter().zip(offsets.windows(2));
+    let item = |(kid, ends): (&ItemKid<'a>, &[u32])| {
+        let message = messages.get(ends[0] as usize..ends[1] as usize);
+        let message = message.ok_or_else(|| fault("offsets", "must ascend within messages"))?;
+        Ok(SignItem { kid: *kid, message })
+    };
+    items.map(item).collect()
+}
+
+/// The same with the signatures to check.
+pub(crate) fn signed<'a>(
+    items: &[SignItem<'a>],
+    signatures: &'a [u8],
+) -> Result<Vec<BatchItem<'a>>> {
+    let (signatures, rest) = signatures.as_chunks::<SIGNATURE_LEN>();
+    if !rest.is_empty() || signatures.len() != items.len() {
+        return Err(fault("signatures", "length must be 64 bytes an item"));
+    }
+    let items = items.iter().zip(signatures);
+    Ok(items
+        .map(|(item, signature)| BatchItem { kid: item.kid, message: item.message, signature })
+        .collect())
+}
+
+/// Signatures, zero where there is none, and the errors as JSON.
+pub(crate) fn sign(
+    engine: &Engine,
+    context: &Context,
+    items: &[SignItem<'_>],
+    parallel: bool,
+) -> Result<(Vec<[u8; SIGNATURE_LEN]>, Option<String>)> {
+    let mut signatures = vec![[0; SIGNATURE_LEN]; items.len()];
+    let errors = engine.sign_items(context, items, parallel, &mut signatures)?;
+    Ok((signatures, errors_json(&errors)))
+}
+
+/// Verdicts, 2 where there is none, and the errors as JSON.
+pub(crate) fn verify(
+    engine: &Engine,
+    context: &Context,
+    items: &[BatchItem<'_>],
+    parallel: bool,
+) -> Result<(Vec<u8>, Option<String>)> {
+    let mut verdicts = vec![0; items.len()];
+    let errors = engine.verify_items(context, items, parallel, &mut verdicts)?;
+    Ok((verdicts, errors_json(&errors)))
+}
+
+/// A JSON array of `[item, error]`, or nothing where there is no error.
+fn errors_json(errors: &[(usize, KmsError)]) -> Option<String> {
+    let errors = errors.iter().map(|(i, error)| format!("[{i},{}]", wire::error_json(error)));
+    errors.reduce(|all, next| format!("{all},{next}")).map(|errors| format!("[{errors}]"))
+}
+
+fn fault(field: &'static str, why: &'static str) -> KmsError {
+    KmsError::bad_request(why).field(field)
+}
