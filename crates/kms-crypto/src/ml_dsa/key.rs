@@ -15,8 +15,8 @@ use crate::context::Context;
 use crate::lane::Lane;
 use crate::stack::{DEEP, scrubbed};
 
-/// A public key, its hash, and the expanded form of the lane `rustcrypto` once that lane has verified with it (36 to
-/// 70 KiB, which save the lane half of its time; `aws-lc` expands anew each time, in a fifth of it).
+/// A public key, its hash, and the expanded form of the lane `rustcrypto` once that lane has verified with it (24 to
+/// 72 KiB, which save the lane half of its time; `aws-lc` expands anew each time and takes a third of what is left).
 ///
 /// Cheap to share behind an `Arc`.
 pub struct PublicKey {
@@ -128,7 +128,8 @@ impl SigningKey {
     /// How long it takes depends on the signature (rejected attempts, which are public), not on the key.
     ///
     /// # Errors
-    /// `Internal` when there is no randomness, or no signature in 814 attempts or more, which no one has ever seen.
+    /// `Internal` when there is no randomness, or no signature in 9,000 attempts or more, which nobody
+    /// will see (FIPS 204, appendix C).
     pub fn sign(
         &self,
         message: &[u8],
