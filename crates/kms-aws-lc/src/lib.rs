@@ -9,7 +9,7 @@
 //! of X25519, the hashed seed and nonce of Ed25519. What it does not: the Keccak states of the samplers
 //! (`mld_shake256_release` does nothing, and the four-way SHAKE256 wipes no state), which hold what they absorbed,
 //! and registers spilled by assembly. They stay in dead stack memory until other calls overwrite it, which
-//! `kms-crypto` does on purpose after each call that takes a secret.
+//! `kms-crypto` does on purpose after each call of ML-DSA, ML-KEM and X25519 that takes a secret.
 //!
 //! All functions may be called from any number of threads.
 

@@ -9,7 +9,7 @@ use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
 use kms_core::{KmsError, Result, Secret, SecretBytes};
 
-use crate::stack::scrubbed;
+use crate::stack::{LIGHT, scrubbed};
 
 /// Length of a key in bytes.
 pub const KEY_LEN: usize = 32;
@@ -73,7 +73,7 @@ impl Aead {
         let mut out = Vec::with_capacity(plaintext.len() + TAG_LEN);
         out.extend_from_slice(plaintext);
         let buffer = InOutBuf::from(&mut out[..]);
-        let tag = scrubbed(|| match self {
+        let tag = scrubbed::<LIGHT, _>(|| match self {
             Aead::ChaCha20Poly1305 => ChaCha20Poly1305::new(key.expose().into())
                 .encrypt_inout_detached(nonce.into(), aad, buffer)
                 .map(<[u8; TAG_LEN]>::from),
@@ -103,7 +103,7 @@ impl Aead {
         let (ciphertext, tag) = sealed.split_last_chunk::<TAG_LEN>()?;
         let mut out = SecretBytes::copy_of(ciphertext);
         let buffer = InOutBuf::from(out.expose_mut());
-        let opened = scrubbed(|| match self {
+        let opened = scrubbed::<LIGHT, _>(|| match self {
             Aead::ChaCha20Poly1305 => ChaCha20Poly1305::new(key.expose().into())
                 .decrypt_inout_detached(nonce.into(), aad, buffer, tag.into()),
             Aead::Aes256Gcm => Aes256Gcm::new(key.expose().into()).decrypt_inout_detached(

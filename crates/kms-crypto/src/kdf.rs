@@ -4,7 +4,7 @@ use hkdf::Hkdf;
 use kms_core::{KmsError, Name, Result, SecretBytes};
 use sha2::{Sha256, Sha512};
 
-use crate::stack::scrubbed;
+use crate::stack::{LIGHT, scrubbed};
 
 /// Longest context of a label in bytes.
 pub const MAX_LABEL_CONTEXT_LEN: usize = 256;
@@ -35,7 +35,7 @@ impl Hash {
 /// `BadRequest`, field `length`, for more than [`Hash::max_len`].
 pub fn derive_into(hash: Hash, salt: &[u8], key: &[u8], info: &[u8], out: &mut [u8]) -> Result<()> {
     // `None` where there is no salt is the same string of zeros.
-    let expanded = scrubbed(|| match hash {
+    let expanded = scrubbed::<LIGHT, _>(|| match hash {
         Hash::Sha256 => Hkdf::<Sha256>::new(Some(salt), key).expand(info, out),
         Hash::Sha512 => Hkdf::<Sha512>::new(Some(salt), key).expand(info, out),
     });

@@ -5,16 +5,20 @@
 
 use std::hint::black_box;
 
-/// More than the deepest call below [`scrubbed`] uses in a release build (ML-DSA-87 in the lane `aws-lc`).
-const SCRUBBED: usize = 192 * 1024;
+/// For hashes, ciphers and X25519, whose frames are a few KiB. Costs 0.2 µs.
+pub(crate) const LIGHT: usize = 16 * 1024;
+/// For ML-KEM. Costs 1 µs.
+pub(crate) const KEM: usize = 96 * 1024;
+/// For ML-DSA, of which AWS-LC's signing goes deepest (110 KiB), and SLH-DSA (205 KiB). Costs 3 µs.
+pub(crate) const DEEP: usize = 256 * 1024;
 
-/// Runs work on secrets, then overwrites the stack that it used.
+/// Runs work on secrets, then overwrites the `SIZE` bytes of stack below, which it used.
 ///
-/// Best effort: a signal handler may run on the same stack, and the compiler may keep copies in the caller's frame.
-/// It costs 2 µs. `work` should put its results on the heap or into the caller's buffers.
-pub(crate) fn scrubbed<T>(work: impl FnOnce() -> T) -> T {
+/// Best effort: a signal handler may run on the same stack, the compiler may keep copies in the caller's frame, and a
+/// build without optimisation goes deeper. `work` should put its results on the heap or into the caller's buffers.
+pub(crate) fn scrubbed<const SIZE: usize, T>(work: impl FnOnce() -> T) -> T {
     let out = outlined(work);
-    scrub();
+    scrub::<SIZE>();
     out
 }
 
@@ -25,7 +29,7 @@ fn outlined<T>(work: impl FnOnce() -> T) -> T {
 }
 
 #[inline(never)]
-fn scrub() {
-    let mut below = [0_u8; SCRUBBED];
+fn scrub<const SIZE: usize>() {
+    let mut below = [0_u8; SIZE];
     black_box(&mut below);
 }

@@ -8,7 +8,7 @@ use kms_core::{Entropy, KmsError, Result, Secret};
 use x25519_dalek::{PublicKey, SharedSecret, StaticSecret};
 
 use crate::lane;
-use crate::stack::scrubbed;
+use crate::stack::{LIGHT, scrubbed};
 
 /// Length of a public key in bytes.
 pub const PUBLIC_KEY_LEN: usize = 32;
@@ -102,11 +102,11 @@ pub fn generate(entropy: &dyn Entropy) -> Result<Secret<PRIVATE_KEY_LEN>> {
 pub fn public_key(lane: Lane, private: &Secret<PRIVATE_KEY_LEN>) -> [u8; PUBLIC_KEY_LEN] {
     match lane.resolved() {
         // dalek takes the key by value: that copy is on the stack.
-        Lane::Auto | Lane::Dalek => {
-            scrubbed(|| PublicKey::from(&StaticSecret::from(*private.expose())).to_bytes())
-        }
+        Lane::Auto | Lane::Dalek => scrubbed::<LIGHT, _>(|| {
+            PublicKey::from(&StaticSecret::from(*private.expose())).to_bytes()
+        }),
         #[cfg(feature = "aws-lc")]
-        Lane::AwsLc => scrubbed(|| kms_aws_lc::x25519::public_key(private.expose())),
+        Lane::AwsLc => scrubbed::<LIGHT, _>(|| kms_aws_lc::x25519::public_key(private.expose())),
     }
 }
 
@@ -121,7 +121,7 @@ pub fn diffie_hellman(
     public: &[u8; PUBLIC_KEY_LEN],
 ) -> Result<Secret<32>> {
     let mut contributory = false;
-    let shared = scrubbed(|| {
+    let shared = scrubbed::<LIGHT, _>(|| {
         Secret::fill(|out| {
             contributory = match lane.resolved() {
                 Lane::Auto | Lane::Dalek => {

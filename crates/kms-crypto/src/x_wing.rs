@@ -17,7 +17,7 @@ use shake::{ExtendableOutput, Shake256, Update, XofReader};
 use zeroize::Zeroize;
 
 use crate::lane::Lane;
-use crate::stack::scrubbed;
+use crate::stack::{LIGHT, scrubbed};
 use crate::{ml_kem, x25519};
 
 /// Length of the seed of a key in bytes.
@@ -130,7 +130,7 @@ fn combine(
     ephemeral: &[u8; 32],
     public: &[u8; 32],
 ) -> Secret<SHARED_SECRET_LEN> {
-    scrubbed(|| {
+    scrubbed::<LIGHT, _>(|| {
         Secret::fill(|out| {
             let mut hash = Sha3_256::new();
             let parts: [&[u8]; 5] = [ml_kem.expose(), x25519.expose(), ephemeral, public, LABEL];
@@ -169,7 +169,7 @@ impl PrivateKey {
     /// # Errors
     /// `Internal` if a lane refuses, which none does today.
     pub fn from_seed(lane: Lane, seed: &Secret<SEED_LEN>) -> Result<PrivateKey> {
-        let expanded = scrubbed(|| {
+        let expanded = scrubbed::<LIGHT, _>(|| {
             Secret::<96>::fill(|out| {
                 let mut hasher = Shake256::default();
                 hasher.update(seed.expose());

@@ -7,7 +7,7 @@ use zeroize::Zeroize;
 
 use super::{KDF_ID, Kem, Setup, aead_id};
 use crate::aead::{KEY_LEN, NONCE_LEN};
-use crate::stack::scrubbed;
+use crate::stack::{LIGHT, scrubbed};
 
 const VERSION: &[u8] = b"HPKE-v1";
 /// Length of a hash in bytes (`Nh`).
@@ -37,7 +37,7 @@ pub(super) fn keys(kem: Kem, setup: &Setup<'_>, shared: &Secret<32>) -> Keys {
         let (hash, _) = labeled_extract(&suite_id, b"", label, input);
         context.extend_from_slice(&hash);
     }
-    scrubbed(|| {
+    scrubbed::<LIGHT, _>(|| {
         let secret = Prk::extract(&suite_id, shared.expose(), b"secret", psk);
         let key = Secret::fill(|out| secret.expand(&suite_id, b"key", &context, out));
         let mut base_nonce = [0; NONCE_LEN];
@@ -49,7 +49,7 @@ pub(super) fn keys(kem: Kem, setup: &Setup<'_>, shared: &Secret<32>) -> Keys {
 /// `ExtractAndExpand` of DHKEM (section 4.1).
 pub(super) fn dhkem_secret(kem: Kem, dh: &Secret<32>, kem_context: &[u8]) -> Secret<32> {
     let suite_id = [&b"KEM"[..], &kem.id().to_be_bytes()].concat();
-    scrubbed(|| {
+    scrubbed::<LIGHT, _>(|| {
         let prk = Prk::extract(&suite_id, b"", b"eae_prk", dh.expose());
         Secret::fill(|out| prk.expand(&suite_id, b"shared_secret", kem_context, out))
     })

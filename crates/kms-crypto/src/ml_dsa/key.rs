@@ -13,10 +13,10 @@ use super::set::Set;
 use super::{RND_LEN, SEED_LEN};
 use crate::context::Context;
 use crate::lane::Lane;
-use crate::stack::scrubbed;
+use crate::stack::{DEEP, scrubbed};
 
-/// A public key, its hash, and the expanded form of the lane `rustcrypto` once that lane has verified with it (36 to
-/// 70 KiB, which save the lane half of its time; `aws-lc` expands anew each time, in a fifth of it).
+/// A public key, its hash, and the expanded form of the lane `rustcrypto` once that lane has verified with it (24 to
+/// 72 KiB, which save the lane half of its time; `aws-lc` expands anew each time and takes a third of what is left).
 ///
 /// Cheap to share behind an `Arc`.
 pub struct PublicKey {
@@ -103,7 +103,7 @@ impl SigningKey {
     /// # Errors
     /// `Internal` if the lane refuses, which none does today.
     pub fn from_seed(set: Set, lane: Lane, seed: &Secret<SEED_LEN>) -> Result<SigningKey> {
-        let (secret, public) = scrubbed(|| match lane.resolved() {
+        let (secret, public) = scrubbed::<DEEP, _>(|| match lane.resolved() {
             Lane::Auto | Lane::RustCrypto => {
                 let (key, public) = rustcrypto::PrivateKey::expand(set, seed);
                 Ok((Expanded::RustCrypto(key), public))
@@ -128,7 +128,8 @@ impl SigningKey {
     /// How long it takes depends on the signature (rejected attempts, which are public), not on the key.
     ///
     /// # Errors
-    /// `Internal` when there is no randomness, or no signature in 814 attempts or more, which no one has ever seen.
+    /// `Internal` when there is no randomness, or no signature in 9,000 attempts or more, which nobody
+    /// will see (FIPS 204, appendix C).
     pub fn sign(
         &self,
         message: &[u8],
@@ -183,7 +184,7 @@ impl SigningKey {
 
     fn sign_mu_with(&self, mu: &[u8; MU_LEN], rnd: &Secret<RND_LEN>) -> Result<Vec<u8>> {
         let mut signature = vec![0; self.public.set.signature_len()];
-        let signed = scrubbed(|| match &self.secret {
+        let signed = scrubbed::<DEEP, _>(|| match &self.secret {
             Expanded::RustCrypto(key) => key.sign_mu(mu, rnd, &mut signature),
             #[cfg(feature = "aws-lc")]
             Expanded::AwsLc(key) => key.sign_mu(mu, rnd, &mut signature),

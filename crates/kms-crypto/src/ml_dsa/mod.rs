@@ -2,8 +2,8 @@
 //!
 //! Both lanes sign and verify the message representative μ (FIPS 204, section 6.2): it is computed here, from the hash
 //! of the public key that a [`PublicKey`] keeps, so a message is read once, in pieces if need be ([`MuHasher`]), and
-//! never by code that holds a private key. For short messages that also spares the lane `aws-lc` a seventh of a
-//! verification.
+//! never by code that holds a private key. For short messages that also spares the lane `aws-lc` an eighth of a
+//! verification; for long ones its own hashing would take a fifth less (2.1 against 2.6 ms a MiB).
 //!
 //! | set | public key | signature |
 //! | --- | --- | --- |

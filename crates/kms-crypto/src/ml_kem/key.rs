@@ -8,7 +8,7 @@ use super::rustcrypto;
 use super::set::Set;
 use super::{SEED_LEN, SHARED_SECRET_LEN};
 use crate::lane::Lane;
-use crate::stack::scrubbed;
+use crate::stack::{KEM, scrubbed};
 
 /// The modulus q.
 const Q: u16 = 3329;
@@ -86,7 +86,7 @@ impl PrivateKey {
     /// # Errors
     /// `Internal` if the lane refuses, which none does today.
     pub fn from_seed(set: Set, lane: Lane, seed: &Secret<SEED_LEN>) -> Result<PrivateKey> {
-        let (secret, bytes) = scrubbed(|| match lane.resolved() {
+        let (secret, bytes) = scrubbed::<KEM, _>(|| match lane.resolved() {
             Lane::Auto | Lane::RustCrypto => {
                 let (key, public) = rustcrypto::PrivateKey::expand(set, seed);
                 Ok((Expanded::RustCrypto(key), public))
@@ -116,7 +116,7 @@ impl PrivateKey {
             return Err(error.field("ciphertext"));
         }
         let mut done = false;
-        let shared = scrubbed(|| {
+        let shared = scrubbed::<KEM, _>(|| {
             Secret::fill(|out| {
                 done = match &self.secret {
                     Expanded::RustCrypto(key) => key.decapsulate(ciphertext, out),

@@ -23,7 +23,7 @@ pub use key::{PrivateKey, PublicKey};
 pub use set::Set;
 
 use crate::lane::Lane;
-use crate::stack::scrubbed;
+use crate::stack::{KEM, scrubbed};
 
 /// Length of the seed d ‖ z of a key in bytes.
 pub const SEED_LEN: usize = 64;
@@ -73,7 +73,7 @@ pub(crate) fn encapsulate_from(
 ) -> Result<(Vec<u8>, Secret<SHARED_SECRET_LEN>)> {
     let mut ciphertext = vec![0; key.set().ciphertext_len()];
     let mut done = false;
-    let shared = scrubbed(|| {
+    let shared = scrubbed::<KEM, _>(|| {
         Secret::fill(|out| {
             done = match lane.resolved() {
                 Lane::Auto | Lane::RustCrypto => {

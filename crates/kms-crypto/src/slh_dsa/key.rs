@@ -6,7 +6,7 @@ use slh_dsa::ParameterSet;
 use super::PublicKey;
 use super::set::{Set, with_set};
 use crate::context::Context;
-use crate::stack::scrubbed;
+use crate::stack::{DEEP, scrubbed};
 
 // slh-dsa wipes its keys only with its feature `zeroize`: without it this does not compile.
 const _: fn() = || {
@@ -57,7 +57,7 @@ impl SigningKey {
     /// `BadRequest`, field `seed`, for a wrong length.
     pub fn from_seed(set: Set, seed: &SecretBytes) -> Result<SigningKey> {
         let [sk_seed, sk_prf, pk_seed] = split(set, seed)?;
-        let (secret, bytes) = scrubbed(|| {
+        let (secret, bytes) = scrubbed::<DEEP, _>(|| {
             with_set!(set, P => {
                 let key = Box::new(
                     ::slh_dsa::SigningKey::<P>::slh_keygen_internal(sk_seed, sk_prf, pk_seed),
@@ -87,7 +87,7 @@ impl SigningKey {
             head.copy_from_slice(seed.expose());
             tail.copy_from_slice(root);
         });
-        let secret = scrubbed(|| {
+        let secret = scrubbed::<DEEP, _>(|| {
             with_set!(set, P => {
                 ::slh_dsa::SigningKey::<P>::try_from(private.expose())
                     .map(|key| Box::new(key) as Box<dyn Sign>)
@@ -132,7 +132,7 @@ impl SigningKey {
         context: Context<'_>,
         rnd: Option<&[u8]>,
     ) -> Result<Vec<u8>> {
-        scrubbed(|| self.secret.sign(message, context, rnd))
+        scrubbed::<DEEP, _>(|| self.secret.sign(message, context, rnd))
             .ok_or_else(|| KmsError::internal("the SLH-DSA crate did not sign"))
     }
 }

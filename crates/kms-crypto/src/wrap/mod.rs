@@ -43,6 +43,9 @@ const INFO: &[u8] = b"ron-kms/wrap/v1";
 const PSK_LABEL: &[u8] = b"wrap-psk";
 
 /// The pre-shared key of a key version: HKDF-SHA-256 (no salt) of its secret seed, with `info` = `wrap-psk`.
+///
+/// # Errors
+/// None today.
 pub fn psk(seed: &[u8]) -> Result<Secret<32>> {
     let mut result = Ok(());
     let psk = Secret::fill(|out| result = derive_into(Hash::Sha256, b"", seed, PSK_LABEL, out));
