@@ -31,9 +31,9 @@ pub enum Request {
     /// [`Engine::rotate`].
     Rotate(String, RotateKey),
     /// [`Engine::sign`].
-    Sign(SignRequest),
+    Sign(SignRequest<'static>),
     /// [`Engine::verify`].
-    Verify(VerifyRequest),
+    Verify(VerifyRequest<'static>),
     /// [`Engine::wrap`], with its wish to see the data key that was made.
     Wrap(WrapRequest),
     /// [`Engine::unwrap`].
@@ -248,7 +248,7 @@ impl Engine {
     /// As [`Engine::sign_batch`].
     pub fn verify_batch(
         &self,
-        items: &[(Context, Result<VerifyRequest>)],
+        items: &[(Context, Result<VerifyRequest<'_>>)],
         context: &Context,
         parallel: bool,
     ) -> Result<Vec<Result<Response>>> {
@@ -271,7 +271,7 @@ impl Engine {
     /// each, in order.
     pub fn verify_coalesced(
         &self,
-        items: &[(Context, Result<VerifyRequest>)],
+        items: &[(Context, Result<VerifyRequest<'_>>)],
     ) -> Vec<Result<Response>> {
         self.count_batch(Op::Verify, items.len());
         let answers = self.verify_together(items, true);
@@ -279,7 +279,7 @@ impl Engine {
     }
 }
 
-fn shape(wish: &SignRequest) -> SetOrOne {
+fn shape(wish: &SignRequest<'_>) -> SetOrOne {
     match wish.target {
         Target::Kid(_) => SetOrOne::One,
         Target::Set(_) => SetOrOne::Set,

@@ -98,11 +98,11 @@ impl Target {
 
 /// A wish for signatures.
 #[derive(Clone, Debug, Hash)]
-pub struct SignRequest {
+pub struct SignRequest<'a> {
     /// Under which kids.
     pub target: Target,
     /// Of what.
-    pub payload: Payload<'static>,
+    pub payload: Payload<'a>,
     /// Under which context; empty for none.
     pub context: Vec<u8>,
     /// Whether both halves of a hybrid key must sign. They do where the service asks for it, whatever is said here.
@@ -151,7 +151,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::sign_one`]; `Unsupported` where the payload or the context does not fit a key, or where a
     /// hybrid signature is asked of a key with one track.
-    pub fn sign(&self, context: &Context, wish: &SignRequest) -> Result<Vec<Signed>> {
+    pub fn sign(&self, context: &Context, wish: &SignRequest<'_>) -> Result<Vec<Signed>> {
         self.run(Op::Sign, context, |trace| {
             wish.payload.check_not_reserved()?;
             let signed_under = SignatureContext::new(&wish.context)?;
@@ -316,7 +316,7 @@ impl SigningHead<'_> {
         self.rule.signing_tracks(self.held.suite)
     }
 
-    fn check_wish(&self, wish: &SignRequest, context: SignatureContext<'_>) -> Result<()> {
+    fn check_wish(&self, wish: &SignRequest<'_>, context: SignatureContext<'_>) -> Result<()> {
         wish.payload.covered(self.key.facts.signs)?;
         if wish.produce_hybrid == Some(true) && !self.held.suite.is_hybrid() {
             let error = KmsError::unsupported("this key has one track");

@@ -31,11 +31,11 @@ pub struct SignatureEntry {
 
 /// A wish for a verdict.
 #[derive(Clone, Debug, Hash)]
-pub struct VerifyRequest {
+pub struct VerifyRequest<'a> {
     /// The kid of all signatures, with a version; `None` where each carries its own.
     pub kid: Option<String>,
     /// What was signed.
-    pub payload: Payload<'static>,
+    pub payload: Payload<'a>,
     /// The context that it was signed under; empty where none was.
     pub context: Vec<u8>,
     /// The signatures.
@@ -86,7 +86,7 @@ impl Engine {
     /// # Errors
     /// `NotFound`; `BadRequest` for kids that are missing, malformed, unversioned or at odds with
     /// each other; `Unsupported` where the payload does not fit the key.
-    pub fn verify(&self, context: &Context, wish: &VerifyRequest) -> Result<Verified> {
+    pub fn verify(&self, context: &Context, wish: &VerifyRequest<'_>) -> Result<Verified> {
         self.run(Op::Verify, context, |trace| {
             let mut checks = Vec::with_capacity(wish.sigs.len());
             let mut plan = self.plan(context, wish, trace, &mut checks)?;
@@ -104,7 +104,7 @@ impl Engine {
     /// because that is how long it waited.
     pub(crate) fn verify_together(
         &self,
-        requests: &[(Context, Result<VerifyRequest>)],
+        requests: &[(Context, Result<VerifyRequest<'_>>)],
         timed: bool,
     ) -> Vec<Result<Verified>> {
         let started = Instant::now();
@@ -165,7 +165,7 @@ impl Engine {
     fn plan<'a>(
         &self,
         context: &Context,
-        wish: &'a VerifyRequest,
+        wish: &'a VerifyRequest<'_>,
         trace: &mut Trace,
         checks: &mut Vec<Check<'a>>,
     ) -> Result<Plan> {
@@ -300,7 +300,7 @@ struct Plan {
 }
 
 /// The kid of a signature: the request's, or its own where the request has none.
-fn kid_of<'a>(wish: &'a VerifyRequest, entry: &'a SignatureEntry, i: usize) -> Result<&'a str> {
+fn kid_of<'a>(wish: &'a VerifyRequest<'_>, entry: &'a SignatureEntry, i: usize) -> Result<&'a str> {
     match (wish.kid.as_deref(), entry.kid.as_deref()) {
         (Some(kid), None) => Ok(kid),
         (Some(kid), Some(own)) if kid == own => Ok(kid),

@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use kms_core::{Algorithm, Context, KmsError, Result};
+use kms_core::{Context, KmsError, Result};
 use kms_crypto::ed25519::{SIGNATURE_LEN, SignLane, VerifyLane};
-use kms_engine::{Engine, EngineConfig, ItemKid, Op, wire};
+use kms_crypto::lane::Lane;
+use kms_engine::{Engine, EngineConfig, FAMILIES, ItemKid, Op, Signature, wire};
 use napi::Env;
 use napi::bindgen_prelude::{Either, Object, Uint8Array, Uint8ArraySlice, Uint32ArraySlice};
 use napi_derive::napi;
@@ -14,12 +15,13 @@ use uuid::Uuid;
 use crate::bytes;
 use crate::known::KnownKids;
 use crate::packed::{self, OwnedKids};
+use crate::pq;
 use crate::task::{guard, spawn};
 
 /// How a key service is opened.
 #[napi(object)]
 pub struct KmsOptions {
-    /// Algorithms that keys may be created of; all of this build by default.
+    /// Families of algorithms that keys may be created of; all of this build by default.
     pub allowed_algs: Option<Vec<String>>,
     /// Who signs: `auto` by default.
     pub sign_lane: Option<String>,
@@ -27,6 +29,10 @@ pub struct KmsOptions {
     pub verify_lane: Option<String>,
     /// Whether each signature is verified before it leaves; no by default.
     pub verify_after_sign: Option<bool>,
+    /// Who computes ML-DSA, ML-KEM and X-Wing: `auto` by default.
+    pub pq_lane: Option<String>,
+    /// The post-quantum policy as JSON, see `setPqPolicy`.
+    pub pq_policy: Option<String>,
 }
 
 /// Who calls, and under which conditions.
@@ -56,10 +62,21 @@ pub struct BatchVerdicts {
 /// What a batch of messages came to.
 #[napi(object)]
 pub struct BatchSignatures {
-    /// 64 bytes an item; zeros for an item that could not be signed.
+    /// 64 bytes an item: Ed25519's, and zeros for others.
     pub signatures: Uint8Array,
-    /// JSON array of `[item, error]`, absent when every item was signed.
-    pub errors: Option<String>,
+    /// What became of the other items, absent when there are none.
+    pub rest: Option<SignedRest>,
+}
+
+/// The items of a batch that have no Ed25519 signature.
+#[napi(object)]
+pub struct SignedRest {
+    /// JSON array of `[item, error]`.
+    pub errors: String,
+    /// Items with signatures of other algorithms.
+    pub items: Vec<u32>,
+    /// Their signatures.
+    pub signatures: Vec<Uint8Array>,
 }
 
 /// The answer to one of several requests, or the JSON of its error.
@@ -74,8 +91,8 @@ pub struct Answer {
 /// A key service in memory. Its private keys are wiped when it is closed or collected.
 #[napi]
 pub struct NativeKms {
-    engine: Arc<Engine>,
-    library: Context,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) library: Context,
     /// Used on the JS thread only.
     known: RefCell<KnownKids>,
 }
@@ -88,15 +105,20 @@ impl NativeKms {
         guard("NativeKms", || {
             let mut config = EngineConfig::default();
             if let Some(names) = options.allowed_algs {
-                let parsed = names.iter().map(|name| Algorithm::parse(name));
-                config.allowed_algs =
-                    parsed.collect::<Result<_>>().map_err(|error| error.field("allowedAlgs"))?;
+                let parsed = names.iter().map(|name| family(name));
+                config.allowed_algs = parsed.collect::<Result<_>>()?;
             }
             if let Some(name) = options.sign_lane {
                 config.sign_lane = SignLane::parse(&name)?;
             }
             if let Some(name) = options.verify_lane {
                 config.verify_lane = VerifyLane::parse(&name)?;
+            }
+            if let Some(name) = options.pq_lane {
+                config.pq_lane = Lane::parse(&name)?;
+            }
+            if let Some(json) = options.pq_policy {
+                config.pq = pq::policy(&json)?;
             }
             config.verify_after_sign = options.verify_after_sign.unwrap_or(false);
             Ok(NativeKms {
@@ -107,7 +129,8 @@ impl NativeKms {
         })
     }
 
-    /// Carries an operation out on this thread: JSON bytes in, JSON out.
+    /// Carries an operation out on this thread: JSON bytes in, JSON out; null, with nothing done, where it takes longer
+    /// than this thread may wait: `dispatchAsync` carries it out.
     ///
     /// The context comes before the body: reading it runs the caller's getters, and one of them could
     /// detach or shrink a body whose address was already taken.
@@ -118,7 +141,7 @@ impl NativeKms {
         target: Option<String>,
         context: CallContext,
         body: Uint8ArraySlice<'_>,
-    ) -> napi::Result<String> {
+    ) -> napi::Result<Option<String>> {
         guard("dispatch", || {
             let op = parse_op(&op)?;
             let context = self.context(op, context)?;
@@ -141,7 +164,10 @@ impl NativeKms {
             Ok((op, self.context(op, context)?))
         })?;
         let (engine, body) = (Arc::clone(&self.engine), bytes::owned(&body));
-        let work = move || answer(&engine, op, target.as_deref(), &body, context, true);
+        let work = move || {
+            let done = answer(&engine, op, target.as_deref(), &body, context, true)?;
+            done.ok_or_else(|| KmsError::internal("an operation was not carried out"))
+        };
         spawn(env, self.engine.pool(), "dispatchAsync.task", work, |_, answer| Ok(answer))
     }
 
@@ -188,28 +214,47 @@ impl NativeKms {
         })
     }
 
-    /// Signs under the head of a kid, into 64 bytes. The kid is known by a number, or is given as text.
+    /// Signs under the head of a key with one track. An Ed25519 signature goes into `out`, which has 64 bytes, and null
+    /// is returned; any other is returned. The kid is known by a number, or is given as text.
     #[napi(ts_args_type = "kid: number | string, message: Uint8Array, out: Uint8Array")]
     pub fn sign(
         &self,
         kid: Either<u32, String>,
         message: Uint8ArraySlice<'_>,
         mut out: Uint8ArraySlice<'_>,
-    ) -> napi::Result<()> {
+    ) -> napi::Result<Option<Uint8Array>> {
         guard("sign", || {
-            // Ed25519 reads the message twice: it must be the same both times.
+            // The message is read twice: it must be the same both times.
             let message = bytes::owned(&message);
-            let mut signature = [0; SIGNATURE_LEN];
             let known = self.known.borrow();
             let kid = item_kid(&known, &kid)?;
-            self.engine.sign_into(&self.library, kid, &message, &mut signature)?;
-            bytes::write(&mut out, &signature)
+            match self.engine.sign_one(&self.library, kid, &message, false)? {
+                Signature::Ed25519(signature) => bytes::write(&mut out, &signature).map(|()| None),
+                Signature::Long(signature) => Ok(Some(signature.into())),
+            }
+        })
+    }
+
+    /// As `sign`, on the service's threads, for keys that are slow.
+    #[napi(ts_return_type = "Promise<Uint8Array>")]
+    pub fn sign_async<'env>(
+        &self,
+        env: &'env Env,
+        kid: String,
+        message: Uint8ArraySlice<'_>,
+    ) -> napi::Result<Object<'env>> {
+        guard("signAsync", || Ok(()))?;
+        let (engine, context) = (Arc::clone(&self.engine), self.library.clone());
+        let message = bytes::owned(&message);
+        let work = move || engine.sign_one(&context, ItemKid::Named(&kid), &message, true);
+        spawn(env, self.engine.pool(), "signAsync.task", work, |_, signature| {
+            Ok(Uint8Array::from(signature.as_bytes()))
         })
     }
 
     /// Signs a packed batch: item i is the message between the offsets i and i + 1. Its kid is known by
-    /// `kidNumbers[i]`, or is the next of `kids` where that is 0. Writes 64 bytes for each item into `out`, zeros
-    /// for one that could not be signed, and returns the errors as in `BatchSignatures`.
+    /// `kidNumbers[i]`, or is the next of `kids` where that is 0. Writes 64 bytes for each item into `out`: Ed25519's
+    /// signature, or zeros for an item of which `SignedRest` says the rest.
     #[napi]
     pub fn sign_batch(
         &self,
@@ -218,17 +263,17 @@ impl NativeKms {
         messages: Uint8ArraySlice<'_>,
         offsets: Uint32ArraySlice<'_>,
         mut out: Uint8ArraySlice<'_>,
-    ) -> napi::Result<Option<String>> {
+    ) -> napi::Result<Option<SignedRest>> {
         guard("signBatch", || {
             let known = self.known.borrow();
             let kids = packed::kids(&known, &kid_numbers, &kids)?;
             let offsets = offsets.to_vec();
-            // Ed25519 reads a message twice: it must be the same both times.
+            // A message is read twice: it must be the same both times.
             let messages = bytes::owned(&messages);
             let items = packed::messages(&kids, &messages, &offsets)?;
-            let (signatures, errors) = packed::sign(&self.engine, &self.library, &items, false)?;
-            bytes::write(&mut out, signatures.as_flattened())?;
-            Ok(errors)
+            let signed = packed::sign(&self.engine, &self.library, &items, false)?;
+            bytes::write(&mut out, signed.packed.as_flattened())?;
+            Ok(rest(signed))
         })
     }
 
@@ -249,13 +294,14 @@ impl NativeKms {
             let items = packed::messages(&owned.kids(), &messages, &offsets)?;
             packed::sign(&engine, &context, &items, true)
         };
-        spawn(env, self.engine.pool(), "signBatchAsync.task", work, |_, (signatures, errors)| {
-            Ok(BatchSignatures { signatures: signatures.into_flattened().into(), errors })
+        spawn(env, self.engine.pool(), "signBatchAsync.task", work, |_, mut signed| {
+            let signatures = std::mem::take(&mut signed.packed).into_flattened().into();
+            Ok(BatchSignatures { signatures, rest: rest(signed) })
         })
     }
 
-    /// The verdict on one signature of a kid, which must have a version. The kid is known by a number, or is
-    /// given as text.
+    /// The verdict on one signature of a key with one track; the kid must have a version. It is known by a number, or
+    /// is given as text.
     #[napi(ts_args_type = "kid: number | string, message: Uint8Array, signature: Uint8Array")]
     pub fn verify(
         &self,
@@ -264,23 +310,30 @@ impl NativeKms {
         signature: Uint8ArraySlice<'_>,
     ) -> napi::Result<bool> {
         guard("verify", || {
-            let signature = bytes::fixed::<SIGNATURE_LEN>(&signature, "signature");
-            // One of another length is invalid, and so is the empty one.
-            let signature = signature.as_ref().map_or(&[][..], |signature| signature);
             let known = self.known.borrow();
             let kid = item_kid(&known, &kid)?;
-            self.engine.verify_one(&self.library, kid, message.as_ref(), signature)
+            // An Ed25519 signature is copied to the stack, and any other to the heap.
+            match bytes::fixed::<SIGNATURE_LEN>(&signature, "signature") {
+                Ok(signature) => {
+                    self.engine.verify_one(&self.library, kid, message.as_ref(), &signature)
+                }
+                Err(_) => {
+                    let signature = bytes::owned(&signature);
+                    self.engine.verify_one(&self.library, kid, message.as_ref(), &signature)
+                }
+            }
         })
     }
 
-    /// Verifies a packed batch: item i has the i-th 64 bytes as its signature; its message and kid are as in
-    /// `signBatch`. Writes 0, 1 or 2 for each item into `out` and returns the errors as in `BatchVerdicts`.
+    /// Verifies a packed batch: item i has the i-th 64 bytes as its signature, or those between the i-th and the next of
+    /// `signatureOffsets` where there are any; its message and kid are as in `signBatch`. Writes 0, 1 or 2 for each item into `out` and returns the errors as in `BatchVerdicts`.
     #[napi]
     pub fn verify_batch(
         &self,
         kids: Vec<String>,
         kid_numbers: Uint32ArraySlice<'_>,
         signatures: Uint8ArraySlice<'_>,
+        signature_offsets: Uint32ArraySlice<'_>,
         messages: Uint8ArraySlice<'_>,
         offsets: Uint32ArraySlice<'_>,
         mut out: Uint8ArraySlice<'_>,
@@ -290,7 +343,8 @@ impl NativeKms {
             let kids = packed::kids(&known, &kid_numbers, &kids)?;
             let offsets = offsets.to_vec();
             let items = packed::messages(&kids, messages.as_ref(), &offsets)?;
-            let items = packed::signed(&items, signatures.as_ref())?;
+            let ends = signature_offsets.to_vec();
+            let items = packed::signed(&items, signatures.as_ref(), &ends)?;
             let (verdicts, errors) = packed::verify(&self.engine, &self.library, &items, false)?;
             bytes::write(&mut out, &verdicts)?;
             Ok(errors)
@@ -305,20 +359,31 @@ impl NativeKms {
         kids: Vec<String>,
         kid_numbers: Uint32ArraySlice<'_>,
         signatures: Uint8ArraySlice<'_>,
+        signature_offsets: Uint32ArraySlice<'_>,
         messages: Uint8ArraySlice<'_>,
         offsets: Uint32ArraySlice<'_>,
     ) -> napi::Result<Object<'env>> {
         let owned = guard("verifyBatchAsync", || self.owned_kids(kids, &kid_numbers))?;
         let (engine, context) = (Arc::clone(&self.engine), self.library.clone());
         let (signatures, offsets) = (bytes::owned(&signatures), offsets.to_vec());
-        let messages = bytes::owned(&messages);
+        let (messages, ends) = (bytes::owned(&messages), signature_offsets.to_vec());
         let work = move || {
             let items = packed::messages(&owned.kids(), &messages, &offsets)?;
-            let items = packed::signed(&items, &signatures)?;
+            let items = packed::signed(&items, &signatures, &ends)?;
             packed::verify(&engine, &context, &items, true)
         };
         spawn(env, self.engine.pool(), "verifyBatchAsync.task", work, |_, (verdicts, errors)| {
             Ok(BatchVerdicts { verdicts: verdicts.into(), errors })
+        })
+    }
+
+    /// Replaces the post-quantum policy. JSON: `{"service": rule, "tenants": {name: rule}}`, where a rule is
+    /// `{"produce_hybrid", "verify_mode", "rollout_percent", "legacy_grace_until_ms"?}`.
+    #[napi]
+    pub fn set_pq_policy(&self, policy: String) -> napi::Result<()> {
+        guard("setPqPolicy", || {
+            self.engine.set_pq_policy(pq::policy(&policy)?);
+            Ok(())
         })
     }
 
@@ -365,11 +430,28 @@ impl NativeKms {
     }
 }
 
+fn family(name: &str) -> Result<&'static str> {
+    FAMILIES
+        .into_iter()
+        .find(|family| *family == name)
+        .ok_or_else(|| KmsError::unsupported("algorithm is not in this build").field("allowedAlgs"))
+}
+
 fn item_kid<'a>(known: &'a KnownKids, kid: &'a Either<u32, String>) -> Result<ItemKid<'a>> {
     match kid {
         Either::A(number) => known.get(*number).map(ItemKid::Known),
         Either::B(kid) => Ok(ItemKid::Named(kid)),
     }
+}
+
+/// What a batch came to beside its Ed25519 signatures.
+fn rest(signed: packed::Signed) -> Option<SignedRest> {
+    let packed::Signed { errors, long, .. } = signed;
+    if errors.is_none() && long.is_empty() {
+        return None;
+    }
+    let (items, signatures) = long.into_iter().map(|(item, it)| (item, it.into())).unzip();
+    Some(SignedRest { errors: errors.unwrap_or_else(|| "[]".to_owned()), items, signatures })
 }
 
 fn parse_op(name: &str) -> Result<Op> {
@@ -383,8 +465,8 @@ fn answer(
     body: &[u8],
     context: Context,
     parallel: bool,
-) -> Result<String> {
-    wire::handle(engine, op, target, body, context, parallel).and_then(utf8)
+) -> Result<Option<String>> {
+    wire::handle(engine, op, target, body, context, parallel)?.map(utf8).transpose()
 }
 
 fn utf8(json: Vec<u8>) -> Result<String> {

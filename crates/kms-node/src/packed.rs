@@ -2,7 +2,7 @@
 
 use kms_core::{Context, KmsError, Result};
 use kms_crypto::ed25519::SIGNATURE_LEN;
-use kms_engine::{BatchItem, Engine, ItemKid, KnownKid, SignItem, wire};
+use kms_engine::{BatchItem, Engine, ItemKid, KnownKid, SignItem, Signature, wire};
 
 use crate::known::KnownKids;
 
@@ -67,31 +67,71 @@ pub(crate) fn messages<'a>(
     items.map(item).collect()
 }
 
-/// The same with the signatures to check.
+/// The same with the signatures to check: of 64 bytes each, or as `offsets` says.
 pub(crate) fn signed<'a>(
     items: &[SignItem<'a>],
     signatures: &'a [u8],
+    offsets: &[u32],
 ) -> Result<Vec<BatchItem<'a>>> {
-    let (signatures, rest) = signatures.as_chunks::<SIGNATURE_LEN>();
-    if !rest.is_empty() || signatures.len() != items.len() {
-        return Err(fault("signatures", "length must be 64 bytes an item"));
+    let item = |(item, signature): (&SignItem<'a>, &'a [u8])| BatchItem {
+        kid: item.kid,
+        message: item.message,
+        signature,
+    };
+    if offsets.is_empty() {
+        let (signatures, rest) = signatures.as_chunks::<SIGNATURE_LEN>();
+        if !rest.is_empty() || signatures.len() != items.len() {
+            return Err(fault("signatures", "length must be 64 bytes an item"));
+        }
+        return Ok(items.iter().zip(signatures.iter().map(|it| &it[..])).map(item).collect());
     }
-    let items = items.iter().zip(signatures);
-    Ok(items
-        .map(|(item, signature)| BatchItem { kid: item.kid, message: item.message, signature })
-        .collect())
+    if offsets.len() != items.len() + 1 {
+        let why = "length must be one more than the number of items";
+        return Err(fault("signatureOffsets", why));
+    }
+    let within = || fault("signatureOffsets", "must ascend within signatures");
+    items
+        .iter()
+        .zip(offsets.windows(2))
+        .map(|(signed, ends)| {
+            let signature = signatures.get(ends[0] as usize..ends[1] as usize);
+            Ok(item((signed, signature.ok_or_else(within)?)))
+        })
+        .collect()
 }
 
-/// Signatures, zero where there is none, and the errors as JSON.
+/// What became of a batch to sign.
+#[derive(Default)]
+pub(crate) struct Signed {
+    /// Ed25519's signatures; zeros where there is none.
+    pub(crate) packed: Vec<[u8; SIGNATURE_LEN]>,
+    /// Those of other algorithms, by item.
+    pub(crate) long: Vec<(u32, Vec<u8>)>,
+    /// The errors as JSON.
+    pub(crate) errors: Option<String>,
+}
+
+/// Signs items.
 pub(crate) fn sign(
     engine: &Engine,
     context: &Context,
     items: &[SignItem<'_>],
     parallel: bool,
-) -> Result<(Vec<[u8; SIGNATURE_LEN]>, Option<String>)> {
-    let mut signatures = vec![[0; SIGNATURE_LEN]; items.len()];
-    let errors = engine.sign_items(context, items, parallel, &mut signatures)?;
-    Ok((signatures, errors_json(&errors)))
+) -> Result<Signed> {
+    let mut signed = Signed { packed: vec![[0; SIGNATURE_LEN]; items.len()], ..Signed::default() };
+    let mut errors = Vec::new();
+    let results = engine.sign_items(context, items, parallel)?;
+    for (i, (result, out)) in results.into_iter().zip(&mut signed.packed).enumerate() {
+        match result {
+            Ok(Signature::Ed25519(signature)) => *out = signature,
+            Ok(Signature::Long(signature)) => {
+                signed.long.push((u32::try_from(i).unwrap_or(u32::MAX), signature));
+            }
+            Err(error) => errors.push((i, error)),
+        }
+    }
+    signed.errors = errors_json(&errors);
+    Ok(signed)
 }
 
 /// Verdicts, 2 where there is none, and the errors as JSON.

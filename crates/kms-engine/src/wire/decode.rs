@@ -204,13 +204,13 @@ fn sign_request(dto: SignDto<'_>, context: &mut Context) -> Result<Request> {
     Ok(Request::Sign(SignRequest { target, payload, context, produce_hybrid }))
 }
 
-pub(super) fn verify(body: &[u8]) -> Result<VerifyRequest> {
+pub(super) fn verify(body: &[u8]) -> Result<VerifyRequest<'static>> {
     let Object(dto): Object<VerifyDto<'_>> = json(body)?;
     refuse_reference(dto.reference.is_some())?;
     verify_request(dto)
 }
 
-fn verify_request(dto: VerifyDto<'_>) -> Result<VerifyRequest> {
+fn verify_request(dto: VerifyDto<'_>) -> Result<VerifyRequest<'static>> {
     check_len(dto.sigs.len(), "sigs")?;
     let sigs = dto.sigs.into_iter().enumerate().map(|(i, Object(sig))| {
         let within = |error: KmsError| error.within(&format!("sigs[{i}]"));
@@ -315,7 +315,10 @@ pub(super) fn sign_batch(body: &[u8], context: &Context) -> Result<Batch<Request
     })
 }
 
-pub(super) fn verify_batch(body: &[u8], context: &Context) -> Result<Batch<VerifyRequest>> {
+pub(super) fn verify_batch(
+    body: &[u8],
+    context: &Context,
+) -> Result<Batch<VerifyRequest<'static>>> {
     batch(body, context, |item, _| {
         let Object(dto): Object<VerifyDto<'_>> = json(item)?;
         Ok((reference(dto.reference.as_deref())?, verify_request(dto)?))

@@ -1,0 +1,150 @@
+//! Bundles: all signatures of a key, which a hybrid one has two of.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use kms_core::{Algorithm, Context, Result};
+use kms_engine::{
+    Engine, Mode, Payload, SignRequest, SignatureEntry, Signed, Target, VerifyRequest,
+};
+use napi::Env;
+use napi::bindgen_prelude::{Object, Uint8Array, Uint8ArraySlice};
+use napi_derive::napi;
+
+use crate::bytes;
+use crate::kms::NativeKms;
+use crate::task::{guard, spawn};
+
+/// One signature of a bundle.
+#[napi(object)]
+pub struct BundleSignature {
+    /// The name of its algorithm.
+    pub alg: String,
+    /// The signature.
+    pub signature: Uint8Array,
+}
+
+/// The signatures of one key over one message.
+#[napi(object)]
+pub struct Bundle {
+    /// The version that signed.
+    pub kid: String,
+    /// The classical one first.
+    pub sigs: Vec<BundleSignature>,
+}
+
+/// The verdict on a bundle.
+#[napi(object)]
+pub struct BundleVerdict {
+    /// Whether what policy asks for holds.
+    pub ok: bool,
+    /// The algorithms that were checked.
+    pub checked: Vec<String>,
+    /// `or`, `and` or `pq_only`: what was asked for, where it holds.
+    pub satisfied_mode: Option<String>,
+}
+
+#[napi]
+impl NativeKms {
+    /// Signs with every track that policy asks for. `context` is FIPS 204's, at most 255 bytes. Where `produceHybrid` is
+    /// true both tracks of a hybrid key sign in any case.
+    #[napi]
+    pub fn sign_bundle(
+        &self,
+        kid: String,
+        produce_hybrid: bool,
+        message: Uint8ArraySlice<'_>,
+        context: Uint8ArraySlice<'_>,
+    ) -> napi::Result<Bundle> {
+        guard("signBundle", || {
+            // The message is read more than once: it must be the same each time.
+            let wish = Wish {
+                kid,
+                produce_hybrid,
+                message: bytes::owned(&message),
+                context: bytes::owned(&context),
+            };
+            wish.sign(&self.engine, &self.library).map(bundle)
+        })
+    }
+
+    /// As `signBundle`, on the service's threads; the inputs are copied before this returns.
+    #[napi(ts_return_type = "Promise<Bundle>")]
+    pub fn sign_bundle_async<'env>(
+        &self,
+        env: &'env Env,
+        kid: String,
+        produce_hybrid: bool,
+        message: Uint8ArraySlice<'_>,
+        context: Uint8ArraySlice<'_>,
+    ) -> napi::Result<Object<'env>> {
+        guard("signBundleAsync", || Ok(()))?;
+        let (engine, library) = (Arc::clone(&self.engine), self.library.clone());
+        let (message, context) = (bytes::owned(&message), bytes::owned(&context));
+        let work = move || Wish { kid, produce_hybrid, message, context }.sign(&engine, &library);
+        spawn(env, self.engine.pool(), "signBundleAsync.task", work, |_, signed| Ok(bundle(signed)))
+    }
+
+    /// The verdict on the signatures of one key over one message. `mode` may ask for more than policy does.
+    ///
+    /// The signatures come before the message: reading them runs the caller's getters.
+    #[napi]
+    pub fn verify_bundle(
+        &self,
+        kid: String,
+        sigs: Vec<BundleSignature>,
+        mode: Option<String>,
+        message: Uint8ArraySlice<'_>,
+        context: Uint8ArraySlice<'_>,
+    ) -> napi::Result<BundleVerdict> {
+        guard("verifyBundle", || {
+            let sigs = sigs.into_iter().map(|sig| {
+                let alg = Algorithm::parse(&sig.alg)?;
+                Ok(SignatureEntry { alg, signature: sig.signature.to_vec(), kid: None })
+            });
+            let message = bytes::owned(&message);
+            let wish = VerifyRequest {
+                kid: Some(kid),
+                payload: Payload::Local(&message),
+                context: bytes::owned(&context),
+                sigs: sigs.collect::<Result<_>>()?,
+                mode: mode.map(|mode| Mode::parse(&mode)).transpose()?,
+            };
+            let verified = self.engine.verify(&self.library, &wish)?;
+            Ok(BundleVerdict {
+                ok: verified.ok,
+                checked: verified.checked.iter().map(|alg| alg.name().to_owned()).collect(),
+                satisfied_mode: verified.satisfied_mode.map(|mode| mode.name().to_owned()),
+            })
+        })
+    }
+}
+
+/// What is asked of `signBundle`.
+struct Wish {
+    kid: String,
+    produce_hybrid: bool,
+    message: Vec<u8>,
+    context: Vec<u8>,
+}
+
+impl Wish {
+    fn sign(self, engine: &Engine, library: &Context) -> Result<Vec<Signed>> {
+        let wish = SignRequest {
+            target: Target::Kid(self.kid),
+            payload: Payload::Local(&self.message),
+            context: self.context,
+            produce_hybrid: self.produce_hybrid.then_some(true),
+        };
+        engine.sign(library, &wish)
+    }
+}
+
+fn bundle(signed: Vec<Signed>) -> Bundle {
+    let kid = signed.first().map_or_else(String::new, |it| it.kid.to_string());
+    let sigs = signed.into_iter().map(|it| BundleSignature {
+        alg: it.alg.name().to_owned(),
+        signature: Cow::Borrowed(it.signature.as_bytes()).into_owned().into(),
+    });
+    Bundle { kid, sigs: sigs.collect() }
+}

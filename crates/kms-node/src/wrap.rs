@@ -1,0 +1,108 @@
+//! Wrapping data keys.
+
+use kms_core::{KmsError, SecretBytes};
+use kms_engine::{DataKey, KemMode, Wrapped};
+use napi::bindgen_prelude::{Uint8Array, Uint8ArraySlice};
+use napi_derive::napi;
+
+use crate::kms::NativeKms;
+use crate::task::guard;
+
+/// A data key in an envelope.
+#[napi(object)]
+pub struct WrappedKey {
+    /// The envelope.
+    pub wrapped: Uint8Array,
+    /// `x25519`, `ml-kem` or `hybrid`.
+    pub alg: String,
+    /// The version that it is for.
+    pub kid: String,
+    /// The data key, where it was made here.
+    pub data_key: Option<Uint8Array>,
+}
+
+/// A data key out of its envelope.
+#[napi(object)]
+pub struct UnwrappedKey {
+    /// The data key.
+    pub data_key: Uint8Array,
+    /// `x25519`, `ml-kem` or `hybrid`.
+    pub alg: String,
+    /// The version that it was for.
+    pub kid: String,
+}
+
+#[napi]
+impl NativeKms {
+    /// Wraps a data key, or one of `size` bytes that is made where `size` is not 0, under the head of `kid`.
+    #[napi]
+    pub fn wrap(
+        &self,
+        kid: String,
+        size: u32,
+        kem_mode: Option<String>,
+        data_key: Uint8ArraySlice<'_>,
+    ) -> napi::Result<WrappedKey> {
+        guard("wrap", || {
+            let mode = kem_mode.as_deref().map(KemMode::parse).transpose()?;
+            let given = SecretBytes::copy_of(data_key.as_ref());
+            let data_key = match size {
+                0 => DataKey::Given(given.expose()),
+                size => DataKey::Fresh(size as usize),
+            };
+            self.engine.wrap(&self.library, &kid, data_key, mode).map(wrapped).map_err(names)
+        })
+    }
+
+    /// Unwraps a data key.
+    #[napi]
+    pub fn unwrap(
+        &self,
+        kid: Option<String>,
+        envelope: Uint8ArraySlice<'_>,
+    ) -> napi::Result<UnwrappedKey> {
+        guard("unwrap", || {
+            let envelope = envelope.to_vec();
+            let unwrapped = self.engine.unwrap(&self.library, kid.as_deref(), &envelope);
+            let unwrapped = unwrapped.map_err(names)?;
+            Ok(UnwrappedKey {
+                data_key: Uint8Array::from(unwrapped.data_key.expose()),
+                alg: unwrapped.alg.to_owned(),
+                kid: unwrapped.kid.to_string(),
+            })
+        })
+    }
+
+    /// Wraps what is in an envelope anew, under the head of its key.
+    #[napi]
+    pub fn rewrap(
+        &self,
+        kid: Option<String>,
+        envelope: Uint8ArraySlice<'_>,
+    ) -> napi::Result<WrappedKey> {
+        guard("rewrap", || {
+            let envelope = envelope.to_vec();
+            let rewrapped = self.engine.rewrap(&self.library, kid.as_deref(), &envelope);
+            rewrapped.map(wrapped).map_err(names)
+        })
+    }
+}
+
+fn wrapped(wrapped: Wrapped) -> WrappedKey {
+    WrappedKey {
+        data_key: wrapped.fresh.as_ref().map(|key| Uint8Array::from(key.expose())),
+        wrapped: wrapped.envelope.into(),
+        alg: wrapped.alg.to_owned(),
+        kid: wrapped.kid.to_string(),
+    }
+}
+
+/// The engine names fields as HTTP does.
+fn names(error: KmsError) -> KmsError {
+    match error.field.as_deref() {
+        Some("plaintext_key_b64") => error.field("dataKey"),
+        Some("wrapped_b64") => error.field("envelope"),
+        Some("kem_mode") => error.field("kemMode"),
+        _ => error,
+    }
+}
