@@ -8,7 +8,7 @@ import { FLOORS } from './lib/floors.mjs'
 import { implementations, isControl } from './lib/implementations.mjs'
 import { machineFacts, machineLine } from './lib/machine.mjs'
 import { measureRows } from './lib/measure.mjs'
-import { allRows } from './lib/rows.mjs'
+import { rowsOf } from './lib/rows.mjs'
 import { textTable, times } from './lib/table.mjs'
 
 const BUDGET_MS = 25
@@ -25,7 +25,7 @@ const all = await implementations()
 await requireAgreement(all)
 console.log('every implementation gives the same signatures and the same verdicts')
 
-const rows = (await allRows(all)).filter(({ name }) => name.includes(flags.only ?? ''))
+const rows = await rowsOf(all, name => name.includes(flags.only ?? ''))
 const results = await measureRows(rows, {
   rounds,
   budget: BUDGET_MS,

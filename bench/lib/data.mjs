@@ -15,9 +15,12 @@ function keyPairOf(number) {
   return { seed, publicKey, secretKey }
 }
 
-/** `count` signed messages under `keys` keys in turn: 1 for one key, `count` for as many keys as items. */
-export function signedItems(count, keys) {
-  const pairs = Array.from({ length: keys }, (_, i) => keyPairOf(i))
+/**
+ * `count` signed messages under `keys` keys in turn: 1 for one key, `count` for as many keys as items. The keys are
+ * those from number `from` on.
+ */
+export function signedItems(count, keys, from = 0) {
+  const pairs = Array.from({ length: keys }, (_, i) => keyPairOf(from + i))
   return Array.from({ length: count }, (_, i) => {
     const pair = pairs[i % keys]
     const message = messageOf(i)
@@ -27,15 +30,23 @@ export function signedItems(count, keys) {
   })
 }
 
-/** The same of a key service, which makes its own keys and takes no seeds. */
-export async function kmsItems(kms, count, keys) {
+/** The same of a key service, which makes its own keys and takes no seeds. `made` keeps them from call to call. */
+export async function kmsItems(kms, made, count, keys) {
   const wish = { tenant: 'bench', purpose: 'sign', alg: 'ed25519' }
-  const made = await Promise.all(Array.from({ length: keys }, () => kms.createKey(wish)))
+  while (made.length < keys) made.push(await kms.createKey(wish))
   return Array.from({ length: count }, (_, i) => {
     const { kid, publicKey } = made[i % keys]
     const message = messageOf(i)
     return { kid, publicKey, message, signature: kms.sign(kid, message) }
   })
+}
+
+/** A copy of an item with one bit of one field flipped; `n` moves the bit over the whole field. */
+export function flipped(item, field, n) {
+  const bytes = Buffer.from(item[field])
+  const bit = (n * 37) % (bytes.length * 8)
+  bytes[bit >> 3] ^= 1 << (bit & 7)
+  return { ...item, [field]: bytes }
 }
 
 /** Copies of the items in four buffers, as `verifyBatch` takes them. */
