@@ -88,6 +88,7 @@ async function watched({ name, unchanged }, work) {
 
 function summarize({ name: row, entries }) {
   const medians = new Map(entries.map(entry => [entry, entry.rounds.map(median)]))
+  // Where there are two, the first is the plain one.
   const control = medians.get(entries.find(({ candidate }) => isControl(candidate)))
   return entries.map(entry => {
     const { name, lane, how, label } = entry.candidate

@@ -1,6 +1,6 @@
 // What is timed: rows of candidates that do the same work. Ratios are taken within a row only.
 import { isControl, itemsFor } from './implementations.mjs'
-import { candidate } from './candidate.mjs'
+import { batches, candidate } from './candidate.mjs'
 import { mixedRow, outOfCacheRow, strangersBatchRow, strangersRow } from './walks.mjs'
 
 const BATCH_SIZES = [8, 32, 64, 256]
@@ -36,10 +36,8 @@ const verifyRow = keys => all =>
   )
 
 /** A batch, over and over. */
-async function batchCandidate(batcher, count, keys) {
-  const input = batcher.prepare(await itemsFor(batcher, count, keys))
-  return candidate(batcher, count * (batcher.calls ?? 1), () => batcher.run(input))
-}
+const batchCandidate = async (batcher, count, keys) =>
+  batches(batcher, await itemsFor(batcher, count, keys), count)
 
 const batchRow = (kind, count, keys) => async all => {
   const fast = all[kind].filter(({ slow }) => !slow || count <= MOST_SLOW)

@@ -1,5 +1,5 @@
 // Rows of keys that nobody saw before, of more tables than caches hold, and of batches with bad signatures.
-import { candidate, walking } from './candidate.mjs'
+import { batches, candidate, inputsOf } from './candidate.mjs'
 import { flipped, signedItems } from './data.mjs'
 import { itemsFor } from './implementations.mjs'
 import { tableStats } from './tables.mjs'
@@ -24,9 +24,6 @@ const BAD = [
   { at: 201, field: 'message', bit: 20 },
 ]
 
-const batchesOf = (items, size) =>
-  Array.from({ length: items.length / size }, (_, i) => items.slice(i * size, i * size + size))
-
 let pools = 0
 /** A pool for each who learns keys; one for all who do not. */
 function strangers() {
@@ -44,8 +41,15 @@ export const strangersRow = {
   unchanged: () => tableStats().builds,
   make({ strangerVerifiers }) {
     const poolOf = strangers()
-    const verify = it => item => it.verify(it.load(item), item.message, item.signature)
-    return strangerVerifiers.map(it => walking(it, 1, poolOf(it), verify(it)))
+    return strangerVerifiers.map(it => {
+      const items = poolOf(it)
+      let next = 0
+      return candidate(it, 1, () => {
+        next = (next + 1) % items.length
+        const item = items[next]
+        return it.verify(it.load(item), item.message, item.signature)
+      })
+    })
   },
 }
 
@@ -54,10 +58,7 @@ export const strangersBatchRow = {
   unchanged: () => tableStats().builds,
   make({ strangerBatchers }) {
     const poolOf = strangers()
-    return strangerBatchers.map(it => {
-      const inputs = batchesOf(poolOf(it), BATCH).map(it.prepare)
-      return walking(it, BATCH, inputs, it.run)
-    })
+    return strangerBatchers.map(it => batches(it, poolOf(it), BATCH))
   },
 }
 
@@ -69,10 +70,9 @@ export const outOfCacheRow = {
     const made = []
     for (const it of known) {
       const items = await itemsFor(it, COLD_KEYS * COLD_MESSAGES, COLD_KEYS)
-      const inputs = batchesOf(items, BATCH).map(it.prepare)
       const passes = it.lane ? TABLE_IS_FULL / COLD_MESSAGES : 0
-      for (let pass = 0; pass < passes; pass++) inputs.forEach(it.run)
-      made.push(walking(it, BATCH, inputs, it.run))
+      for (let pass = 0; pass < passes; pass++) inputsOf(it, items, BATCH).forEach(it.run)
+      made.push(batches(it, items, BATCH))
     }
     return made
   },
@@ -88,10 +88,10 @@ export const mixedRow = {
         const good = await itemsFor(it, MIXED, 1)
         const mixed = [...good]
         for (const { at, field, bit } of BAD) mixed[at] = flipped(good[at], field, bit)
-        const inputs = { 'all good': it.prepare(good), '1 % bad': it.prepare(mixed) }
-        return Object.entries(inputs).map(([what, input]) =>
-          candidate(it, MIXED, () => it.run(input), { how: [it.how, what].join(', ') }),
-        )
+        return [
+          batches(it, good, MIXED, { how: `${it.how}, all good` }),
+          batches(it, mixed, MIXED, { how: `${it.how}, 1 % bad` }),
+        ]
       }),
     )
     return made.flat()
