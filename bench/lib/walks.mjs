@@ -25,14 +25,12 @@ const BAD = [
 ]
 
 let pools = 0
-/** A pool for each who learns keys; one for all who do not. */
-function strangers() {
-  let shared
-  return ({ lane }) => {
-    if (lane === 'auto') return signedItems(STRANGERS, STRANGERS, ++pools * 1_000_000)
-    shared ??= signedItems(STRANGERS, STRANGERS, 1_000_000_000)
-    return shared
-  }
+let shared
+/** A pool of its own for each who learns keys; one for all who do not. */
+function strangersFor({ lane }) {
+  if (lane === 'auto') return signedItems(STRANGERS, STRANGERS, ++pools * 1_000_000)
+  shared ??= signedItems(STRANGERS, STRANGERS, 1_000_000_000)
+  return shared
 }
 
 /** One signature of a stranger a call: the key is loaded each time. */
@@ -40,9 +38,8 @@ export const strangersRow = {
   name: 'verify, keys never seen',
   unchanged: () => tableStats().builds,
   make({ strangerVerifiers }) {
-    const poolOf = strangers()
     return strangerVerifiers.map(it => {
-      const items = poolOf(it)
+      const items = strangersFor(it)
       let next = 0
       return candidate(it, 1, () => {
         next = (next + 1) % items.length
@@ -56,10 +53,7 @@ export const strangersRow = {
 export const strangersBatchRow = {
   name: 'batch 64, keys never seen',
   unchanged: () => tableStats().builds,
-  make({ strangerBatchers }) {
-    const poolOf = strangers()
-    return strangerBatchers.map(it => batches(it, poolOf(it), BATCH))
-  },
+  make: ({ strangerBatchers }) => strangerBatchers.map(it => batches(it, strangersFor(it), BATCH)),
 }
 
 /** A thousand known keys in turn. */
