@@ -47,7 +47,8 @@ async function measureThisTier(rows, turns) {
 
 async function measureAll(rows, turns) {
   const results = await measureThisTier(rows, turns)
-  for (const tier of tiersBelow(machine.tier)) results.push(...(await measureTier(tier, { ...turns, ...TIER })))
+  for (const tier of tiersBelow(machine.tier))
+    results.push(...(await measureTier(tier, { ...turns, ...TIER })))
   return results.filter(result => !isControl(result))
 }
 

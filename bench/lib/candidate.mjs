@@ -1,15 +1,26 @@
 // One entry of a row: a function without arguments, and what it counts for.
 import { label } from './implementations.mjs'
 
-/** `run` does the next item or batch, which is `signatures` of them. */
-export function candidate(implementation, signatures, run, more = {}) {
-  const { name, lane = null, slow = false } = implementation
-  const how = more.how ?? implementation.how ?? null
-  return { name, lane, how, slow, label: label({ name, lane, how }), signatures, run }
+/** Valid signatures after which a key has the larger table (precomputed.rs). */
+const TABLE_IS_FULL = 256
+
+/**
+ * `run` does the next item or batch, which is `signatures` of them. `known`: under so many keys in turn, which are to
+ * have their tables before anything is timed.
+ */
+export function candidate(
+  implementation,
+  signatures,
+  run,
+  { how = implementation.how ?? null, known = 0 } = {},
+) {
+  const { name, lane = null } = implementation
+  const warmUpCalls = lane === 'auto' ? Math.ceil((TABLE_IS_FULL * known) / signatures) : 0
+  return { name, lane, how, label: label({ name, lane, how }), signatures, run, warmUpCalls }
 }
 
 /** What `items` are to a batcher: its inputs, of `size` items each or of its slices. */
-export function inputsOf(batcher, items, size = items.length) {
+function inputsOf(batcher, items, size = items.length) {
   const each = Math.min(batcher.slice ?? size, size)
   const count = items.length / each
   return Array.from({ length: count }, (_, i) => batcher.prepare(items.slice(i * each, i * each + each)))

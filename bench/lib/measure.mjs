@@ -44,6 +44,7 @@ async function calibrate(candidate) {
   const result = candidate.run()
   const isAsync = result instanceof Promise
   await result
+  for (let call = 1; call < candidate.warmUpCalls; call++) await candidate.run()
   const ns = median(await turn(candidate, { calls: 1, isAsync, budget: WARM_UP }))
   const calls = isAsync ? 1 : Math.round(SAMPLE / (ns * candidate.signatures) / 4) * 4 || 1
   return { candidate, calls, isAsync, rounds: [] }

@@ -48,7 +48,9 @@ export function promiseLines(results, comparisons, machine) {
   return [
     ...results.flatMap(result => {
       const floor = floorOf(result)
-      return floor ? [line(`${rowTitle(result, machine)}, ${result.label}`, result.ratio, floor.ratio, floor.aim)] : []
+      return floor
+        ? [line(`${rowTitle(result, machine)}, ${result.label}`, result.ratio, floor.ratio, floor.aim)]
+        : []
     }),
     ...comparisons.map(({ title, ratio, at_least }) =>
       at_least ? line(title, ratio, at_least) : `${title}: ${times(ratio)}`,

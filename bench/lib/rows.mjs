@@ -1,6 +1,7 @@
 // What is timed: rows of candidates that do the same work. Ratios are taken within a row only.
-import { isControl, itemsFor } from './implementations.mjs'
+
 import { batches, candidate } from './candidate.mjs'
+import { isControl, itemsFor } from './implementations.mjs'
 import { mixedRow, outOfCacheRow, strangersBatchRow, strangersRow } from './walks.mjs'
 
 const BATCH_SIZES = [8, 32, 64, 256]
@@ -17,16 +18,15 @@ async function single(implementation, keys, load, call) {
   const loaded = []
   for (const item of items.slice(0, keys)) loaded.push(await load(item))
   let next = 0
-  return candidate(implementation, 1, () => {
+  const run = () => {
     next = (next + 1) % SINGLES
     return call(loaded[next % keys], items[next])
-  })
+  }
+  return candidate(implementation, 1, run, { known: keys })
 }
 
 const signRow = ({ signers }) =>
-  Promise.all(
-    signers.map(it => single(it, 1, it.loadSecret, (key, { message }) => it.sign(key, message))),
-  )
+  Promise.all(signers.map(it => single(it, 1, it.loadSecret, (key, { message }) => it.sign(key, message))))
 
 const verifyRow = keys => all =>
   Promise.all(
@@ -37,7 +37,7 @@ const verifyRow = keys => all =>
 
 /** A batch, over and over. */
 const batchCandidate = async (batcher, count, keys) =>
-  batches(batcher, await itemsFor(batcher, count, keys), count)
+  batches(batcher, await itemsFor(batcher, count, keys), count, { known: keys })
 
 const batchRow = (kind, count, keys) => async all => {
   const fast = all[kind].filter(({ slow }) => !slow || count <= MOST_SLOW)

@@ -1,5 +1,5 @@
 // Rows of keys that nobody saw before, of more tables than caches hold, and of batches with bad signatures.
-import { batches, candidate, inputsOf } from './candidate.mjs'
+import { batches, candidate } from './candidate.mjs'
 import { flipped, signedItems } from './data.mjs'
 import { itemsFor } from './implementations.mjs'
 import { tableStats } from './tables.mjs'
@@ -14,8 +14,6 @@ const STRANGERS = 384 * BATCH
 const COLD_KEYS = 1024
 /** Under each, so that a second walk does not touch the same lines of the tables. */
 const COLD_MESSAGES = 16
-/** Valid signatures after which a key has the larger table. */
-const TABLE_IS_FULL = 256
 const MIXED = 256
 /** Three of 256 are a little more than 1 %. A bit of the point, of the scalar and of the message. */
 const BAD = [
@@ -61,14 +59,8 @@ export const outOfCacheRow = {
   name: 'batch 64, tables out of cache',
   async make({ batchers }) {
     const known = batchers.filter(({ lane, slow }) => !slow && (!lane || lane === 'auto'))
-    const made = []
-    for (const it of known) {
-      const items = await itemsFor(it, COLD_KEYS * COLD_MESSAGES, COLD_KEYS)
-      const passes = it.lane ? TABLE_IS_FULL / COLD_MESSAGES : 0
-      for (let pass = 0; pass < passes; pass++) inputsOf(it, items, BATCH).forEach(it.run)
-      made.push(batches(it, items, BATCH))
-    }
-    return made
+    const items = it => itemsFor(it, COLD_KEYS * COLD_MESSAGES, COLD_KEYS)
+    return Promise.all(known.map(async it => batches(it, await items(it), BATCH, { known: COLD_KEYS })))
   },
 }
 
@@ -83,8 +75,8 @@ export const mixedRow = {
         const mixed = [...good]
         for (const { at, field, bit } of BAD) mixed[at] = flipped(good[at], field, bit)
         return [
-          batches(it, good, MIXED, { how: `${it.how}, all good` }),
-          batches(it, mixed, MIXED, { how: `${it.how}, 1 % bad` }),
+          batches(it, good, MIXED, { how: `${it.how}, all good`, known: 1 }),
+          batches(it, mixed, MIXED, { how: `${it.how}, 1 % bad`, known: 1 }),
         ]
       }),
     )
