@@ -1,6 +1,6 @@
 // `npm run bench`: everything agrees, everything is timed, one table, one results file, one chart, README's table.
 // --rounds N: more rounds are quieter. --only TEXT: the rows whose name contains it, and nothing is written.
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { requireAgreement } from './lib/agree.mjs'
 import { chart } from './lib/chart.mjs'
@@ -10,6 +10,7 @@ import { implementations, isControl } from './lib/implementations.mjs'
 import { machineFacts, machineLine } from './lib/machine.mjs'
 import { measureRows } from './lib/measure.mjs'
 import { compared, promiseLines } from './lib/promises.mjs'
+import { readmeTable, withTable } from './lib/readme.mjs'
 import { rowsOf } from './lib/rows.mjs'
 import { textTable, times } from './lib/table.mjs'
 import { measureTier, TIER_ROWS, tiersBelow } from './lib/tiers.mjs'
@@ -75,11 +76,14 @@ function controlSpread(results) {
 }
 
 function writeAll(run) {
+  const text = `${JSON.stringify(run, forFile, 2)}\n`
+  const page = new URL('../README.md', import.meta.url)
+  const readme = withTable(readFileSync(page, 'utf8'), readmeTable(JSON.parse(text)))
   mkdirSync(new URL('results/', import.meta.url), { recursive: true })
-  const write = (name, text) => writeFileSync(new URL(`results/${name}`, import.meta.url), text)
-  write('latest.json', `${JSON.stringify(run, forFile, 2)}\n`)
-  write('chart.svg', chart(run))
-  console.log('written: bench/results/latest.json, bench/results/chart.svg')
+  writeFileSync(new URL('results/latest.json', import.meta.url), text)
+  writeFileSync(new URL('results/chart.svg', import.meta.url), chart(run))
+  writeFileSync(page, readme)
+  console.log('written: bench/results/latest.json, bench/results/chart.svg, the table in README.md')
 }
 
 /** Four digits are more than a benchmark knows; single rounds are nobody's business. */
