@@ -5,14 +5,31 @@ import sodium from 'sodium-native'
 export const MESSAGE_LENGTH = 128
 
 const bytesOf = (name, length) => createHash('shake256', { outputLength: length }).update(name).digest()
-const messageOf = number => bytesOf(`message ${number}`, MESSAGE_LENGTH)
 
-function keyPairOf(number) {
-  const seed = bytesOf(`seed ${number}`, 32)
-  const publicKey = Buffer.alloc(32)
-  const secretKey = Buffer.alloc(64)
-  sodium.crypto_sign_seed_keypair(publicKey, secretKey, seed)
-  return { seed, publicKey, secretKey }
+const messages = []
+function messageOf(number) {
+  messages[number] ??= bytesOf(`message ${number}`, MESSAGE_LENGTH)
+  return messages[number]
+}
+
+/** Views of one buffer: a hundred thousand small ones would slow down whatever allocates beside them. */
+function slab(length) {
+  const memory = Buffer.alloc(length)
+  let used = 0
+  return size => {
+    used += size
+    return memory.subarray(used - size, used)
+  }
+}
+
+function keyPairs(keys, from) {
+  const take = slab(keys * (32 + 32 + 64))
+  return Array.from({ length: keys }, (_, i) => {
+    const [seed, publicKey, secretKey] = [take(32), take(32), take(64)]
+    seed.set(bytesOf(`seed ${from + i}`, 32))
+    sodium.crypto_sign_seed_keypair(publicKey, secretKey, seed)
+    return { seed, publicKey, secretKey }
+  })
 }
 
 /**
@@ -20,11 +37,12 @@ function keyPairOf(number) {
  * those from number `from` on.
  */
 export function signedItems(count, keys, from = 0) {
-  const pairs = Array.from({ length: keys }, (_, i) => keyPairOf(from + i))
+  const pairs = keyPairs(keys, from)
+  const take = slab(count * 64)
   return Array.from({ length: count }, (_, i) => {
     const pair = pairs[i % keys]
     const message = messageOf(i)
-    const signature = Buffer.alloc(64)
+    const signature = take(64)
     sodium.crypto_sign_detached(signature, message, pair.secretKey)
     return { ...pair, message, signature }
   })
@@ -34,10 +52,13 @@ export function signedItems(count, keys, from = 0) {
 export async function kmsItems(kms, made, count, keys) {
   const wish = { tenant: 'bench', purpose: 'sign', alg: 'ed25519' }
   while (made.length < keys) made.push(await kms.createKey(wish))
+  const take = slab(count * 64)
   return Array.from({ length: count }, (_, i) => {
     const { kid, publicKey } = made[i % keys]
     const message = messageOf(i)
-    return { kid, publicKey, message, signature: kms.sign(kid, message) }
+    const signature = take(64)
+    signature.set(kms.sign(kid, message))
+    return { kid, publicKey, message, signature }
   })
 }
 
