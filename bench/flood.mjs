@@ -31,7 +31,7 @@ async function knownKeys() {
   const kms = await Kms.open({ backend: 'inmem' })
   const entries = []
   for (const keys of KNOWN) {
-    const items = await kmsItems(kms, [], BATCH, keys)
+    const items = await kmsItems(kms, BATCH, keys)
     const input = items.map(({ kid, message, signature }) => ({ kid, message, signature }))
     entries.push({ keys, signatures: BATCH, run: () => kms.verifyBatch(input), times: {} })
   }

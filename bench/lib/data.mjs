@@ -49,7 +49,7 @@ export function signedItems(count, keys, from = 0) {
 }
 
 /** The same of a key service, which makes its own keys and takes no seeds. `made` keeps them from call to call. */
-export async function kmsItems(kms, made, count, keys) {
+export async function kmsItems(kms, count, keys, made = []) {
   const wish = { tenant: 'bench', purpose: 'sign', alg: 'ed25519' }
   while (made.length < keys) made.push(await kms.createKey(wish))
   const take = slab(count * 64)

@@ -14,7 +14,7 @@ async function inKms({ how = 'by kid', ...options }, calls) {
   const made = []
   return {
     ...{ name: OURS, lane: options.lanes.verify ?? options.lanes.sign, how },
-    ownItems: (count, keys) => kmsItems(kms, made, count, keys),
+    ownItems: (count, keys) => kmsItems(kms, count, keys, made),
     ...calls(kms),
   }
 }
