@@ -109,8 +109,8 @@ export async function disagreements(all) {
   return [
     ...(await signFaults(all.signers, all.verifiers)),
     ...(await signBatchFaults([...all.signBatchers, ...all.threadSigners], all.verifiers)),
-    ...(await verifyFaults([...all.verifiers, ...all.strangerVerifiers])),
-    ...(await batchFaults([...all.batchers, ...all.strangerBatchers, ...all.threadBatchers])),
+    ...(await verifyFaults(new Set([...all.verifiers, ...all.strangerVerifiers]))),
+    ...(await batchFaults(new Set([...all.batchers, ...all.strangerBatchers, ...all.threadBatchers]))),
   ]
 }
 

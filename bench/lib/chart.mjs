@@ -57,7 +57,7 @@ function panel({ title, bars }, top, scale) {
   return { lines, bottom }
 }
 
-/** An SVG of 820 by about 1,100 units. One scale for all panels, so that bars compare across them. */
+/** An SVG of 820 by about 1,500 units. One scale for all panels, so that bars compare across them. */
 export function chart({ machine, results }) {
   const shown = panels(results, machine)
   const most = Math.max(...shown.flatMap(({ bars }) => bars.map(({ result }) => result.ratio)))
