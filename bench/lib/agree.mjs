@@ -1,13 +1,6 @@
 // Nothing is timed before everything agrees: a fast wrong answer is worth nothing.
+import { flipped } from './data.mjs'
 import { itemsFor, label } from './implementations.mjs'
-
-/** A copy with one bit of one field flipped; `n` moves the bit over the whole field. */
-function flipped(item, field, n) {
-  const bytes = Buffer.from(item[field])
-  const bit = (n * 37) % (bytes.length * 8)
-  bytes[bit >> 3] ^= 1 << (bit & 7)
-  return { ...item, [field]: bytes }
-}
 
 const underAnotherKey = (item, other) => ({ ...other, message: item.message, signature: item.signature })
 
@@ -44,6 +37,32 @@ async function signFaults(signers, verifiers) {
   return faults
 }
 
+/** Batches must give the bytes that single calls give, and others must accept those of the key service. */
+async function signBatchFaults(batchers, verifiers) {
+  const peers = verifiers.filter(verifier => !verifier.ownItems)
+  const faults = []
+  for (const batcher of batchers) {
+    for (const keys of [1, 64]) {
+      const items = await itemsFor(batcher, 64, keys)
+      const answer = await batcher.run(batcher.prepare(items))
+      // Several calls at once have several answers.
+      for (const signatures of batcher.calls > 1 ? answer : [answer]) {
+        const wrong = items.findIndex((item, i) => Buffer.compare(signatures[i], item.signature) !== 0)
+        if (wrong >= 0 || signatures.length !== items.length) {
+          faults.push(`sign batch: ${label(batcher)}: other bytes than expected, first at item ${wrong}`)
+        }
+      }
+      for (const peer of batcher.ownItems ? peers : []) {
+        const [{ message, signature }] = items
+        if ((await peer.verify(await peer.load(items[0]), message, signature)) !== true) {
+          faults.push(`sign batch: ${label(batcher)}: refused by ${label(peer)}`)
+        }
+      }
+    }
+  }
+  return faults
+}
+
 async function verifyFaults(verifiers) {
   const faults = []
   for (const verifier of verifiers) {
@@ -73,10 +92,12 @@ async function batchFaults(batchers) {
         { what: 'mixed', items: mixed.map(({ item }) => item), expected: mixed.map(m => Number(m.expected)) },
       ]
       for (const { what, items, expected } of cases) {
-        const verdicts = await batcher.run(batcher.prepare(items))
-        const wrong = expected.findIndex((verdict, i) => verdict !== verdicts[i])
-        if (wrong < 0 && verdicts.length === count) continue
-        faults.push(`batch of ${count}, ${what}: ${label(batcher)}: first at item ${wrong}`)
+        const answer = await batcher.run(batcher.prepare(items))
+        for (const verdicts of batcher.calls > 1 ? answer : [answer]) {
+          const wrong = expected.findIndex((verdict, i) => verdict !== verdicts[i])
+          if (wrong < 0 && verdicts.length === count) continue
+          faults.push(`batch of ${count}, ${what}: ${label(batcher)}: first at item ${wrong}`)
+        }
       }
     }
   }
@@ -84,11 +105,12 @@ async function batchFaults(batchers) {
 }
 
 /** One line for each answer that is not the expected one; none when all implementations agree. */
-export async function disagreements({ signers, verifiers, batchers, threadBatchers }) {
+export async function disagreements(all) {
   return [
-    ...(await signFaults(signers, verifiers)),
-    ...(await verifyFaults(verifiers)),
-    ...(await batchFaults([...batchers, ...threadBatchers])),
+    ...(await signFaults(all.signers, all.verifiers)),
+    ...(await signBatchFaults([...all.signBatchers, ...all.threadSigners], all.verifiers)),
+    ...(await verifyFaults(new Set([...all.verifiers, ...all.strangerVerifiers]))),
+    ...(await batchFaults(new Set([...all.batchers, ...all.strangerBatchers, ...all.threadBatchers]))),
   ]
 }
 

@@ -1,11 +1,7 @@
-// The chart of a run: how many times as fast as sodium-native, for the three things that users do.
+// The chart of a run: how many times as fast as sodium-native, for what users do. Bars: panels.mjs.
+import { panels } from './panels.mjs'
 import { micro, times } from './table.mjs'
 
-const PANELS = [
-  { title: 'Verify one signature', row: 'verify' },
-  { title: 'Verify a batch of 64, one key', row: 'batch 64, 1 key' },
-  { title: 'Sign', row: 'sign' },
-]
 const WIDTH = 820
 const LEFT = 220
 const RIGHT = 170
@@ -38,40 +34,37 @@ const escaped = text => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').re
 const text = (x, y, content, attributes = '') =>
   `<text x="${x}" y="${y}"${attributes}>${escaped(content)}</text>`
 
-/** Ours by lane and call, others by name; a peer's own way to call it says nothing here. */
-const caption = ({ name, lane, how }) => (lane ? `${lane}, ${how}` : name)
-
-function bar(result, y, scale) {
+function bar({ caption, result }, y, scale) {
   const width = Math.max(result.ratio * scale, 1).toFixed(1)
   const kind = result.name === 'ron-kms' ? 'ours' : 'peer'
   return [
-    text(LEFT - 10, y + BAR - 4, caption(result), ' text-anchor="end"'),
+    text(LEFT - 10, y + BAR - 4, caption, ' text-anchor="end"'),
     `<rect class="${kind}" x="${LEFT}" y="${y}" width="${width}" height="${BAR}" rx="2"/>`,
     text(WIDTH - 100, y + BAR - 4, times(result.ratio), ' text-anchor="end"'),
     text(WIDTH - 24, y + BAR - 4, `${micro(result.ns)} µs`, ' class="time" text-anchor="end"'),
   ]
 }
 
-function panel({ title, row }, results, top, scale) {
-  const bars = results.filter(result => result.row === row).sort((a, b) => b.ratio - a.ratio)
+function panel({ title, bars }, top, scale) {
   const first = top + PANEL_HEAD
   const bottom = first + bars.length * STEP
-  const one = LEFT + scale
+  const one = (LEFT + scale).toFixed(1)
   const lines = [
     text(24, top + 26, title, ' class="panel"'),
     `<line class="one" x1="${one}" x2="${one}" y1="${first - 6}" y2="${bottom}"/>`,
-    ...bars.flatMap((result, i) => bar(result, first + i * STEP, scale)),
+    ...bars.flatMap((it, i) => bar(it, first + i * STEP, scale)),
   ]
   return { lines, bottom }
 }
 
-/** An SVG of 820 by about 700 units. */
-export function chart(machine, results) {
-  const shown = results.filter(({ row }) => PANELS.some(it => it.row === row))
-  const scale = (WIDTH - LEFT - RIGHT) / Math.max(...shown.map(({ ratio }) => ratio))
+/** An SVG of 820 by about 1,500 units. One scale for all panels, so that bars compare across them. */
+export function chart({ machine, results }) {
+  const shown = panels(results, machine)
+  const most = Math.max(...shown.flatMap(({ bars }) => bars.map(({ result }) => result.ratio)))
+  const scale = (WIDTH - LEFT - RIGHT) / most
   let bottom = TOP
-  const lines = PANELS.flatMap(it => {
-    const made = panel(it, results, bottom, scale)
+  const lines = shown.flatMap(it => {
+    const made = panel(it, bottom, scale)
     bottom = made.bottom
     return made.lines
   })

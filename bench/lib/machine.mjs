@@ -17,6 +17,9 @@ function doctor() {
   return JSON.parse(execFileSync(process.execPath, [main, 'doctor', '--json'], { encoding: 'utf8' }))
 }
 
+/** The tier of this process. */
+export const cpuTier = () => doctor().addon.cpuTier ?? 'none'
+
 export function machineFacts() {
   const { version, addon } = doctor()
   return {

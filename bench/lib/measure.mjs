@@ -36,11 +36,15 @@ export function quantile(sorted, q) {
 const ascending = numbers => [...numbers].sort((a, b) => a - b)
 export const median = numbers => quantile(ascending(numbers), 0.5)
 
+/** How many times as fast as the first the second is: the median over the rounds. */
+export const ratioOf = (slow, fast) => median(slow.map((ns, round) => ns / fast[round]))
+
 /** Warms a candidate up and finds out how many calls make a sample. */
 async function calibrate(candidate) {
   const result = candidate.run()
   const isAsync = result instanceof Promise
   await result
+  for (let call = 1; call < candidate.warmUpCalls; call++) await candidate.run()
   const ns = median(await turn(candidate, { calls: 1, isAsync, budget: WARM_UP }))
   const calls = isAsync ? 1 : Math.round(SAMPLE / (ns * candidate.signatures) / 4) * 4 || 1
   return { candidate, calls, isAsync, rounds: [] }
@@ -53,25 +57,39 @@ async function calibrate(candidate) {
  */
 export async function measureRows(rows, { rounds, budget, onRound }) {
   const timed = []
-  for (const row of rows) {
-    const entries = []
-    for (const candidate of row.candidates) entries.push(await calibrate(candidate))
-    timed.push({ ...row, entries })
-  }
+  for (const row of rows) timed.push({ ...row, entries: await watched(row, () => calibrateAll(row)) })
   for (let round = 0; round < rounds; round++) {
     onRound?.(round)
-    for (const { entries, turns = 1 } of timed) {
-      for (let i = 0; i < entries.length; i++) {
-        const entry = entries[(i + round) % entries.length]
-        entry.rounds.push(await turn(entry.candidate, { ...entry, budget: turns * budget * MILLISECOND }))
-      }
+    for (const row of timed) {
+      const { entries, turns = 1 } = row
+      await watched(row, async () => {
+        for (let i = 0; i < entries.length; i++) {
+          const entry = entries[(i + round) % entries.length]
+          entry.rounds.push(await turn(entry.candidate, { ...entry, budget: turns * budget * MILLISECOND }))
+        }
+      })
     }
   }
   return timed.flatMap(summarize)
 }
 
+async function calibrateAll({ candidates }) {
+  const entries = []
+  for (const candidate of candidates) entries.push(await calibrate(candidate))
+  return entries
+}
+
+/** Sees to it that what a row's name promises stays true while it is timed. */
+async function watched({ name, unchanged }, work) {
+  const before = unchanged?.()
+  const result = await work()
+  if (unchanged?.() !== before) throw new Error(`${name}: what must not change did`)
+  return result
+}
+
 function summarize({ name: row, entries }) {
   const medians = new Map(entries.map(entry => [entry, entry.rounds.map(median)]))
+  // Where there are two, the first is the plain one.
   const control = medians.get(entries.find(({ candidate }) => isControl(candidate)))
   return entries.map(entry => {
     const { name, lane, how, label } = entry.candidate
@@ -82,7 +100,9 @@ function summarize({ name: row, entries }) {
       ns: median(own),
       p25: quantile(all, 0.25),
       p75: quantile(all, 0.75),
-      ratio: median(own.map((ns, round) => control[round] / ns)),
+      ratio: ratioOf(control, own),
+      /** The medians of the rounds, for ratios between two of ours. */
+      rounds: own,
       samples: all.length,
       /** Slowest round over fastest round: how quiet the machine was. */
       spread: Math.max(...own) / Math.min(...own),

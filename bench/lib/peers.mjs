@@ -39,6 +39,7 @@ export const webCrypto = {
 
 export const nobleCurves = {
   name: '@noble/curves',
+  slow: true,
   loadSecret: item => item.seed,
   sign: (key, message) => noble.sign(message, key),
   load: item => item.publicKey,

@@ -1,67 +1,80 @@
 // What is timed: rows of candidates that do the same work. Ratios are taken within a row only.
-import { isControl, itemsFor, label } from './implementations.mjs'
+
+import { batches, candidate } from './candidate.mjs'
+import { isControl, itemsFor } from './implementations.mjs'
+import { mixedRow, outOfCacheRow, strangersBatchRow, strangersRow } from './walks.mjs'
 
 const BATCH_SIZES = [8, 32, 64, 256]
-const THREAD_SIZES = [256, 512]
+const THREADED = 512
 /** How much longer than others: a scheduler needs some time to give every thread a core of its own. */
 const THREAD_TURNS = 5
 /** Single calls walk over this many messages, so that no branch predictor learns one of them by heart. */
 const SINGLES = 64
+/** Pure JavaScript takes a tenth of a second for this many, which is enough. */
+const MOST_SLOW = 64
 
-/** A function without arguments that does the next item, and what it counts for. */
-function candidate(implementation, signatures, run) {
-  const { name, lane = null, how = null, slow = false } = implementation
-  return { name, lane, how, slow, label: label(implementation), signatures, run }
-}
-
-async function single(implementation, load, call) {
-  const items = await itemsFor(implementation, SINGLES, 1)
-  const key = await load(items[0])
+async function single(implementation, keys, load, call) {
+  const items = await itemsFor(implementation, SINGLES, keys)
+  const loaded = []
+  for (const item of items.slice(0, keys)) loaded.push(await load(item))
   let next = 0
-  return candidate(implementation, 1, () => {
+  const run = () => {
     next = (next + 1) % SINGLES
-    return call(key, items[next])
-  })
+    return call(loaded[next % keys], items[next])
+  }
+  return candidate(implementation, 1, run, { known: keys })
 }
 
-const signRow = async ({ signers }) => ({
-  name: 'sign',
-  candidates: await Promise.all(
-    signers.map(signer => single(signer, signer.loadSecret, (key, { message }) => signer.sign(key, message))),
-  ),
-})
+const signRow = ({ signers }) =>
+  Promise.all(signers.map(it => single(it, 1, it.loadSecret, (key, { message }) => it.sign(key, message))))
 
-const verifyRow = async ({ verifiers }) => ({
-  name: 'verify',
-  candidates: await Promise.all(
-    verifiers.map(it =>
-      single(it, it.load, (key, { message, signature }) => it.verify(key, message, signature)),
+const verifyRow = keys => all =>
+  Promise.all(
+    all.verifiers.map(it =>
+      single(it, keys, it.load, (key, { message, signature }) => it.verify(key, message, signature)),
     ),
-  ),
-})
+  )
 
-async function batchCandidate(batcher, count, keys) {
-  const input = batcher.prepare(await itemsFor(batcher, count, keys))
-  return candidate(batcher, count, () => batcher.run(input))
+/** A batch, over and over. */
+const batchCandidate = async (batcher, count, keys) =>
+  batches(batcher, await itemsFor(batcher, count, keys), count, { known: keys })
+
+const batchRow = (kind, count, keys) => async all => {
+  const fast = all[kind].filter(({ slow }) => !slow || count <= MOST_SLOW)
+  return Promise.all(fast.map(it => batchCandidate(it, count, keys)))
 }
 
-const batchRow = async (name, batchers, count, keys) => ({
-  name,
-  candidates: await Promise.all(batchers.map(batcher => batchCandidate(batcher, count, keys))),
+const keysOf = count => (count === 1 ? '1 key' : `${count} keys`)
+const batchRows = count =>
+  [1, count].map(keys => ({
+    name: `batch ${count}, ${keysOf(keys)}`,
+    make: batchRow('batchers', count, keys),
+  }))
+const threadRow = (what, kind) => ({
+  name: `threads, ${what} ${THREADED}, 64 keys`,
+  make: batchRow(kind, THREADED, 64),
+  turns: THREAD_TURNS,
 })
 
 /** Every row, in the order of the table. */
-export async function allRows(implementations) {
-  const { batchers, threadBatchers } = implementations
-  const rows = [await signRow(implementations), await verifyRow(implementations)]
-  for (const count of BATCH_SIZES) {
-    rows.push(await batchRow(`batch ${count}, 1 key`, batchers, count, 1))
-    rows.push(await batchRow(`batch ${count}, ${count} keys`, batchers, count, count))
-  }
-  for (const count of THREAD_SIZES) {
-    const candidates = [...threadBatchers, batchers.find(isControl)]
-    const row = await batchRow(`threads ${count}, ${count} keys`, candidates, count, count)
-    rows.push({ ...row, turns: THREAD_TURNS })
+const ROWS = [
+  { name: 'sign', make: signRow },
+  ...[1, 64].map(keys => ({ name: `sign 64, ${keysOf(keys)}`, make: batchRow('signBatchers', 64, keys) })),
+  { name: 'verify', make: verifyRow(1) },
+  { name: 'verify, 64 keys', make: verifyRow(64) },
+  strangersRow,
+  ...BATCH_SIZES.flatMap(batchRows),
+  ...[strangersBatchRow, outOfCacheRow, mixedRow],
+  threadRow('sign', 'threadSigners'),
+  threadRow('verify', 'threadBatchers'),
+]
+
+/** The rows that are wanted by name, of the implementations given. */
+export async function rowsOf(all, wanted = () => true) {
+  const rows = []
+  for (const { make, ...row } of ROWS.filter(({ name }) => wanted(name))) {
+    const candidates = await make(all)
+    if (!candidates.every(isControl)) rows.push({ ...row, candidates })
   }
   return rows
 }

@@ -4,8 +4,11 @@
 export const micro = ns => (ns / 1000).toFixed(ns < 9_995 ? 2 : ns < 999_950 ? 1 : 0)
 export const times = ratio => `${ratio.toFixed(ratio < 0.1 ? 3 : 2)}×`
 
+/** A row's name, with its tier where that is forced. */
+export const rowTitle = ({ row, tier }, machine) => (tier === machine.tier ? row : `${row} (${tier})`)
+
 const COLUMNS = [
-  { head: 'row', of: ({ row }) => row },
+  { head: 'row', of: rowTitle },
   { head: 'implementation', of: ({ name }) => name },
   { head: 'lane', of: ({ lane }) => lane ?? '' },
   { head: 'how', of: ({ how }) => how ?? '' },
@@ -16,12 +19,13 @@ const COLUMNS = [
 ]
 
 /** Medians in µs per signature; the ratio says how many times as fast as sodium-native in the same row. */
-export function textTable(results) {
+export function textTable(results, machine) {
   const lines = [COLUMNS.map(({ head }) => head)]
   for (const [i, result] of results.entries()) {
-    const again = results[i - 1]?.row === result.row
+    const before = results[i - 1]
+    const again = before?.row === result.row && before.tier === result.tier
     if (!again) lines.push(COLUMNS.map(() => ''))
-    lines.push(COLUMNS.map(({ of }) => of(result)))
+    lines.push(COLUMNS.map(({ of }) => of(result, machine)))
     if (again) lines.at(-1)[0] = ''
   }
   const widths = COLUMNS.map((_, column) => Math.max(...lines.map(line => line[column].length)))
