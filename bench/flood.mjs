@@ -11,8 +11,9 @@ import { tableStats } from './lib/tables.mjs'
 
 /** What the tables have unless set otherwise. */
 const BOUND = 64 * 2 ** 20
-/** Valid signatures at which a stranger asks for a table (precomputed.rs): the worst that one can do for its price. */
-const ASKS_AFTER = 8
+/** Valid signatures at which a stranger asks for a table (precomputed.rs), and one of how many strangers goes so far. */
+const ASKS_AFTER = 64
+const ONE_OF = 8
 const STRANGERS_A_BATCH = 64
 /** Working sets, as in the rows `batch 64`. */
 const KNOWN = [1, 64]
@@ -51,11 +52,11 @@ function time({ entries, control }, phase) {
   }
 }
 
-/** As often as it takes, the same signature of each of a few new keys. */
+/** Signatures of new keys: one of each, or as many as it takes to ask for a table. */
 function batchOfStrangers(from) {
   const items = signedItems(STRANGERS_A_BATCH, STRANGERS_A_BATCH, 10_000_000 + from)
-  return items.flatMap(({ publicKey, message, signature }) =>
-    Array.from({ length: ASKS_AFTER }, () => ({ publicKey, message, signature })),
+  return items.flatMap(({ publicKey, message, signature }, i) =>
+    Array.from({ length: i % ONE_OF === 0 ? ASKS_AFTER : 1 }, () => ({ publicKey, message, signature })),
   )
 }
 

@@ -2,10 +2,13 @@
 //!
 //! A table makes verification several times as fast and costs 97 or 387 KiB and up to half a
 //! millisecond to build. So one is built only for a key that verified successfully often enough: nothing
-//! that a stranger sends costs a table, unless it is validly signed [`SMALL_AFTER`] times by one key.
-//! When memory runs out, a table gives way if it went unused while as many other keys asked for one as
-//! there are tables; else a full table shrinks to a small one; else the asker goes without. A flood of
-//! keys can thus not push out the keys in use.
+//! that a stranger sends costs a table, unless it is validly signed [`SMALL_AFTER`] times by one key, and then the
+//! building adds a quarter to what those verifications cost.
+//!
+//! When memory runs out, a table gives way if it went unused while as many other keys asked for one as there are
+//! tables. Else the asker goes without, and asks again after twice as many successes; one that verified
+//! [`FULL_AFTER`] times without a table may shrink the full table that was unused longest. A flood of keys can thus
+//! neither push out the keys in use nor slow them down.
 //!
 //! Tables are a pure function of public bytes, so one cache serves the whole process.
 
@@ -19,9 +22,9 @@ use kms_ed25519_simd::{KeyTable, TableSize, Tier};
 use super::key::PublicKey;
 
 /// Successful verifications after which a key gets a small table: it has then paid for it.
-pub const SMALL_AFTER: u32 = 8;
+pub const SMALL_AFTER: u32 = 64;
 /// Successful verifications after which it gets a full one, if there is room.
-pub const FULL_AFTER: u32 = 256;
+pub const FULL_AFTER: u32 = 512;
 /// Memory for all tables unless set otherwise: 64 MiB.
 pub const DEFAULT_CACHE_BYTES: usize = 64 << 20;
 /// Keys of unknown origin that are counted at a time.
@@ -97,19 +100,34 @@ impl KeyHandle {
 
     /// Counts signatures that verified, and gets the key a table when it is due.
     pub(super) fn succeeded(self: &Arc<Self>, count: u32) {
-        if count == 0 || self.successes.load(Relaxed) >= FULL_AFTER {
+        let size = self.table.load().as_ref().map(|held| held.0.size());
+        // A key with a full table, which is most of them, is not counted.
+        if count == 0 || size == Some(TableSize::Full) {
             return;
         }
         let before = self.successes.fetch_add(count, Relaxed);
         let after = before.saturating_add(count);
-        let due = before < SMALL_AFTER && after >= SMALL_AFTER;
-        if due && !cache().build_small(self, false) {
+        let often = before / FULL_AFTER < after / FULL_AFTER;
+        if size.is_none() && !(asks(before, after) && cache().build_small(self, after, false)) {
             return;
         }
-        if after >= FULL_AFTER {
+        if often {
             cache().upgrade(self);
         }
     }
+}
+
+/// Whether a key without a table asks for one on its way from `before` to `after` successes: at [`SMALL_AFTER`], and
+/// then each time that they have doubled, up to [`FULL_AFTER`]; past that each time that as many have come again.
+fn asks(before: u32, after: u32) -> bool {
+    let mut step = SMALL_AFTER;
+    while step < FULL_AFTER {
+        if before < step && after >= step {
+            return true;
+        }
+        step *= 2;
+    }
+    before / FULL_AFTER < after / FULL_AFTER
 }
 
 /// What the tables cost and bring, for metrics.
@@ -191,24 +209,26 @@ pub(super) fn lookup(key: &[u8; 32]) -> Option<Arc<KeyHandle>> {
 }
 
 /// Counts signatures that verified under a key that came as bytes and has no handle.
-pub(super) fn stranger_succeeded(public: &PublicKey, count: u32) {
+pub(super) fn stranger_succeeded(key: &[u8; 32], count: u32) {
     let cache = cache();
-    let key = public.as_bytes();
     let slot = usize::from(u16::from_le_bytes([key[3], key[17]])) % CANDIDATES;
-    {
+    let successes = {
         let mut candidates = cache.candidates.lock().unwrap_or_else(PoisonError::into_inner);
         let candidate = &mut candidates[slot];
         if candidate.key != *key {
             *candidate = Candidate { key: *key, successes: 0 };
         }
-        candidate.successes = candidate.successes.saturating_add(count);
-        if candidate.successes < SMALL_AFTER {
+        let before = candidate.successes;
+        candidate.successes = before.saturating_add(count);
+        if !asks(before, candidate.successes) {
             return;
         }
-        candidate.successes = 0;
-    }
-    let handle = KeyHandle::with_successes(*public, SMALL_AFTER);
-    if cache.build_small(&handle, true) {
+        candidate.successes
+    };
+    // Decoded only now: most strangers never get here.
+    let Some(public) = PublicKey::decode(key) else { return };
+    let handle = KeyHandle::with_successes(public, successes);
+    if cache.build_small(&handle, successes, true) {
         cache.register(&handle);
     }
 }
@@ -222,15 +242,15 @@ impl Cache {
         by_bytes.insert(*handle.public.as_bytes(), Arc::downgrade(handle));
     }
 
-    /// Builds a small table if there is, or can be made, room; else the key starts counting anew.
-    fn build_small(&self, handle: &Arc<KeyHandle>, keep: bool) -> bool {
+    /// Builds a small table if there is, or can be made, room.
+    fn build_small(&self, handle: &Arc<KeyHandle>, successes: u32, keep: bool) -> bool {
         let tick = self.tick.fetch_add(1, Relaxed) + 1;
         let size = TableSize::Small;
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         owners.retain(|owner| owner.handle.upgrade().is_some_and(|key| key.table.load().is_some()));
-        let room = self.make_room(&mut owners, size.bytes(), tick);
+        let may_shrink = successes >= FULL_AFTER;
+        let room = self.make_room(&mut owners, size.bytes(), tick, may_shrink);
         if !room || !self.build(handle, size) {
-            handle.successes.store(0, Relaxed);
             return false;
         }
         handle.last_used.store(tick, Relaxed);
@@ -258,34 +278,50 @@ impl Cache {
         true
     }
 
-    /// Makes room for `bytes`: takes tables that went unused for long enough, the longest unused first;
-    /// where there is none, shrinks a full one.
-    fn make_room(&self, owners: &mut Vec<Owner>, bytes: usize, tick: u64) -> bool {
+    /// Makes room for `bytes`: takes tables that went unused for long enough, the longest unused first; where there
+    /// is none, shrinks a full one if that is allowed.
+    fn make_room(
+        &self,
+        owners: &mut Vec<Owner>,
+        bytes: usize,
+        tick: u64,
+        may_shrink: bool,
+    ) -> bool {
         let limit = self.limit.load(Relaxed);
         while self.bytes.load(Relaxed) + bytes > limit {
             let patience = owners.len() as u64;
-            let used =
-                |owner: &Owner| owner.handle.upgrade().map_or(0, |key| key.last_used.load(Relaxed));
-            let oldest = owners.iter().enumerate().min_by_key(|(_, owner)| used(owner));
+            let oldest = owners.iter().enumerate().min_by_key(|(_, owner)| last_used(owner));
             let Some((i, owner)) = oldest else { return false };
-            if used(owner) + patience <= tick {
+            if last_used(owner) + patience <= tick {
                 if let Some(key) = owners.swap_remove(i).handle.upgrade() {
                     key.table.store(None);
                     key.successes.store(0, Relaxed);
                     self.evictions.fetch_add(1, Relaxed);
                 }
-            } else if !self.shrink_one(owners) {
+            } else if !may_shrink || !self.shrink_one(owners) {
                 return false;
             }
         }
         true
     }
 
-    /// Replaces a full table by a small one. Its key stays above [`FULL_AFTER`] and asks no more.
+    /// Replaces the full table that was unused longest by a small one. Its key may earn a full one again.
     fn shrink_one(&self, owners: &[Owner]) -> bool {
-        let full = owners.iter().filter_map(|owner| owner.handle.upgrade()).find(|key| {
-            key.table.load().as_ref().is_some_and(|held| held.0.size() == TableSize::Full)
-        });
-        full.is_some_and(|key| self.build(&key, TableSize::Small))
+        let full = owners
+            .iter()
+            .filter_map(|owner| owner.handle.upgrade())
+            .filter(|key| {
+                let table = key.table.load();
+                table.as_ref().is_some_and(|held| held.0.size() == TableSize::Full)
+            })
+            .min_by_key(|key| key.last_used.load(Relaxed));
+        full.is_some_and(|key| {
+            key.successes.store(SMALL_AFTER, Relaxed);
+            self.build(&key, TableSize::Small)
+        })
     }
+}
+
+fn last_used(owner: &Owner) -> u64 {
+    owner.handle.upgrade().map_or(0, |key| key.last_used.load(Relaxed))
 }
