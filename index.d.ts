@@ -13,15 +13,29 @@ export declare class Ed25519PublicKey {
 
 /** A key service in memory. Its private keys are wiped when it is closed or collected. */
 export declare class NativeKms {
+  /**
+   * Signs with every track that policy asks for. `context` is FIPS 204's, at most 255 bytes. Where `produceHybrid` is
+   * true both tracks of a hybrid key sign in any case.
+   */
+  signBundle(kid: string, produceHybrid: boolean, message: Uint8Array, context: Uint8Array): Bundle
+  /** As `signBundle`, on the service's threads; the inputs are copied before this returns. */
+  signBundleAsync(kid: string, produceHybrid: boolean, message: Uint8Array, context: Uint8Array): Promise<Bundle>
+  /**
+   * The verdict on the signatures of one key over one message. `mode` may ask for more than policy does.
+   *
+   * The signatures come before the message: reading them runs the caller's getters.
+   */
+  verifyBundle(kid: string, sigs: Array<BundleSignature>, mode: string | undefined | null, message: Uint8Array, context: Uint8Array): BundleVerdict
   /** Opens an empty service. */
   constructor(options: KmsOptions)
   /**
-   * Carries an operation out on this thread: JSON bytes in, JSON out.
+   * Carries an operation out on this thread: JSON bytes in, JSON out; null, with nothing done, where it takes longer
+   * than this thread may wait: `dispatchAsync` carries it out.
    *
    * The context comes before the body: reading it runs the caller's getters, and one of them could
    * detach or shrink a body whose address was already taken.
    */
-  dispatch(op: string, target: string | undefined | null, context: CallContext, body: Uint8Array): string
+  dispatch(op: string, target: string | undefined | null, context: CallContext, body: Uint8Array): string | null
   /** As `dispatch`, on the service's threads; the body is copied before this returns. */
   dispatchAsync(op: string, target: string | undefined | null, context: CallContext, body: Uint8Array): Promise<string>
   /**
@@ -36,32 +50,48 @@ export declare class NativeKms {
   know(kid: string): number
   /** Takes all numbers back. */
   forgetKnown(): void
-  /** Signs under the head of a kid, into 64 bytes. The kid is known by a number, or is given as text. */
-  sign(kid: number | string, message: Uint8Array, out: Uint8Array): void
+  /**
+   * Signs under the head of a key with one track. An Ed25519 signature goes into `out`, which has 64 bytes, and null
+   * is returned; any other is returned. The kid is known by a number, or is given as text.
+   */
+  sign(kid: number | string, message: Uint8Array, out: Uint8Array): Uint8Array | null
+  /** As `sign`, on the service's threads, for keys that are slow. */
+  signAsync(kid: string, message: Uint8Array): Promise<Uint8Array>
   /**
    * Signs a packed batch: item i is the message between the offsets i and i + 1. Its kid is known by
-   * `kidNumbers[i]`, or is the next of `kids` where that is 0. Writes 64 bytes for each item into `out`, zeros
-   * for one that could not be signed, and returns the errors as in `BatchSignatures`.
+   * `kidNumbers[i]`, or is the next of `kids` where that is 0. Writes 64 bytes for each item into `out`: Ed25519's
+   * signature, or zeros for an item of which `SignedRest` says the rest.
    */
-  signBatch(kids: Array<string>, kidNumbers: Uint32Array, messages: Uint8Array, offsets: Uint32Array, out: Uint8Array): string | null
+  signBatch(kids: Array<string>, kidNumbers: Uint32Array, messages: Uint8Array, offsets: Uint32Array, out: Uint8Array): SignedRest | null
   /** As `signBatch`, on the service's threads; the inputs are copied before this returns. */
   signBatchAsync(kids: Array<string>, kidNumbers: Uint32Array, messages: Uint8Array, offsets: Uint32Array): Promise<BatchSignatures>
   /**
-   * The verdict on one signature of a kid, which must have a version. The kid is known by a number, or is
-   * given as text.
+   * The verdict on one signature of a key with one track; the kid must have a version. It is known by a number, or
+   * is given as text.
    */
   verify(kid: number | string, message: Uint8Array, signature: Uint8Array): boolean
   /**
-   * Verifies a packed batch: item i has the i-th 64 bytes as its signature; its message and kid are as in
-   * `signBatch`. Writes 0, 1 or 2 for each item into `out` and returns the errors as in `BatchVerdicts`.
+   * Verifies a packed batch: item i has the i-th 64 bytes as its signature, or those between the i-th and the next of
+   * `signatureOffsets` where there are any; its message and kid are as in `signBatch`. Writes 0, 1 or 2 for each item into `out` and returns the errors as in `BatchVerdicts`.
    */
-  verifyBatch(kids: Array<string>, kidNumbers: Uint32Array, signatures: Uint8Array, messages: Uint8Array, offsets: Uint32Array, out: Uint8Array): string | null
+  verifyBatch(kids: Array<string>, kidNumbers: Uint32Array, signatures: Uint8Array, signatureOffsets: Uint32Array, messages: Uint8Array, offsets: Uint32Array, out: Uint8Array): string | null
   /** As `verifyBatch`, on the service's threads; the inputs are copied before this returns. */
-  verifyBatchAsync(kids: Array<string>, kidNumbers: Uint32Array, signatures: Uint8Array, messages: Uint8Array, offsets: Uint32Array): Promise<BatchVerdicts>
+  verifyBatchAsync(kids: Array<string>, kidNumbers: Uint32Array, signatures: Uint8Array, signatureOffsets: Uint32Array, messages: Uint8Array, offsets: Uint32Array): Promise<BatchVerdicts>
+  /**
+   * Replaces the post-quantum policy. JSON: `{"service": rule, "tenants": {name: rule}}`, where a rule is
+   * `{"produce_hybrid", "verify_mode", "rollout_percent", "legacy_grace_until_ms"?}`.
+   */
+  setPqPolicy(policy: string): void
   /** The engine's counters as JSON, for a metrics endpoint. */
   metrics(): string
   /** Wipes every private key; every later call throws `StoreUnavailable`. */
   close(): void
+  /** Wraps a data key, or one of `size` bytes that is made where `size` is not 0, under the head of `kid`. */
+  wrap(kid: string, size: number, kemMode: string | undefined | null, dataKey: Uint8Array): WrappedKey
+  /** Unwraps a data key. */
+  unwrap(kid: string | undefined | null, envelope: Uint8Array): UnwrappedKey
+  /** Wraps what is in an envelope anew, under the head of its key. */
+  rewrap(kid: string | undefined | null, envelope: Uint8Array): WrappedKey
 }
 
 /** The answer to one of several requests, or the JSON of its error. */
@@ -74,10 +104,10 @@ export interface Answer {
 
 /** What a batch of messages came to. */
 export interface BatchSignatures {
-  /** 64 bytes an item; zeros for an item that could not be signed. */
+  /** 64 bytes an item: Ed25519's, and zeros for others. */
   signatures: Uint8Array
-  /** JSON array of `[item, error]`, absent when every item was signed. */
-  errors?: string
+  /** What became of the other items, absent when there are none. */
+  rest?: SignedRest
 }
 
 /** What a batch came to. */
@@ -90,6 +120,32 @@ export interface BatchVerdicts {
 
 /** BLAKE3-256 of `payload`, into 32 bytes. */
 export declare function blake3(payload: Uint8Array, out: Uint8Array): void
+
+/** The signatures of one key over one message. */
+export interface Bundle {
+  /** The version that signed. */
+  kid: string
+  /** The classical one first. */
+  sigs: Array<BundleSignature>
+}
+
+/** One signature of a bundle. */
+export interface BundleSignature {
+  /** The name of its algorithm. */
+  alg: string
+  /** The signature. */
+  signature: Uint8Array
+}
+
+/** The verdict on a bundle. */
+export interface BundleVerdict {
+  /** Whether what policy asks for holds. */
+  ok: boolean
+  /** The algorithms that were checked. */
+  checked: Array<string>
+  /** `or`, `and` or `pq_only`: what was asked for, where it holds. */
+  satisfiedMode?: string
+}
 
 /** Who calls, and under which conditions. */
 export interface CallContext {
@@ -138,7 +194,7 @@ export type ErrorCode = 'BadRequest' | 'Unsupported' | 'NoCapability' | 'ExportF
 
 /** How a key service is opened. */
 export interface KmsOptions {
-  /** Algorithms that keys may be created of; all of this build by default. */
+  /** Families of algorithms that keys may be created of; all of this build by default. */
   allowedAlgs?: Array<string>
   /** Who signs: `auto` by default. */
   signLane?: string
@@ -146,6 +202,10 @@ export interface KmsOptions {
   verifyLane?: string
   /** Whether each signature is verified before it leaves; no by default. */
   verifyAfterSign?: boolean
+  /** Who computes ML-DSA, ML-KEM and X-Wing: `auto` by default. */
+  pqLane?: string
+  /** The post-quantum policy as JSON, see `setPqPolicy`. */
+  pqPolicy?: string
 }
 
 /** Whether the operating system gives randomness now. */
@@ -153,6 +213,16 @@ export declare function rngOk(): boolean
 
 /** Bounds the memory of all tables, in bytes; 0 builds none. */
 export declare function setEd25519TableCacheBytes(bytes: number): void
+
+/** The items of a batch that have no Ed25519 signature. */
+export interface SignedRest {
+  /** JSON array of `[item, error]`. */
+  errors: string
+  /** Items with signatures of other algorithms. */
+  items: Array<number>
+  /** Their signatures. */
+  signatures: Array<Uint8Array>
+}
 
 /** What the tables of Ed25519 public keys cost and bring, in this process. */
 export interface TableStats {
@@ -164,4 +234,26 @@ export interface TableStats {
   evictions: number
   /** Memory of all tables now, in bytes. */
   bytes: number
+}
+
+/** A data key out of its envelope. */
+export interface UnwrappedKey {
+  /** The data key. */
+  dataKey: Uint8Array
+  /** `x25519`, `ml-kem` or `hybrid`. */
+  alg: string
+  /** The version that it was for. */
+  kid: string
+}
+
+/** A data key in an envelope. */
+export interface WrappedKey {
+  /** The envelope. */
+  wrapped: Uint8Array
+  /** `x25519`, `ml-kem` or `hybrid`. */
+  alg: string
+  /** The version that it is for. */
+  kid: string
+  /** The data key, where it was made here. */
+  dataKey?: Uint8Array
 }

@@ -88,21 +88,75 @@ export function packMessages(items: readonly { message: Uint8Array }[]): PackedM
   return { messages, offsets }
 }
 
+/** Signatures end to end: of 64 bytes each where there are no offsets, else with n + 1 offsets into them. */
+export interface PackedSignatureBytes {
+  signatures: Uint8Array
+  signatureOffsets: Uint32Array
+}
+
+const NO_OFFSETS = new Uint32Array(0)
+
 /**
- * Packs the first `count` signatures of a batch. One of another length than 64 bytes becomes 64 bytes of 0xff,
+ * Packs the first `count` signatures of a batch, of any lengths.
+ *
+ * @throws KmsError `BadRequest` naming the item, `TooLarge` over 4 GiB of signatures.
+ */
+export function packSignatures(
+  items: readonly { signature: Uint8Array }[],
+  count: number,
+): PackedSignatureBytes {
+  const signatures = new Uint8Array(count * 64)
+  for (let i = 0; i < count; i++) {
+    const signature = signatureOf(items, i)
+    // The length is read once: another one does not fit and is seen below.
+    if (signature.length !== 64) return packLong(items, count)
+    signatures.set(signature, i * 64)
+  }
+  return { signatures, signatureOffsets: NO_OFFSETS }
+}
+
+function packLong(items: readonly { signature: Uint8Array }[], count: number): PackedSignatureBytes {
+  const all = Array.from({ length: count }, (_, i) => signatureOf(items, i))
+  const signatureOffsets = new Uint32Array(count + 1)
+  let total = 0
+  all.forEach(({ length }, i) => {
+    total += length
+    if (total > MAX_BATCH_BYTES)
+      throw new KmsError('TooLarge', 'over 4 GiB of signatures', { field: 'items' })
+    signatureOffsets[i + 1] = total
+  })
+  const signatures = new Uint8Array(total)
+  all.forEach((signature, i) => {
+    const start = signatureOffsets[i] as number
+    if (signature.length !== (signatureOffsets[i + 1] as number) - start) throw changed(i)
+    signatures.set(signature, start)
+  })
+  return { signatures, signatureOffsets }
+}
+
+/**
+ * Packs the first `count` Ed25519 signatures of a batch. One of another length than 64 bytes becomes 64 bytes of 0xff,
  * whose S is out of range, so that it is invalid and spoils nothing.
  *
  * @throws KmsError `BadRequest` naming the item.
  */
-export function packSignatures(items: readonly { signature: Uint8Array }[], count: number): Uint8Array {
+export function packEd25519Signatures(
+  items: readonly { signature: Uint8Array }[],
+  count: number,
+): Uint8Array {
   const signatures = new Uint8Array(count * 64)
   for (let i = 0; i < count; i++) {
-    const signature = (items[i] as { signature: unknown } | null | undefined)?.signature
-    if (!isBytes(signature)) throw notBytes(`items[${i}].signature`)
+    const signature = signatureOf(items, i)
     if (signature.length === 64) signatures.set(signature, i * 64)
     else signatures.fill(0xff, i * 64, i * 64 + 64)
   }
   return signatures
+}
+
+function signatureOf(items: readonly { signature: Uint8Array }[], i: number): Uint8Array {
+  const signature = (items[i] as { signature: unknown } | null | undefined)?.signature
+  if (!isBytes(signature)) throw notBytes(`items[${i}].signature`)
+  return signature
 }
 
 function changed(i: number): KmsError {

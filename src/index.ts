@@ -6,20 +6,16 @@
 export { KmsError, type KmsErrorCode, type KmsErrorDetails } from './errors.js'
 export type {
   Algorithm,
+  AlgorithmFamily,
   CreatedKey,
   CreateKeyOptions,
   KeyAttestation,
   KeyDescription,
   RotatedKey,
   RotateKeyOptions,
+  SigningAlgorithm,
+  WrappingAlgorithm,
 } from './key-types.js'
-export {
-  type BatchVerdicts,
-  type CallContext,
-  type EngineMetrics,
-  type KidVerifyItem,
-  Kms,
-  type KmsOptions,
-  type Operation,
-} from './kms.js'
+export { Kms } from './kms.js'
+export type * from './kms-types.js'
 export type { VerifyLane } from './primitives.js'

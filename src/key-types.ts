@@ -1,7 +1,25 @@
 /** What the key service says of keys: the typed form, and how it is read from the JSON of the service. */
 
-/** Algorithms that keys can be created of. */
-export type Algorithm = 'ed25519'
+/** A parameter set of SLH-DSA (FIPS 205) beside the default one, SLH-DSA-SHA2-128s. */
+type SlhDsaSet = `slh-dsa-${'sha2' | 'shake'}-${'128' | '192' | '256'}${'s' | 'f'}`
+
+/** Algorithms that sign: `ml-dsa` is ML-DSA-65, `slh-dsa` is SLH-DSA-SHA2-128s. */
+export type SigningAlgorithm =
+  | 'ed25519'
+  | 'ml-dsa'
+  | 'ml-dsa-44'
+  | 'ml-dsa-87'
+  | 'slh-dsa'
+  | Exclude<SlhDsaSet, 'slh-dsa-sha2-128s'>
+
+/** Algorithms that wrap data keys: `ml-kem` is ML-KEM-768. */
+export type WrappingAlgorithm = 'x25519' | 'ml-kem' | 'ml-kem-512' | 'ml-kem-1024'
+
+/** Algorithms of keys, as kids and answers show them. */
+export type Algorithm = SigningAlgorithm | WrappingAlgorithm
+
+/** Families of algorithms, as `allowedAlgs` names them. */
+export type AlgorithmFamily = 'ed25519' | 'ml-dsa' | 'slh-dsa' | 'x25519' | 'ml-kem'
 
 /** A wish for a new key. */
 export interface CreateKeyOptions {
@@ -9,13 +27,18 @@ export interface CreateKeyOptions {
   tenant: string
   /** What it is for, of the same form. */
   purpose: string
-  /** Its algorithm. */
-  alg: Algorithm
+  /**
+   * Its algorithm. `hybrid` makes two tracks of one version: Ed25519 and ML-DSA-65, or X25519 and ML-KEM-768 for the
+   * purpose `kem`; the kid shows the classical name.
+   */
+  alg: Algorithm | 'hybrid'
   /** What its signatures cover, for ever: the message (default), or the 32 bytes of its BLAKE3-256. */
   signs?: 'message' | 'digest'
   /**
-   * A flat object that is kept and shown; not acted upon. At most 32 hints; names and texts up to 256 bytes,
-   * numbers whole.
+   * A flat object that is kept and shown. At most 32 hints; names and texts up to 256 bytes, numbers whole. Three of
+   * them are acted upon: `verify_mode` (`or`, `and`, `pq_only`) asks for at least this of the key's signatures;
+   * `wrap_outside` (true) opens envelopes that others made with the public key; `aead` (`chacha20-poly1305`,
+   * `aes-256-gcm`) is the cipher of its envelopes.
    */
   policyHints?: Readonly<Record<string, string | number | boolean>>
   /** A UUID: the same wish under it is carried out once within 24 hours. */
@@ -27,12 +50,16 @@ export interface CreatedKey {
   /** `<tenant>/<purpose>/<alg>/<uuid>#v1`. */
   kid: string
   alg: Algorithm
-  /** 32 bytes. */
+  /** The encoded public key: 32 bytes of Ed25519 and X25519, as its standard has it of the others. */
   publicKey: Uint8Array
+  /** The post-quantum track of a hybrid key. */
+  pq?: { alg: Algorithm; publicKey: Uint8Array }
 }
 
 /** A wish for a new version. */
 export interface RotateKeyOptions {
+  /** `hybrid` adds the post-quantum track to a classical key. A track is never dropped. */
+  alg?: Algorithm | 'hybrid'
   /** How long the version is published before it becomes the head, in milliseconds; 0 by default, at most ten years. */
   activateAfterMs?: number
   /** A UUID: the same wish under it is carried out once within 24 hours. */
@@ -83,6 +110,7 @@ export interface KeyAttestation {
 interface PublicDto {
   alg: Algorithm
   pubkey_b64: string
+  pq?: { alg: Algorithm; pubkey_b64: string }
 }
 
 /** The answer to `create`. */
@@ -120,7 +148,11 @@ export interface AttestedDto {
 }
 
 export function toCreated({ kid, public: key }: CreatedDto): CreatedKey {
-  return { kid, alg: key.alg, publicKey: Uint8Array.from(Buffer.from(key.pubkey_b64, 'base64')) }
+  const { alg, pubkey_b64, pq } = key
+  return {
+    ...{ kid, alg, publicKey: fromBase64(pubkey_b64) },
+    ...(pq && { pq: { alg: pq.alg, publicKey: fromBase64(pq.pubkey_b64) } }),
+  }
 }
 
 export function toRotated({ kid, previous, active_at }: RotatedDto): RotatedKey {
@@ -150,6 +182,10 @@ export function toAttestation(dto: AttestedDto): KeyAttestation {
     createdAt: new Date(dto.created_ms),
     class: dto.class,
   }
+}
+
+function fromBase64(text: string): Uint8Array {
+  return Uint8Array.from(Buffer.from(text, 'base64'))
 }
 
 /** `#v3` is 3. */

@@ -1,17 +1,10 @@
 /** The key service as a typed object. */
 import type { CallContext, NativeKms } from '../index.js'
-import {
-  type PackedMessages,
-  packMessages,
-  packSignatures,
-  requireBytes,
-  requireObject,
-  requireString,
-} from './bytes.js'
+import { packSignItems, packVerifyItems, toSignatures, toVerdicts } from './batches.js'
+import { requireBytes, requireObject, requireString } from './bytes.js'
 import type { Outcome } from './coalescer.js'
 import { type ErrorRecord, fromRecord, KmsError, toKmsError } from './errors.js'
 import {
-  type Algorithm,
   type AttestedDto,
   type CreatedDto,
   type CreatedKey,
@@ -27,105 +20,33 @@ import {
   toDescription,
   toRotated,
 } from './key-types.js'
+import type {
+  BatchSignatures,
+  BatchVerdicts,
+  BundleVerdict,
+  EngineMetrics,
+  KemMode,
+  KidSignItem,
+  KidVerifyItem,
+  KmsOptions,
+  Operation,
+  PqPolicy,
+  SignatureBundle,
+  SignBundleOptions,
+  UnwrappedKey,
+  VerifyBundleOptions,
+  VerifyRequest,
+  WrappedKey,
+} from './kms-types.js'
 import { KnownKids } from './known-kids.js'
 import { requireNative } from './native.js'
-import type { VerifyLane } from './primitives.js'
+import { pqPolicyJson } from './pq-policy.js'
 import { isShort } from './short-work.js'
 
-export type { CallContext } from '../index.js'
+export type * from './kms-types.js'
 
-/** How a key service is opened. */
-export interface KmsOptions {
-  /** Where keys live. `inmem`: in this process, and gone with it. */
-  backend: 'inmem'
-  /** Algorithms that keys may be created of; all of this build by default. */
-  allowedAlgs?: readonly Algorithm[]
-  /** Implementations by name; `auto` by default. */
-  lanes?: { sign?: SignLane; verify?: Exclude<VerifyLane, 'noble'> }
-  /**
-   * Whether each signature is verified before it leaves, so that a fault of the machine in the middle of signing,
-   * which can reveal the key, does not. Off by default here, on in `ron-kms serve`; it adds about half to the
-   * time of one signature, and a fifth in a batch.
-   */
-  verifyAfterSign?: boolean
-}
-
-/**
- * An implementation of Ed25519 signing.
- *
- * - `auto`: the fastest that wipes its keys: `aws-lc`, and on Windows `dalek`.
- * - `aws-lc`: AWS-LC's assembly.
- * - `dalek`: ed25519-dalek.
- * - `ring`: ring, which never wipes its keys: for benchmarks only.
- */
-export type SignLane = 'auto' | 'aws-lc' | 'dalek' | 'ring'
-
-/** One message to sign under a kid. */
-export interface KidSignItem {
-  /** With or without `#vN`; with it, N must be the head. */
-  kid: string
-  /** What is signed; a key that signs digests has it hashed here. */
-  message: Uint8Array
-}
-
-/**
- * The signatures of a batch, in order: 64 bytes each, or `null` for an item that could not be signed, where `errors`
- * says why. All of them lie in one buffer.
- */
-export type BatchSignatures = (Uint8Array | null)[] & { readonly errors: ReadonlyMap<number, KmsError> }
-
-/** One signature to check under a kid. */
-export interface KidVerifyItem {
-  /** With its version. */
-  kid: string
-  /** What was signed; a key that signs digests has it hashed here. */
-  message: Uint8Array
-  /** 64 bytes; any other length is invalid. */
-  signature: Uint8Array
-}
-
-/** 0 invalid, 1 valid, 2 could not check; `errors` says why for each item that could not be checked. */
-export type BatchVerdicts = Uint8Array & { readonly errors: ReadonlyMap<number, KmsError> }
-
-/** A request to verify, as the HTTP API has it. */
-export interface VerifyRequest {
-  /** JSON. */
-  readonly body: Uint8Array
-  readonly context: CallContext
-}
-
-/** The operations of {@link Kms.dispatch}. */
-export type Operation =
-  | 'create'
-  | 'describe'
-  | 'attest'
-  | 'rotate'
-  | 'sign'
-  | 'verify'
-  | 'sign_batch'
-  | 'verify_batch'
-  | 'export'
-
-/** The engine's counters since it was opened. Buckets are not cumulative; the last is above every bound. */
-export interface EngineMetrics {
-  ops: { op: string; alg: string; result: 'ok' | 'invalid' | 'err'; value: number }[]
-  latency: { op: string; alg: string; buckets: number[]; sum: number; count: number }[]
-  /** Seconds, ascending. */
-  latencyBounds: number[]
-  failures: { op: string; kind: string; value: number }[]
-  batch: { op: string; buckets: number[]; sum: number; count: number }[]
-  batchBounds: number[]
-  keys: { alg: string; value: number }[]
-}
-
-/** A batch as the addon takes it; `kids` are those of the items whose number is 0, in order. */
-interface Packed extends PackedMessages {
-  readonly kids: string[]
-  readonly kidNumbers: Uint32Array
-}
-
+const NOTHING = new Uint8Array(0)
 const LIBRARY: CallContext = { requestId: '', actor: 'library' }
-const NO_BODY = new Uint8Array(0)
 
 /**
  * A key service in this process. Private keys stay in native memory: no call returns one, and they are
@@ -138,6 +59,8 @@ const NO_BODY = new Uint8Array(0)
 export class Kms {
   readonly #native: NativeKms
   readonly #kids: KnownKids
+  /** Where the addon writes one Ed25519 signature. Outside V8's heap, or each call would have to move it there. */
+  readonly #signature = new Uint8Array(new ArrayBuffer(64))
 
   private constructor(native: NativeKms) {
     this.#native = native
@@ -148,7 +71,7 @@ export class Kms {
    * Opens a key service.
    *
    * @throws KmsError `Unsupported` without a native binary for this platform, and for a backend or an
-   * algorithm that is not in this version; `BadRequest` for an unknown lane.
+   * algorithm that is not in this version; `BadRequest` for an unknown lane and for a policy that contradicts itself.
    */
   static async open(options: KmsOptions): Promise<Kms> {
     if (options?.backend !== 'inmem') {
@@ -162,6 +85,8 @@ export class Kms {
             ...(options.allowedAlgs && { allowedAlgs: [...options.allowedAlgs] }),
             ...(options.lanes?.sign && { signLane: options.lanes.sign }),
             ...(options.lanes?.verify && { verifyLane: options.lanes.verify }),
+            ...(options.lanes?.pq && { pqLane: options.lanes.pq }),
+            ...(options.pq && { pqPolicy: pqPolicyJson(options.pq) }),
             ...(options.verifyAfterSign !== undefined && { verifyAfterSign: options.verifyAfterSign }),
           }),
         ),
@@ -177,7 +102,7 @@ export class Kms {
     requireObject(options, 'options')
     const { tenant, purpose, alg, signs = 'message', policyHints, opId } = options
     return toCreated(
-      this.#json<CreatedDto>('create', null, {
+      await this.#json<CreatedDto>('create', null, {
         tenant,
         purpose,
         alg,
@@ -197,7 +122,8 @@ export class Kms {
     requireString(kid, 'kid')
     requireObject(options, 'options')
     return toRotated(
-      this.#json<RotatedDto>('rotate', kid, {
+      await this.#json<RotatedDto>('rotate', kid, {
+        alg: options.alg,
         activate_after_ms: options.activateAfterMs,
         op_id: options.opId,
       }),
@@ -211,7 +137,7 @@ export class Kms {
    */
   async describeKey(kid: string): Promise<KeyDescription> {
     requireString(kid, 'kid')
-    return toDescription(this.#json<DescribedDto>('describe', kid))
+    return toDescription(await this.#json<DescribedDto>('describe', kid))
   }
 
   /**
@@ -221,7 +147,7 @@ export class Kms {
    */
   async attest(kid: string): Promise<KeyAttestation> {
     requireString(kid, 'kid')
-    return toAttestation(this.#json<AttestedDto>('attest', kid))
+    return toAttestation(await this.#json<AttestedDto>('attest', kid))
   }
 
   /**
@@ -231,47 +157,99 @@ export class Kms {
    */
   async exportKey(kid: string): Promise<never> {
     requireString(kid, 'kid')
-    this.#json('export', kid)
+    await this.#json('export', kid)
     throw new KmsError('ExportForbidden', 'private keys never leave the service')
   }
 
   /**
-   * Signs under the head.
+   * Makes a key from another and a context, under the same tenant, purpose and algorithms: HKDF with the label
+   * `ron-kms::<tenant>::<purpose>::<context>`. The same version and context give the same key again.
    *
-   * @param kid With or without `#vN`; with it, N must be the head.
-   * @param message Up to the memory at hand. A message that begins with `ron-kms/` is refused.
-   * @returns 64 bytes.
-   * @throws KmsError `Conflict` for a version that is not the head, `NotFound`, `BadRequest`.
+   * @param kid With `#vN` that version, without it the head.
+   * @param context 1 to 256 bytes of UTF-8 without control characters.
+   * @throws KmsError `NotFound`, `BadRequest`.
    */
-  sign(kid: string, message: Uint8Array): Uint8Array {
-    requireBytes(message, 'message')
-    const out = new Uint8Array(64)
-    try {
-      this.#kids.trim()
-      this.#native.sign(this.#kids.numberOf(kid, 'kid') || kid, message, out)
-    } catch (error) {
-      throw toKmsError(error)
-    }
-    return out
+  async deriveKey(kid: string, context: string): Promise<CreatedKey> {
+    requireString(kid, 'kid')
+    requireString(context, 'context')
+    return toCreated(await this.#json<CreatedDto>('derive', kid, { context }))
   }
 
   /**
-   * As {@link Kms.sign}, for every backend. With keys in memory the work is done at once: it is shorter
-   * than the way to another thread and back.
+   * Signs under the head of a key with one track.
+   *
+   * @param kid With or without `#vN`; with it, N must be the head.
+   * @param message Up to the memory at hand. A message that begins with `ron-kms/` is refused.
+   * @returns 64 bytes of Ed25519, 2,420, 3,309 or 4,627 of ML-DSA.
+   * @throws KmsError `Conflict` for a version that is not the head, `NotFound`, `BadRequest`; `Unsupported` for a
+   * hybrid key ({@link Kms.signBundle} signs with both tracks), for SLH-DSA, which is slow ({@link Kms.signAsync}), and
+   * for a key that wraps.
+   */
+  sign(kid: string, message: Uint8Array): Uint8Array {
+    requireBytes(message, 'message')
+    try {
+      this.#kids.trim()
+      const known = this.#kids.numberOf(kid, 'kid') || kid
+      return this.#native.sign(known, message, this.#signature) ?? this.#signature.slice()
+    } catch (error) {
+      throw toKmsError(error)
+    }
+  }
+
+  /**
+   * As {@link Kms.sign}, for every key with one track. What takes microseconds is done at once: it is shorter than the
+   * way to another thread and back. SLH-DSA takes up to seconds, on the service's own threads.
    *
    * @throws KmsError (as a rejection) what {@link Kms.sign} throws.
    */
   async signAsync(kid: string, message: Uint8Array): Promise<Uint8Array> {
-    return this.sign(kid, message)
+    if (!isSlow(kid)) return this.sign(kid, message)
+    requireBytes(message, 'message')
+    try {
+      return await this.#native.signAsync(kid, message)
+    } catch (error) {
+      throw toKmsError(error)
+    }
   }
 
   /**
-   * Signs many messages, in order. One that cannot be signed is `null` and spoils no other.
+   * Signs with every track that policy asks for: both of a hybrid key under the default policy.
+   *
+   * @throws KmsError as {@link Kms.sign}; `Unsupported` for a context where the key is an Ed25519 one.
+   */
+  signBundle(kid: string, message: Uint8Array, options: SignBundleOptions = {}): SignatureBundle {
+    const { context, produceHybrid } = bundleOptions(kid, message, options)
+    if (isSlow(kid))
+      throw new KmsError('Unsupported', 'SLH-DSA is slow: use the asynchronous call', { field: 'kid' })
+    return attempt(() => this.#native.signBundle(kid, produceHybrid, message, context)) as SignatureBundle
+  }
+
+  /**
+   * As {@link Kms.signBundle}, on the service's own threads.
+   *
+   * @throws KmsError (as a rejection) what {@link Kms.signBundle} throws.
+   */
+  async signBundleAsync(
+    kid: string,
+    message: Uint8Array,
+    options: SignBundleOptions = {},
+  ): Promise<SignatureBundle> {
+    const { context, produceHybrid } = bundleOptions(kid, message, options)
+    try {
+      const bundle = await this.#native.signBundleAsync(kid, produceHybrid, message, context)
+      return bundle as SignatureBundle
+    } catch (error) {
+      throw toKmsError(error)
+    }
+  }
+
+  /**
+   * Signs many messages, in order, under keys with one track. One that cannot be signed is `null` and spoils no other.
    *
    * @throws KmsError `BadRequest` naming an item of a wrong type.
    */
   signBatch(items: readonly KidSignItem[]): BatchSignatures {
-    return this.#signPacked(this.#pack(items))
+    return this.#signPacked(packSignItems(items, this.#kids))
   }
 
   /**
@@ -281,23 +259,24 @@ export class Kms {
    * @throws KmsError (as a rejection) what {@link Kms.signBatch} throws.
    */
   async signBatchAsync(items: readonly KidSignItem[]): Promise<BatchSignatures> {
-    const { kids, kidNumbers, messages, offsets } = this.#pack(items)
-    if (isShort('sign', kidNumbers.length, messages.length))
-      return this.#signPacked({ kids, kidNumbers, messages, offsets })
+    const packed = packSignItems(items, this.#kids)
+    const { kids, kidNumbers, messages, offsets } = packed
+    const quick = items.every(({ kid }) => !isPostQuantum(kid))
+    if (quick && isShort('sign', kidNumbers.length, messages.length)) return this.#signPacked(packed)
     try {
-      const answer = await this.#native.signBatchAsync(kids, kidNumbers, messages, offsets)
-      return toSignatures(answer.signatures, answer.errors)
+      return toSignatures(await this.#native.signBatchAsync(kids, kidNumbers, messages, offsets))
     } catch (error) {
       throw toKmsError(error)
     }
   }
 
   /**
-   * The strict verdict on one signature.
+   * The verdict on one signature of a key with one track: strict for Ed25519.
    *
    * @param kid With its version.
-   * @param signature 64 bytes; any other length is invalid.
-   * @throws KmsError only where there is no verdict: `NotFound`, `BadRequest`.
+   * @param signature A wrong length is invalid.
+   * @throws KmsError only where there is no verdict: `NotFound`, `BadRequest`; `Unsupported` for a hybrid key
+   * ({@link Kms.verifyBundle}).
    */
   verify(kid: string, message: Uint8Array, signature: Uint8Array): boolean {
     requireBytes(message, 'message')
@@ -311,14 +290,43 @@ export class Kms {
   }
 
   /**
+   * The verdict on all signatures of one key over one message, by policy: under the default one every half of a hybrid
+   * signature must hold.
+   *
+   * @param kid With its version.
+   * @throws KmsError only where there is no verdict: `NotFound`; `BadRequest` for a signature of an algorithm that
+   * the version has no key of, and for two of one algorithm.
+   */
+  verifyBundle(
+    kid: string,
+    message: Uint8Array,
+    sigs: SignatureBundle['sigs'],
+    options: VerifyBundleOptions = {},
+  ): BundleVerdict {
+    requireString(kid, 'kid')
+    if (!Array.isArray(sigs)) throw new KmsError('BadRequest', 'must be an array', { field: 'sigs' })
+    const read = sigs.map((sig, i) => {
+      requireObject(sig, `sigs[${i}]`)
+      const { alg, signature } = sig
+      requireString(alg, `sigs[${i}].alg`)
+      requireBytes(signature, `sigs[${i}].signature`)
+      return { alg, signature }
+    })
+    requireObject(options, 'options')
+    const { context = NOTHING, mode } = options
+    requireBytes(message, 'message')
+    requireBytes(context, 'context')
+    return attempt(() => this.#native.verifyBundle(kid, read, mode, message, context)) as BundleVerdict
+  }
+
+  /**
    * The verdicts on many signatures, in order. One that is bad spoils no other.
    *
-   * @throws KmsError `BadRequest` naming an item of a wrong type; a kid that is unknown, malformed or
-   * without a version makes its items 2 instead.
+   * @throws KmsError `BadRequest` naming an item of a wrong type; a kid that is unknown, malformed, without a version
+   * or of a hybrid key makes its items 2 instead.
    */
   verifyBatch(items: readonly KidVerifyItem[]): BatchVerdicts {
-    const packed = this.#pack(items)
-    return this.#verifyPacked(packed, packSignatures(items, packed.kidNumbers.length))
+    return this.#verifyPacked(packVerifyItems(items, this.#kids))
   }
 
   /**
@@ -328,26 +336,89 @@ export class Kms {
    * @throws KmsError (as a rejection) what {@link Kms.verifyBatch} throws.
    */
   async verifyBatchAsync(items: readonly KidVerifyItem[]): Promise<BatchVerdicts> {
-    const { kids, kidNumbers, messages, offsets } = this.#pack(items)
-    const signatures = packSignatures(items, kidNumbers.length)
-    if (isShort('verify', kidNumbers.length, messages.length)) {
-      return this.#verifyPacked({ kids, kidNumbers, messages, offsets }, signatures)
-    }
+    const packed = packVerifyItems(items, this.#kids)
+    const { kids, kidNumbers, signatures, signatureOffsets, messages, offsets } = packed
+    const quick = signatureOffsets.length === 0
+    if (quick && isShort('verify', kidNumbers.length, messages.length)) return this.#verifyPacked(packed)
     try {
-      const answer = await this.#native.verifyBatchAsync(kids, kidNumbers, signatures, messages, offsets)
-      return withErrors(answer.verdicts, answer.errors)
+      const answer = await this.#native.verifyBatchAsync(
+        ...([kids, kidNumbers, signatures, signatureOffsets, messages, offsets] as const),
+      )
+      return toVerdicts(answer.verdicts, answer.errors)
     } catch (error) {
       throw toKmsError(error)
     }
   }
 
   /**
-   * Carries an operation out for a transport: the JSON of the HTTP API in, its JSON out.
+   * Encrypts a data key under the head of a key that wraps (HPKE, RFC 9180).
    *
-   * @param target The kid in the path of `describe`, `attest`, `rotate` and `export`.
+   * @param dataKey 1 to 4,096 bytes; or `{ size }`, and the service makes one of 1 to 512 bytes and returns it too.
+   * @param options `kemMode`: refuses a key of another KEM.
+   * @throws KmsError `NotFound`, `BadRequest`; `Unsupported` for a key that signs and for another `kemMode`.
+   */
+  async wrap(
+    kid: string,
+    dataKey: Uint8Array | { readonly size: number },
+    options: { readonly kemMode?: KemMode } = {},
+  ): Promise<WrappedKey> {
+    requireString(kid, 'kid')
+    requireObject(dataKey, 'dataKey')
+    requireObject(options, 'options')
+    const { kemMode } = options
+    let size = 0
+    let given: Uint8Array = NOTHING
+    if (!ArrayBuffer.isView(dataKey) && 'size' in dataKey) {
+      size = dataKey.size
+      if (!Number.isInteger(size) || size < 1 || size > 512) {
+        throw new KmsError('BadRequest', 'must be a whole number from 1 to 512', { field: 'size' })
+      }
+    } else {
+      requireBytes(dataKey, 'dataKey')
+      given = dataKey
+    }
+    return attempt(() => this.#native.wrap(kid, size, kemMode, given)) as WrappedKey
+  }
+
+  /**
+   * Decrypts a data key with whatever version it was wrapped under.
+   *
+   * @param options `kid`: refuses an envelope that is not of this key, or of this version if it names one.
+   * @throws KmsError `BadRequest`, field `envelope`, the same for every reason that an envelope does not open.
+   */
+  async unwrap(envelope: Uint8Array, options: { readonly kid?: string } = {}): Promise<UnwrappedKey> {
+    const kid = envelopeOptions(envelope, options)
+    return attempt(() => this.#native.unwrap(kid, envelope)) as UnwrappedKey
+  }
+
+  /**
+   * Encrypts the data key in an envelope anew, under the head of the same key. The data key stays in native memory.
+   *
+   * @throws KmsError as {@link Kms.unwrap}.
+   */
+  async rewrap(envelope: Uint8Array, options: { readonly kid?: string } = {}): Promise<WrappedKey> {
+    const kid = envelopeOptions(envelope, options)
+    return attempt(() => this.#native.rewrap(kid, envelope)) as WrappedKey
+  }
+
+  /**
+   * Replaces the post-quantum policy; later calls see the new one whole.
+   *
+   * @throws KmsError `BadRequest` for a rule that contradicts itself.
+   */
+  setPqPolicy(policy: PqPolicy): void {
+    requireObject(policy, 'policy')
+    attempt(() => this.#native.setPqPolicy(pqPolicyJson(policy)))
+  }
+
+  /**
+   * Carries an operation out for a transport: the JSON of the HTTP API in, its JSON out. `null` where that takes
+   * longer than the event loop may wait: nothing was done then, and {@link Kms.dispatchAsync} does it.
+   *
+   * @param target The kid in the path of `describe`, `attest`, `rotate`, `derive` and `export`.
    * @throws KmsError what the HTTP API answers as its error.
    */
-  dispatch(op: Operation, target: string | null, body: Uint8Array, context: CallContext): string {
+  dispatch(op: Operation, target: string | null, body: Uint8Array, context: CallContext): string | null {
     requireBytes(body, 'body')
     requireObject(context, 'context')
     try {
@@ -401,37 +472,26 @@ export class Kms {
     attempt(() => this.#native.close())
   }
 
-  #signPacked({ kids, kidNumbers, messages, offsets }: Packed): BatchSignatures {
-    const out = new Uint8Array(kidNumbers.length * 64)
-    const errors = attempt(() => this.#native.signBatch(kids, kidNumbers, messages, offsets, out))
-    return toSignatures(out, errors)
+  #signPacked({ kids, kidNumbers, messages, offsets }: ReturnType<typeof packSignItems>): BatchSignatures {
+    const signatures = new Uint8Array(kidNumbers.length * 64)
+    const rest = attempt(() => this.#native.signBatch(kids, kidNumbers, messages, offsets, signatures))
+    return toSignatures({ signatures, ...(rest && { rest }) })
   }
 
-  #verifyPacked({ kids, kidNumbers, messages, offsets }: Packed, signatures: Uint8Array): BatchVerdicts {
+  #verifyPacked(packed: ReturnType<typeof packVerifyItems>): BatchVerdicts {
+    const { kids, kidNumbers, signatures, signatureOffsets, messages, offsets } = packed
     const out = new Uint8Array(kidNumbers.length)
-    const errors = attempt(() =>
-      this.#native.verifyBatch(kids, kidNumbers, signatures, messages, offsets, out),
+    const args = [kids, kidNumbers, signatures, signatureOffsets, messages, offsets, out] as const
+    return toVerdicts(
+      out,
+      attempt(() => this.#native.verifyBatch(...args)),
     )
-    return withErrors(out, errors)
   }
 
-  #pack(items: readonly KidSignItem[]): Packed {
-    const packed = packMessages(items)
-    const kidNumbers = new Uint32Array(packed.offsets.length - 1)
-    const kids: string[] = []
-    this.#kids.trim()
-    for (let i = 0; i < kidNumbers.length; i++) {
-      const kid = (items[i] as KidSignItem | undefined)?.kid as string
-      const number = this.#kids.numberOf(kid, `items[${i}].kid`)
-      if (number === 0) kids.push(kid)
-      kidNumbers[i] = number
-    }
-    return { kids, kidNumbers, ...packed }
-  }
-
-  #json<T>(op: Operation, target: string | null, body?: object): T {
-    const bytes = body ? toJson(body) : NO_BODY
-    return JSON.parse(this.dispatch(op, target, bytes, LIBRARY)) as T
+  async #json<T>(op: Operation, target: string | null, body?: object): Promise<T> {
+    const bytes = body ? toJson(body) : NOTHING
+    const answer = this.dispatch(op, target, bytes, LIBRARY)
+    return JSON.parse(answer ?? (await this.dispatchAsync(op, target, bytes, LIBRARY))) as T
   }
 }
 
@@ -444,24 +504,35 @@ function toJson(body: object): Uint8Array {
   }
 }
 
-/** Errors by item, from the addon's JSON. */
-function itemErrors(json: string | null | undefined): Map<number, KmsError> {
-  if (!json) return new Map()
-  const records = JSON.parse(json) as [number, ErrorRecord][]
-  return new Map(records.map(([item, record]) => [item, fromRecord(record)]))
+/** The algorithm that a kid shows, as far as it is well formed. */
+function algOf(kid: unknown): string {
+  return typeof kid === 'string' ? (kid.split('/', 3)[2] ?? '') : ''
 }
 
-function withErrors(verdicts: Uint8Array, json: string | null | undefined): BatchVerdicts {
-  return Object.defineProperty(verdicts, 'errors', { value: itemErrors(json) }) as BatchVerdicts
+function isPostQuantum(kid: unknown): boolean {
+  return algOf(kid) !== 'ed25519'
 }
 
-function toSignatures(packed: Uint8Array, json: string | null | undefined): BatchSignatures {
-  const errors = itemErrors(json)
-  const signatures: (Uint8Array | null)[] = []
-  for (let i = 0; i < packed.length / 64; i++) {
-    signatures.push(errors.has(i) ? null : packed.subarray(i * 64, i * 64 + 64))
-  }
-  return Object.defineProperty(signatures, 'errors', { value: errors }) as BatchSignatures
+/** Whether signing takes longer than the event loop may wait. */
+function isSlow(kid: unknown): boolean {
+  return algOf(kid).startsWith('slh-dsa')
+}
+
+function bundleOptions(kid: unknown, message: unknown, options: SignBundleOptions) {
+  requireString(kid, 'kid')
+  requireObject(options, 'options')
+  const { context = NOTHING, produceHybrid = false } = options
+  requireBytes(message, 'message')
+  requireBytes(context, 'context')
+  return { context, produceHybrid: produceHybrid === true }
+}
+
+function envelopeOptions(envelope: unknown, options: { readonly kid?: string }): string | undefined {
+  requireObject(options, 'options')
+  const { kid } = options
+  if (kid !== undefined) requireString(kid, 'kid')
+  requireBytes(envelope, 'envelope')
+  return kid
 }
 
 function attempt<T>(call: () => T): T {

@@ -6,7 +6,7 @@
  */
 import { isUint32Array } from 'node:util/types'
 import type { Ed25519PublicKey as NativePublicKey } from '../index.js'
-import { packMessages, packSignatures, requireBytes } from './bytes.js'
+import { packEd25519Signatures, packMessages, requireBytes } from './bytes.js'
 import { KmsError, toKmsError } from './errors.js'
 import * as noble from './lanes/noble.js'
 import { native, requireNative } from './native.js'
@@ -271,7 +271,7 @@ function pack(items: readonly VerifyItem[] | PackedItems): Packed {
     } else if (key?.length !== 32) requireLength(key, 32, `items[${i}].publicKey`)
     publicKeys.set(PublicKey.bytesOf(key, 'publicKey'), i * 32)
   }
-  return { publicKeys, keyNumbers, signatures: packSignatures(items, count), ...packed }
+  return { publicKeys, keyNumbers, signatures: packEd25519Signatures(items, count), ...packed }
 }
 
 function verifyPacked(lane: number, packed: Packed, out: Uint8Array): Uint8Array {

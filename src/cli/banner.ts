@@ -1,11 +1,10 @@
-import { requestId } from '../ids.js'
 import type { Kms } from '../kms.js'
 import type { Service } from '../server/service.js'
 import { VERSION } from '../server/version.js'
 
 /** What the banner of development mode shows. */
 export interface BannerParts {
-  readonly kms: Pick<Kms, 'createKey' | 'dispatch'>
+  readonly kms: Pick<Kms, 'createKey' | 'signBundle'>
   readonly service: Pick<Service, 'apiUrl' | 'metricsUrl'>
   readonly token: string
   readonly cpuTier: string
@@ -14,20 +13,17 @@ export interface BannerParts {
 /** BLAKE3-256 of the bytes `hello world`. */
 const HELLO_WORLD_B3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24'
 
-interface SignAnswer {
-  readonly kid: string
-  readonly sigs: readonly { readonly alg: string; readonly signature_b64: string }[]
-}
-
 /** Makes a key and a signature to try, and the text that shows how. */
 export async function devBanner({ kms, service, token, cpuTier }: BannerParts): Promise<string> {
   const key = await kms.createKey({ tenant: 'dev', purpose: 'demo', alg: 'ed25519', signs: 'digest' })
   // Without its version a kid means the head, so the line still works after a rotation.
   const head = key.kid.split('#')[0] ?? key.kid
   const toSign = { kid_or_set: { kid: head }, payload_b3: HELLO_WORLD_B3 }
-  const context = { requestId: requestId(), actor: 'dev' }
-  const answer = kms.dispatch('sign', null, Buffer.from(JSON.stringify(toSign)), context)
-  const { kid, sigs } = JSON.parse(answer) as SignAnswer
+  const bundle = kms.signBundle(head, Buffer.from('hello world'))
+  const sigs = bundle.sigs.map(({ alg, signature }) => ({
+    alg,
+    signature_b64: Buffer.from(signature).toString('base64'),
+  }))
 
   const url = reachable(service.apiUrl)
   const curl = (path: string, body: unknown) =>
@@ -47,7 +43,7 @@ export async function devBanner({ kms, service, token, cpuTier }: BannerParts): 
     '',
     curl('sign', toSign),
     '',
-    curl('verify', { kid, payload_b3: HELLO_WORLD_B3, sigs }),
+    curl('verify', { kid: bundle.kid, payload_b3: HELLO_WORLD_B3, sigs }),
     '',
     'Sign and verify a whole directory tree:',
     '',

@@ -35,14 +35,13 @@ export function serveCommand(): Command {
       if (key) flags[key] = String(value)
     }
     const configPath = typeof options.config === 'string' ? options.config : undefined
-    await serve(
-      loadConfig({ flags, dev: options.dev === true, configPath, env: process.env }),
-      options.dev === true,
-    )
+    const dev = options.dev === true
+    await serve(() => loadConfig({ flags, dev, configPath, env: process.env }), dev)
   })
 }
 
-async function serve(loaded: Loaded, dev: boolean): Promise<void> {
+async function serve(load: () => Loaded, dev: boolean): Promise<void> {
+  const loaded = load()
   const faults = dev ? loaded.faults : [NO_CAPABILITIES, ...loaded.faults]
   if (!loaded.config || faults.length > 0) return stop(EXIT_CONFIG, ...faults.map(formatFault))
   const { config } = loaded
@@ -70,6 +69,7 @@ async function serve(loaded: Loaded, dev: boolean): Promise<void> {
   }
   log.serverStarted(startedEvent(service, config, cpuTier, dev))
   stopOnSignals(service, log)
+  reloadOnSignal(service, log, config, load)
   process.stdout.write(await devBanner({ kms, service, token, cpuTier }))
 }
 
@@ -94,6 +94,30 @@ function startedEvent(service: Service, config: Config, cpuTier: string, dev: bo
 function stop(code: number, ...lines: string[]): void {
   process.stderr.write(lines.map(line => `${line}\n`).join(''))
   process.exitCode = code
+}
+
+/**
+ * SIGHUP reads the settings again. What a running service can take is put in force as a whole; what needs a restart is
+ * named in the log; where anything is at fault, everything stays as it was.
+ */
+function reloadOnSignal(service: Service, log: Log, first: Config, load: () => Loaded): void {
+  let current = first
+  process.on('SIGHUP', () => {
+    const { config, faults } = load()
+    if (!config) {
+      log.configRefused({ faults: faults.length, first: faults.map(formatFault)[0] ?? '' })
+      return
+    }
+    service.reload(config)
+    log.configReloaded({ restartNeeded: needRestart(current, config) })
+    current = config
+  })
+}
+
+/** Settings that differ and that a running service cannot take, by their sections. */
+function needRestart(before: Config, after: Config): string[] {
+  const names = Object.keys(before) as (keyof Config)[]
+  return names.filter(name => name !== 'pq' && JSON.stringify(before[name]) !== JSON.stringify(after[name]))
 }
 
 /** The first signal drains, the second one exits at once. */

@@ -104,3 +104,55 @@ export function listOf<const W extends string>(...words: W[]): Kind<readonly W[]
   const text = (raw: string) => all(raw.split(',').map(item => item.trim()))
   return { text, value: raw => (Array.isArray(raw) ? all(raw) : fromText(text)(raw)) }
 }
+
+/** A moment as RFC 3339 has it, in Unix milliseconds; `none` is 0. */
+export const moment: Kind<number> = {
+  text(raw) {
+    if (raw === 'none') return 0
+    if (!/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/.test(raw)) return undefined
+    const ms = Date.parse(raw)
+    return ms > 0 ? ms : undefined
+  },
+  // TOML has dates of its own.
+  value: raw => (raw instanceof Date ? moment.text(raw.toISOString()) : fromText(moment.text)(raw)),
+}
+
+/**
+ * A table of names, each with a table of settings of the given kinds, any of which may be left out. In text it is JSON.
+ */
+export function tableOf<T extends Readonly<Record<string, unknown>>>(
+  isName: (name: string) => boolean,
+  kinds: { readonly [K in keyof T]: Kind<T[K]> },
+): Kind<Readonly<Record<string, Partial<T>>>> {
+  const entry = (raw: unknown): Partial<T> | undefined => {
+    if (!isTable(raw)) return undefined
+    const read: Partial<T> = {}
+    for (const [name, given] of Object.entries(raw)) {
+      const value = Object.hasOwn(kinds, name) ? kinds[name as keyof T].value(given) : undefined
+      if (value === undefined) return undefined
+      read[name as keyof T] = value
+    }
+    return read
+  }
+  const value = (raw: unknown) => {
+    if (!isTable(raw)) return undefined
+    const entries = Object.entries(raw).map(([name, given]) => [
+      isName(name) ? name : undefined,
+      entry(given),
+    ])
+    if (entries.some(([name, read]) => name === undefined || read === undefined)) return undefined
+    return Object.fromEntries(entries) as Record<string, Partial<T>>
+  }
+  const text = (raw: string) => {
+    try {
+      return value(JSON.parse(raw))
+    } catch {
+      return undefined
+    }
+  }
+  return { text, value }
+}
+
+function isTable(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
+}

@@ -1,6 +1,7 @@
 import { type Fault, HIDDEN, show } from './faults.js'
 import { readConfigFile } from './file.js'
 import { formatAddress } from './kinds.js'
+import { pqContradictions } from './pq.js'
 import { type Config, KEYS, type Key, OTHER_VARIABLES, SCHEMA, type Setting } from './schema.js'
 
 /** Where settings come from. */
@@ -91,8 +92,8 @@ export function loadConfig(sources: Sources): Loaded {
   if (faults.length > 0) return { faults, aliases }
 
   const config = freeze(nest(values)) as Config
-  const clash = addressClash(config)
-  return clash ? { faults: [clash], aliases } : { config, faults: [], aliases }
+  faults.push(...addressClash(config), ...pqContradictions(config.pq))
+  return faults.length > 0 ? { faults, aliases } : { config, faults: [], aliases }
 }
 
 function unknownVariables(env: Sources['env']): Fault[] {
@@ -103,10 +104,10 @@ function unknownVariables(env: Sources['env']): Fault[] {
     .map(name => ({ key: show(name), value: HIDDEN, rule: 'is not a variable of this version' }))
 }
 
-function addressClash({ bind_addr, metrics_addr }: Config): Fault | undefined {
+function addressClash({ bind_addr, metrics_addr }: Config): Fault[] {
   const metrics = formatAddress(metrics_addr)
-  if (metrics_addr.port === 0 || metrics !== formatAddress(bind_addr)) return undefined
-  return { key: 'metrics_addr', value: metrics, rule: 'must differ from bind_addr' }
+  if (metrics_addr.port === 0 || metrics !== formatAddress(bind_addr)) return []
+  return [{ key: 'metrics_addr', value: metrics, rule: 'must differ from bind_addr' }]
 }
 
 type Branch = Record<string, unknown>

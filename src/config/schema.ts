@@ -1,4 +1,15 @@
-import { boolean, duration, integer, type Kind, listOf, oneOf, size, socket } from './kinds.js'
+import {
+  boolean,
+  duration,
+  integer,
+  type Kind,
+  listOf,
+  moment,
+  oneOf,
+  size,
+  socket,
+  tableOf,
+} from './kinds.js'
 
 /** One setting: every way to give it, and what it may be. */
 export interface Setting<T> {
@@ -21,6 +32,18 @@ const setting = <T>(row: Setting<T>): Setting<T> => row
 const SOCKET_RULE = 'must be ip:port or [ipv6]:port with a port from 0 to 65535'
 const DURATION_RULE = 'must be a duration from 1ms to 24h, such as 250ms, 5s, 1m or 1h'
 const timeout = duration(1, 24 * 3_600_000)
+
+const verifyMode = oneOf('or', 'and', 'pq_only')
+const percent = integer(0, 100)
+const TENANT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
+
+/** What `pq.*` may be for one tenant. */
+type TenantRule = {
+  produce_hybrid: boolean
+  verify_mode: 'or' | 'and' | 'pq_only'
+  rollout_percent: number
+  legacy_grace: number
+}
 
 /** Every setting, by its dotted key in a file. */
 export const SCHEMA = {
@@ -105,10 +128,58 @@ export const SCHEMA = {
     env: 'RON_KMS_ALLOWED_ALGS',
     aliases: ['KMS_ALLOWED_ALGS'],
     flag: '--allowed-algs <list>',
-    kind: listOf('ed25519'),
-    default: 'ed25519',
-    rule: 'must name one or more of the algorithms built in this version (ed25519), each once',
-    description: 'algorithms that keys may use, comma-separated',
+    kind: listOf('ed25519', 'ml-dsa', 'slh-dsa', 'x25519', 'ml-kem'),
+    default: 'ed25519,ml-dsa,x25519,ml-kem',
+    rule: 'must name one or more of ed25519, ml-dsa, slh-dsa, x25519 and ml-kem, each once',
+    description: 'algorithms that keys may use, comma-separated; a hybrid key needs both of its',
+  }),
+  'pq.produce_hybrid': setting({
+    env: 'RON_KMS_PQ_PRODUCE_HYBRID',
+    aliases: ['KMS_PQ_PRODUCE_HYBRID'],
+    flag: '--pq-produce-hybrid [boolean]',
+    kind: boolean,
+    default: 'true',
+    rule: 'must be true or false',
+    description: 'whether both halves of a hybrid key sign',
+  }),
+  'pq.verify_mode': setting({
+    env: 'RON_KMS_PQ_VERIFY_MODE',
+    aliases: ['KMS_PQ_VERIFY_MODE'],
+    flag: '--pq-verify <mode>',
+    kind: verifyMode,
+    default: 'and',
+    rule: 'must be or, and or pq_only',
+    description: 'which halves of a hybrid signature must hold',
+  }),
+  'pq.rollout_percent': setting({
+    env: 'RON_KMS_PQ_ROLLOUT_PERCENT',
+    aliases: ['KMS_PQ_ROLLOUT_PERCENT'],
+    flag: '--pq-rollout <percent>',
+    kind: percent,
+    default: '100',
+    rule: 'must be a whole number from 0 to 100',
+    description: 'part of all keys that pq.* applies to; the others stay classical',
+  }),
+  'pq.legacy_grace': setting({
+    env: 'RON_KMS_PQ_LEGACY_GRACE',
+    flag: '--pq-legacy-grace <moment>',
+    kind: moment,
+    default: 'none',
+    rule: 'must be none or a moment such as 2027-01-31T00:00:00Z',
+    description: 'until when classical keys sign and verify under pq_only',
+  }),
+  'pq.tenants': setting({
+    env: 'RON_KMS_PQ_TENANTS',
+    flag: '--pq-tenants <json>',
+    kind: tableOf<TenantRule>(name => TENANT.test(name), {
+      produce_hybrid: boolean,
+      verify_mode: verifyMode,
+      rollout_percent: percent,
+      legacy_grace: moment,
+    }),
+    default: '{}',
+    rule: 'must hold, by tenant, any of produce_hybrid, verify_mode, rollout_percent and legacy_grace',
+    description: 'what pq.* is for single tenants',
   }),
   'security.verify_after_sign': setting({
     env: 'RON_KMS_VERIFY_AFTER_SIGN',

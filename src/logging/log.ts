@@ -53,6 +53,10 @@ export interface Log {
     code: KmsErrorCode
   }): void
   readyChanged(event: { ready: boolean; missing: readonly string[] }): void
+  /** New settings are in force; those that need a restart are named. */
+  configReloaded(event: { restartNeeded: readonly string[] }): void
+  /** New settings were refused, and the old ones are still in force. */
+  configRefused(event: { faults: number; first: string }): void
   shutdownStarted(event: { signal: string }): void
   shutdownFinished(event: { aborted: number }): void
   /** An exception outside any request. */
@@ -122,6 +126,9 @@ export function createLog(options: LogOptions): Log {
       if (ready) logger.info({ event: 'readyz_true' })
       else logger.warn({ event: 'readyz_false', missing })
     },
+    configReloaded: ({ restartNeeded }) =>
+      logger.info({ event: 'config_reloaded', restart_needed: restartNeeded }),
+    configRefused: ({ faults, first }) => logger.error({ event: 'config_refused', faults, first }),
     shutdownStarted: ({ signal }) => logger.info({ event: 'shutdown_started', signal }),
     shutdownFinished: ({ aborted }) => logger.info({ event: 'shutdown_finished', aborted }),
     unexpected: ({ where, errorName: name }) =>

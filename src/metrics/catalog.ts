@@ -48,6 +48,36 @@ export const CATALOG = [
     labels: ['alg'],
   },
   {
+    name: 'kms_reject_total',
+    type: 'counter',
+    help: 'Operations that policy refused, by reason.',
+    labels: ['reason'],
+  },
+  {
+    name: 'kms_hybrid_classical_only_total',
+    type: 'counter',
+    help: 'Verifications that held by a classical half alone: how far the post-quantum migration is.',
+    labels: ['tenant'],
+  },
+  {
+    name: 'kms_pq_mode',
+    type: 'gauge',
+    help: '1 for the verify mode in force.',
+    labels: ['mode'],
+  },
+  {
+    name: 'kms_pq_rollout_percent',
+    type: 'gauge',
+    help: 'The part of all keys that the post-quantum policy applies to.',
+    labels: [],
+  },
+  {
+    name: 'kms_pq_phase',
+    type: 'gauge',
+    help: '1 for the phase of the migration; tenant "*" is every tenant without a rule of its own.',
+    labels: ['tenant', 'phase'],
+  },
+  {
     name: 'kms_ed25519_table_hits_total',
     type: 'counter',
     help: 'Verifications, or runs of one key in a batch, that found a table of the key.',
@@ -103,6 +133,14 @@ export const CATALOG = [
     labels: ['reason'],
   },
 ] as const satisfies readonly MetricRow[]
+
+/** Algorithms whose series are there from the start, at zero, by the operations that they take part in. */
+export const ALGORITHMS_AT_ZERO: Readonly<Record<string, readonly string[]>> = {
+  sign: ['ed25519', 'ml-dsa', 'slh-dsa', 'hybrid'],
+  verify: ['ed25519', 'ml-dsa', 'slh-dsa', 'hybrid'],
+  wrap: ['x25519', 'ml-kem', 'hybrid'],
+  unwrap: ['x25519', 'ml-kem', 'hybrid'],
+}
 
 /** The name of a metric in {@link CATALOG}. */
 export type MetricName = (typeof CATALOG)[number]['name']

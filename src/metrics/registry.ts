@@ -1,7 +1,15 @@
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client'
 import type { TableStats } from '../../index.js'
-import type { EngineMetrics } from '../kms.js'
-import { CATALOG, type MetricName, type MetricRow, PROCESS_METRICS, REQUEST_BUCKETS } from './catalog.js'
+import type { EngineMetrics, PqPolicy, PqRule } from '../kms.js'
+import { phaseOf } from '../pq-policy.js'
+import {
+  ALGORITHMS_AT_ZERO,
+  CATALOG,
+  type MetricName,
+  type MetricRow,
+  PROCESS_METRICS,
+  REQUEST_BUCKETS,
+} from './catalog.js'
 import type { HttpMetrics } from './http.js'
 
 /** What the registry reads at each scrape. */
@@ -11,6 +19,8 @@ export interface MetricSources {
   /** The cache of Ed25519 tables, which is the process's. */
   readonly tables: () => TableStats
   readonly http: HttpMetrics
+  /** The post-quantum policy in force. */
+  readonly pq: () => PqPolicy
   readonly version: string
   readonly cpuTier: string
 }
@@ -58,6 +68,7 @@ function samplesOf({
   engine,
   tables,
   http,
+  pq,
   version,
   cpuTier,
 }: MetricSources): Record<MetricName, () => Sample[]> {
@@ -73,8 +84,7 @@ function samplesOf({
     return snapshot
   }
   return {
-    kms_ops_total: () =>
-      current().ops.map(({ op, alg, result, value }) => ({ labels: { op, alg, result }, value })),
+    kms_ops_total: () => withZeros(current().ops),
     kms_latency_seconds: () =>
       current().latency.flatMap(({ op, alg, ...cells }) =>
         histogram('kms_latency_seconds', { op, alg }, current().latencyBounds, cells),
@@ -85,6 +95,16 @@ function samplesOf({
         histogram('kms_batch_len', { op }, current().batchBounds, cells),
       ),
     kms_keys: () => current().keys.map(({ alg, value }) => ({ labels: { alg }, value })),
+    kms_reject_total: () => [{ labels: { reason: 'pq_policy' }, value: current().pqRefused }],
+    kms_hybrid_classical_only_total: () =>
+      current().classicalOnly.map(({ tenant, value }) => ({ labels: { tenant }, value })),
+    kms_pq_mode: () =>
+      (['or', 'and', 'pq_only'] as const).map(mode => ({
+        labels: { mode },
+        value: mode === (pq().verifyMode ?? 'and') ? 1 : 0,
+      })),
+    kms_pq_rollout_percent: () => [{ labels: {}, value: pq().rolloutPercent ?? 100 }],
+    kms_pq_phase: () => phases(pq()),
     kms_ed25519_table_hits_total: () => [{ labels: {}, value: tables().hits }],
     kms_ed25519_table_builds_total: () => [{ labels: {}, value: tables().builds }],
     kms_ed25519_table_evictions_total: () => [{ labels: {}, value: tables().evictions }],
@@ -114,6 +134,26 @@ function samplesOf({
     rejected_total: () =>
       Object.entries(http.rejected).map(([reason, value]) => ({ labels: { reason }, value })),
   }
+}
+
+/** The operations that were carried out, and those of {@link ALGORITHMS_AT_ZERO} that were not yet. */
+function withZeros(ops: EngineMetrics['ops']): Sample[] {
+  const samples = ops.map(({ op, alg, result, value }) => ({ labels: { op, alg, result }, value }))
+  const present = new Set(ops.map(({ op, alg, result }) => `${op} ${alg} ${result}`))
+  for (const [op, algs] of Object.entries(ALGORITHMS_AT_ZERO)) {
+    for (const alg of algs) {
+      if (!present.has(`${op} ${alg} ok`)) samples.push({ labels: { op, alg, result: 'ok' }, value: 0 })
+    }
+  }
+  return samples
+}
+
+function phases({ tenants = {}, ...service }: PqPolicy): Sample[] {
+  const rules: [string, PqRule][] = [['*', service], ...Object.entries(tenants)]
+  return rules.map(([tenant, rule]) => ({
+    labels: { tenant, phase: phaseOf({ ...service, ...rule }) },
+    value: 1,
+  }))
 }
 
 /** What the engine refused and what never reached it, added up by op and code. */

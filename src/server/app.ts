@@ -15,6 +15,7 @@ import { INTERNAL, problemResponse, Refusal, STATUS } from './problem.js'
 import { BASE, type Endpoint, INLINE_BYTES } from './routes/endpoint.js'
 import { keyEndpoints } from './routes/keys.js'
 import { signatureEndpoints } from './routes/signatures.js'
+import { wrappingEndpoints } from './routes/wrapping.js'
 
 /** The parts that the API is built from. */
 export interface AppParts {
@@ -42,7 +43,7 @@ interface Exchange {
   kid: string | undefined
 }
 
-const ENDPOINTS: readonly Endpoint[] = [...keyEndpoints, ...signatureEndpoints]
+const ENDPOINTS: readonly Endpoint[] = [...keyEndpoints, ...signatureEndpoints, ...wrappingEndpoints]
 const NO_BODY = new Uint8Array(0)
 
 /** Codes of the engine that also count as a rejection before work. */
@@ -86,13 +87,17 @@ export function createApp(parts: AppParts): Hono<Env> {
 
 /** Where and how an endpoint's work is done. */
 function dispatchOf({ op, inlineBytes = INLINE_BYTES, coalesced }: Endpoint, kms: AppParts['kms']): Dispatch {
-  const alone: Dispatch = (target, body, context) => kms.dispatch(op, target, body, context)
+  // What would hold the event loop up is not done at once: nothing has happened yet then.
+  const alone: Dispatch = (target, body, context) =>
+    kms.dispatch(op, target, body, context) ?? kms.dispatchAsync(op, target, body, context)
   let inline = alone
   if (coalesced) {
     const requests = new Coalescer<VerifyRequest, string>(batch => {
       const [first] = batch
       if (first === undefined || batch.length > 1) return kms.verifyCoalesced(batch)
-      return [{ answer: kms.dispatch(op, null, first.body, first.context) }]
+      const answer = kms.dispatch(op, null, first.body, first.context)
+      // A verification never takes that long.
+      return answer === null ? kms.verifyCoalesced(batch) : [{ answer }]
     })
     inline = (_target, body, context) => requests.submit({ body, context })
   }

@@ -1,4 +1,5 @@
 import { formatAddress } from '../config/kinds.js'
+import { pqPolicy } from '../config/pq.js'
 import type { Config } from '../config/schema.js'
 import type { Kms } from '../kms.js'
 import type { Log } from '../logging/log.js'
@@ -16,7 +17,10 @@ import { SERVICE_NAME, VERSION } from './version.js'
 export interface ServiceParts {
   readonly config: Config
   /** Closed together with the service. */
-  readonly kms: Pick<Kms, 'dispatch' | 'dispatchAsync' | 'verifyCoalesced' | 'engineMetrics' | 'close'>
+  readonly kms: Pick<
+    Kms,
+    'dispatch' | 'dispatchAsync' | 'verifyCoalesced' | 'engineMetrics' | 'setPqPolicy' | 'close'
+  >
   readonly authenticate: Authenticator
   readonly log: Log
   readonly cpuTier: string
@@ -27,6 +31,8 @@ export interface Service {
   /** Base of the API without a path, such as `http://127.0.0.1:9446`. */
   readonly apiUrl: string
   readonly metricsUrl: string
+  /** Puts the settings in force that a running service can take: the post-quantum policy. */
+  reload(config: Config): void
   /** Drains and stops; the number of requests that had to be cut off. */
   close(): Promise<number>
 }
@@ -39,7 +45,8 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const { config, kms, authenticate, log, cpuTier } = parts
   requireNative().setEd25519TableCacheBytes(config.ed25519.table_cache_bytes)
   const metrics = new HttpMetrics()
-  const state = { bound: false, draining: false, open: true }
+  const state = { bound: false, draining: false, open: true, pq: pqPolicy(config.pq) }
+  kms.setPqPolicy(state.pq)
 
   const readiness = createReadiness(
     {
@@ -63,6 +70,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       engine: () => kms.engineMetrics(),
       tables: () => requireNative().ed25519TableStats(),
       http: metrics,
+      pq: () => state.pq,
       version: VERSION,
       cpuTier,
     }),
@@ -133,6 +141,11 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   return {
     apiUrl: `http://${formatAddress(apiListener.address)}`,
     metricsUrl: `http://${formatAddress(opsListener.address)}`,
+    reload(next) {
+      const policy = pqPolicy(next.pq)
+      kms.setPqPolicy(policy)
+      state.pq = policy
+    },
     close() {
       closing ??= shutDown()
       return closing

@@ -20,10 +20,18 @@ describe.skipIf(!addon.available)('a panic', () => {
   const wish = Buffer.from('{"tenant":"core","purpose":"audit","alg":"ed25519","signs":"message"}')
   const out = (length: number) => new Uint8Array(length)
   const kms = addon.available ? new native.NativeKms({}) : (undefined as never)
-  const create = () => JSON.parse(kms.dispatch('create', null, context, wish)).kid as string
+  const create = () => JSON.parse(kms.dispatch('create', null, context, wish) ?? '').kid as string
   const kid = addon.available ? create() : ''
   const key = addon.available ? new native.Ed25519PublicKey(publicKey) : (undefined as never)
   const zero = Uint32Array.of(0)
+  const none = new Uint32Array(0)
+  const kemWish = Buffer.from('{"tenant":"core","purpose":"kem","alg":"hybrid"}')
+  const kemKid = addon.available
+    ? (JSON.parse(kms.dispatch('create', null, context, kemWish) ?? '').kid as string)
+    : ''
+  const envelope = addon.available ? kms.wrap(kemKid, 0, undefined, out(32)).wrapped : out(0)
+  const sigs = [{ alg: 'ed25519', signature }]
+  const policy = '{"service":{"produce_hybrid":true,"verify_mode":"and","rollout_percent":100}}'
 
   // Every export, by the name of its fault; `.task` is the part that runs on another thread.
   const calls: Record<string, () => unknown> = {
@@ -37,11 +45,21 @@ describe.skipIf(!addon.available)('a panic', () => {
     signBatch: () => kms.signBatch([kid], zero, message, offsets, out(64)),
     signBatchAsync: () => kms.signBatchAsync([kid], zero, message, offsets),
     'signBatchAsync.task': () => kms.signBatchAsync([kid], zero, message, offsets),
+    signAsync: () => kms.signAsync(kid, message),
+    'signAsync.task': () => kms.signAsync(kid, message),
+    signBundle: () => kms.signBundle(kid, false, message, out(0)),
+    signBundleAsync: () => kms.signBundleAsync(kid, false, message, out(0)),
+    'signBundleAsync.task': () => kms.signBundleAsync(kid, false, message, out(0)),
+    verifyBundle: () => kms.verifyBundle(kid, sigs, undefined, message, out(0)),
+    wrap: () => kms.wrap(kemKid, 32, 'hybrid', out(0)),
+    unwrap: () => kms.unwrap(undefined, envelope),
+    rewrap: () => kms.rewrap(kemKid, envelope),
+    setPqPolicy: () => kms.setPqPolicy(policy),
     verifyCoalesced: () => kms.verifyCoalesced([context], out(0), Uint32Array.of(0, 0)),
     verify: () => kms.verify(kid, message, signature),
-    verifyBatch: () => kms.verifyBatch([kid], zero, signature, message, offsets, out(1)),
-    verifyBatchAsync: () => kms.verifyBatchAsync([kid], zero, signature, message, offsets),
-    'verifyBatchAsync.task': () => kms.verifyBatchAsync([kid], zero, signature, message, offsets),
+    verifyBatch: () => kms.verifyBatch([kid], zero, signature, none, message, offsets, out(1)),
+    verifyBatchAsync: () => kms.verifyBatchAsync([kid], zero, signature, none, message, offsets),
+    'verifyBatchAsync.task': () => kms.verifyBatchAsync([kid], zero, signature, none, message, offsets),
     metrics: () => kms.metrics(),
     close: () => new native.NativeKms({}).close(),
     Ed25519PublicKey: () => new native.Ed25519PublicKey(publicKey),
@@ -112,7 +130,7 @@ describe.skipIf(!addon.available)('a panic', () => {
 
   it('or a flipped bit while signing leaves no signature, where signatures are verified', () => {
     const checking = new native.NativeKms({ verifyAfterSign: true })
-    const own = JSON.parse(checking.dispatch('create', null, context, wish)).kid as string
+    const own = JSON.parse(checking.dispatch('create', null, context, wish) ?? '').kid as string
     const signed = out(64)
     native.armFault('sign.flip')
     expect(() => checking.sign(own, message, signed)).toThrow('withheld')
@@ -128,7 +146,7 @@ describe.skipIf(!addon.available)('a panic', () => {
       Uint32Array.of(0, 1, 3),
       batch,
     )
-    expect(JSON.parse(errors ?? '')).toMatchObject([[0, { code: 'Internal' }]])
+    expect(JSON.parse(errors?.errors ?? '')).toMatchObject([[0, { code: 'Internal' }]])
     expect(batch.subarray(0, 64)).toEqual(out(64))
     expect(batch.subarray(64)).not.toEqual(out(64))
   })

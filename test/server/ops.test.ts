@@ -79,6 +79,7 @@ describe('/readyz', () => {
       },
       http: new HttpMetrics(),
       version: '0',
+      pq: () => ({}),
       cpuTier: 'test',
     }),
     readiness: createReadiness(checks, log),
@@ -222,6 +223,7 @@ describe('/metrics', () => {
       },
       http: new HttpMetrics(),
       version: '0',
+      pq: () => ({}),
       cpuTier: 'test',
     })
     await registry.metrics()

@@ -61,6 +61,7 @@ export async function start(
       dispatchAsync: (...call) => kms.dispatchAsync(...call),
       verifyCoalesced: requests => kms.verifyCoalesced(requests),
       engineMetrics: () => kms.engineMetrics(),
+      setPqPolicy: policy => kms.setPqPolicy(policy),
       close: () => kms.close(),
       ...wrap(kms),
     },

@@ -1,0 +1,182 @@
+/** What the key service takes and gives. */
+import type { CallContext } from '../index.js'
+import type { KmsError } from './errors.js'
+import type { AlgorithmFamily, SigningAlgorithm, WrappingAlgorithm } from './key-types.js'
+import type { VerifyLane } from './primitives.js'
+
+export type { CallContext } from '../index.js'
+
+/** How a key service is opened. */
+export interface KmsOptions {
+  /** Where keys live. `inmem`: in this process, and gone with it. */
+  backend: 'inmem'
+  /** Families of algorithms that keys may be created of, all by default; a hybrid key needs both of its. */
+  allowedAlgs?: readonly AlgorithmFamily[]
+  /**
+   * Implementations by name; `auto` by default. `sign` and `verify` are of Ed25519, `pq` of ML-DSA, ML-KEM and
+   * X-Wing: `aws-lc`, or `rustcrypto`, the reference.
+   */
+  lanes?: { sign?: SignLane; verify?: Exclude<VerifyLane, 'noble'>; pq?: 'auto' | 'aws-lc' | 'rustcrypto' }
+  /** Which halves of hybrid signatures are made, and which must hold; see {@link PqPolicy}. */
+  pq?: PqPolicy
+  /**
+   * Whether each signature is verified before it leaves, so that a fault of the machine in the middle of signing,
+   * which can reveal the key, does not. Off by default here, on in `ron-kms serve`; it adds about half to the
+   * time of one signature, and a fifth in a batch.
+   */
+  verifyAfterSign?: boolean
+}
+
+/**
+ * An implementation of Ed25519 signing.
+ *
+ * - `auto`: the fastest that wipes its keys: `aws-lc`, and on Windows `dalek`.
+ * - `aws-lc`: AWS-LC's assembly.
+ * - `dalek`: ed25519-dalek.
+ * - `ring`: ring, which never wipes its keys: for benchmarks only.
+ */
+export type SignLane = 'auto' | 'aws-lc' | 'dalek' | 'ring'
+
+/** One message to sign under a kid. */
+export interface KidSignItem {
+  /** With or without `#vN`; with it, N must be the head. */
+  kid: string
+  /** What is signed; a key that signs digests has it hashed here. */
+  message: Uint8Array
+}
+
+/**
+ * The signatures of a batch, in order, or `null` for an item that could not be signed, where `errors`
+ * says why. Those of Ed25519 lie in one buffer.
+ */
+export type BatchSignatures = (Uint8Array | null)[] & { readonly errors: ReadonlyMap<number, KmsError> }
+
+/** One signature to check under a kid. */
+export interface KidVerifyItem {
+  /** With its version. */
+  kid: string
+  /** What was signed; a key that signs digests has it hashed here. */
+  message: Uint8Array
+  /** 64 bytes of Ed25519, and of the other algorithms what they have; any other length is invalid. */
+  signature: Uint8Array
+}
+
+/** 0 invalid, 1 valid, 2 could not check; `errors` says why for each item that could not be checked. */
+export type BatchVerdicts = Uint8Array & { readonly errors: ReadonlyMap<number, KmsError> }
+
+/** A request to verify, as the HTTP API has it. */
+export interface VerifyRequest {
+  /** JSON. */
+  readonly body: Uint8Array
+  readonly context: CallContext
+}
+
+/** The operations of {@link Kms.dispatch}. */
+export type Operation =
+  | 'create'
+  | 'describe'
+  | 'attest'
+  | 'rotate'
+  | 'sign'
+  | 'verify'
+  | 'sign_batch'
+  | 'verify_batch'
+  | 'wrap'
+  | 'unwrap'
+  | 'rewrap'
+  | 'derive'
+  | 'export'
+
+/** The engine's counters since it was opened. Buckets are not cumulative; the last is above every bound. */
+export interface EngineMetrics {
+  ops: { op: string; alg: string; result: 'ok' | 'invalid' | 'err'; value: number }[]
+  latency: { op: string; alg: string; buckets: number[]; sum: number; count: number }[]
+  /** Seconds, ascending. */
+  latencyBounds: number[]
+  failures: { op: string; kind: string; value: number }[]
+  batch: { op: string; buckets: number[]; sum: number; count: number }[]
+  batchBounds: number[]
+  keys: { alg: string; value: number }[]
+  /** Refusals by post-quantum policy. */
+  pqRefused: number
+  /** Verifications that held by a classical half alone. */
+  classicalOnly: { tenant: string; value: number }[]
+}
+
+/** Which halves of a hybrid signature must hold: any, every, or the post-quantum one. Later ones are stricter. */
+export type VerifyMode = 'or' | 'and' | 'pq_only'
+
+/** The rule for the keys of a tenant. */
+export interface PqRule {
+  /** Whether both halves of a hybrid key sign; true by default. With `and` they must. */
+  produceHybrid?: boolean
+  /** Which halves must hold; `and` by default. A key's or a request's own policy may only ask for more. */
+  verifyMode?: VerifyMode
+  /**
+   * The part of all keys that the rule applies to, 0 to 100; 100 by default. The others sign with their classical half
+   * and verify in mode `or`. A key is in the part if the BLAKE3 of its name without version, mod 100, is below it.
+   */
+  rolloutPercent?: number
+  /** Until when classical keys may sign and verify under `pq_only`; not at all by default. */
+  legacyGraceUntil?: Date
+}
+
+/** The rule of the service, and of tenants that have one of their own. */
+export interface PqPolicy extends PqRule {
+  tenants?: Readonly<Record<string, PqRule>>
+}
+
+/** All signatures of one key over one message. */
+export interface SignatureBundle {
+  /** The version that signed. */
+  kid: string
+  /** One, or two of a hybrid key: the classical one first. */
+  sigs: { alg: SigningAlgorithm; signature: Uint8Array }[]
+}
+
+/** How a bundle is made. */
+export interface SignBundleOptions {
+  /** The context of FIPS 204, at most 255 bytes; empty by default. A signature verifies under no other. */
+  context?: Uint8Array
+  /** Both halves of a hybrid key, whatever policy says; it may ask for more than policy does, not for less. */
+  produceHybrid?: boolean
+}
+
+/** How a bundle is verified. */
+export interface VerifyBundleOptions {
+  /** The context that it was signed under. */
+  context?: Uint8Array
+  /** At least this must hold; policy may ask for more. */
+  mode?: VerifyMode
+}
+
+/** The verdict on a bundle. */
+export interface BundleVerdict {
+  /** Whether what policy and the caller ask for holds. */
+  ok: boolean
+  /** The algorithms whose signatures were checked. */
+  checked: SigningAlgorithm[]
+  /** What was asked for, where it holds. */
+  satisfiedMode?: VerifyMode
+}
+
+/** The KEM of a key: X25519, ML-KEM, or both (X-Wing). */
+export type KemMode = 'classical' | 'pq' | 'hybrid'
+
+/** A data key in an envelope. */
+export interface WrappedKey {
+  wrapped: Uint8Array
+  alg: WrappingAlgorithm | 'hybrid'
+  /** The version that it is for. */
+  kid: string
+  /** The data key, where the service made it. It is in JavaScript memory now, which nothing wipes. */
+  dataKey?: Uint8Array
+}
+
+/** A data key out of its envelope. It is in JavaScript memory now, which nothing wipes. */
+export interface UnwrappedKey {
+  dataKey: Uint8Array
+  alg: WrappingAlgorithm | 'hybrid'
+  /** The version that it was for. */
+  kid: string
+}
