@@ -6,6 +6,7 @@
 import { accessSync, appendFileSync, constants, mkdirSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { NEWER_MAJOR, newerNode } from '../../scripts/newer-node.mjs'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -37,6 +38,11 @@ const kinds = {
     find: () => file(join(root, 'test/.addon/ron-kms.fault.node')),
     missing: 'test/.addon/ron-kms.fault.node is not built (npm test builds it)',
     skips: 'panics injected into the exports of the addon',
+  },
+  'newer-node': {
+    find: newerNode,
+    missing: `Node ${NEWER_MAJOR} is not here (npm test fetches it, where the registry has its npm package)`,
+    skips: 'post-quantum signatures and envelopes against node:crypto',
   },
 } satisfies Record<string, Kind>
 

@@ -1,0 +1,3 @@
+export const NEWER_MAJOR: number
+export function newerNode(): string | undefined
+export function fetchNewerNode(): string | undefined
