@@ -35,6 +35,16 @@ function notBytes(field: string): KmsError {
 }
 
 /**
+ * Refuses what is not a `Uint8Array` of exactly `length` bytes.
+ *
+ * @throws KmsError `BadRequest` naming `field`.
+ */
+export function requireLength(value: unknown, length: number, field: string): asserts value is Uint8Array {
+  requireBytes(value, field)
+  if (value.length !== length) throw new KmsError('BadRequest', `must be ${length} bytes`, { field })
+}
+
+/**
  * Refuses what is not a string.
  *
  * @throws KmsError `BadRequest` naming `field`.
