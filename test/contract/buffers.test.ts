@@ -4,8 +4,9 @@ import { Worker } from 'node:worker_threads'
 import { describe, expect, it } from 'vitest'
 import { type CallContext, Kms, KmsError } from '../../src/index.js'
 import { requireNative } from '../../src/native.js'
-import { blake3, ed25519 } from '../../src/primitives.js'
+import { blake3, ed25519, mlDsa, mlKem, slhDsa, x25519 } from '../../src/primitives.js'
 import { signer } from '../support/ed25519.js'
+import { ML_KEM, mlDsaSigner, PQ_LANES } from '../support/post-quantum.js'
 
 const { publicKey, sign } = signer()
 const message = new TextEncoder().encode('a message')
@@ -269,5 +270,129 @@ describe('an argument', () => {
       }
       expect([...ed25519.verifyBatch(packed, { lane })], lane).toEqual([1, 1])
     }
+  })
+})
+
+describe('a buffer of a post-quantum verb', () => {
+  const { set, publicKey: lattice, sign: signLattice } = mlDsaSigner('ml-dsa-44')
+  const context = Uint8Array.of(5)
+  const signed = signLattice(message, context)
+  const { publicKey: kem, secretKey } = ML_KEM['ml-kem-512'].keygen()
+  const mu = new Uint8Array(64)
+  const hashed = new Uint8Array(7856)
+
+  it('may be a part of a larger one, shared with other threads, or a Buffer', () => {
+    const part = (bytes: Uint8Array) => Uint8Array.from([9, ...bytes, 9]).subarray(1, 1 + bytes.length)
+    for (const lane of PQ_LANES) {
+      for (const as of [part, shared, Buffer.from]) {
+        const [key, text, under, signature] = [lattice, message, context, signed].map(each => as(each)) as [
+          Uint8Array,
+          Uint8Array,
+          Uint8Array,
+          Uint8Array,
+        ]
+        const options = { context: under, lane }
+        expect(mlDsa.verify(set, key, text, signature, options)).toBe(true)
+        expect(mlDsa.verify(set, mlDsa.importKey(set, key), text, signature, options)).toBe(true)
+        const { ciphertext, sharedSecret } = mlKem.encapsulate('ml-kem-512', as(kem), { lane })
+        expect(ML_KEM['ml-kem-512'].decapsulate(ciphertext, secretKey)).toEqual(sharedSecret)
+        // Nothing that was given is written to.
+        expect([key, text, under, signature].map(each => Buffer.from(each).toString('hex'))).toEqual(
+          [lattice, message, context, signed].map(each => Buffer.from(each).toString('hex')),
+        )
+      }
+    }
+  })
+
+  it('that was detached is refused', () => {
+    const key = mlDsa.importKey(set, lattice)
+    const calls = [
+      () => mlDsa.verify(set, detached(lattice), message, signed),
+      () => mlDsa.verify(set, key, detached(message), signed),
+      () => mlDsa.verify(set, lattice, message, detached(signed)),
+      () => mlDsa.verify(set, lattice, message, signed, { context: detached(context) }),
+      () => mlDsa.verifyMu(set, lattice, detached(mu), signed),
+      () => mlDsa.verifyMu(set, lattice, mu, detached(signed)),
+      () => mlDsa.importKey(set, detached(lattice)),
+      () => slhDsa.verify('slh-dsa', detached(context), message, hashed),
+      () => slhDsa.verify('slh-dsa', new Uint8Array(32), detached(message), hashed),
+      () => mlKem.checkPublicKey('ml-kem-512', detached(kem)),
+      () => mlKem.encapsulate('ml-kem-512', detached(kem)),
+      () => x25519.checkPublicKey(detached(kem)),
+    ]
+    for (const call of calls) expect(call).toThrow('its buffer was detached')
+  })
+
+  it('that a getter of the options takes away is refused, not read as empty', () => {
+    // Valid of the empty message: what a detached message would read as.
+    const ofNothing = signLattice(new Uint8Array(0))
+    const taken = message.slice()
+    const options = {
+      get context() {
+        structuredClone(taken.buffer, { transfer: [taken.buffer] })
+        return new Uint8Array(0)
+      },
+    }
+    expect(() => mlDsa.verify(set, lattice, taken, ofNothing, options)).toThrow('its buffer was detached')
+  })
+
+  it('of a wrong kind is refused by the addon itself, and the process lives', () => {
+    const native = requireNative()
+    const wrong: unknown[] = [undefined, null, 7, 'x', {}, [], new ArrayBuffer(64), new Float64Array(8)]
+    const key = new native.MlDsaPublicKey(set, lattice)
+    const empty = new Uint8Array(0)
+    for (const value of wrong) {
+      const bytes = value as Uint8Array
+      const calls = [
+        () => native.mlDsaVerify(set, 0, bytes, message, empty, signed),
+        () => native.mlDsaVerify(set, 0, lattice, bytes, empty, signed),
+        () => native.mlDsaVerify(set, 0, lattice, message, bytes, signed),
+        () => native.mlDsaVerify(set, 0, lattice, message, empty, bytes),
+        () => native.mlDsaVerifyMu(set, 0, lattice, bytes, signed),
+        () => key.verify(0, bytes, empty, signed),
+        () => key.verifyMu(0, bytes, signed),
+        () => new native.MlDsaPublicKey(set, bytes),
+        () => native.slhDsaVerify('slh-dsa-sha2-128s', bytes, message, empty, hashed),
+        () => native.mlKemCheckPublicKey('ml-kem-512', bytes),
+        () => native.mlKemEncapsulate('ml-kem-512', 0, kem, bytes, bytes),
+        () => native.x25519CheckPublicKey(bytes),
+      ]
+      for (const call of calls) expect(call).toThrow()
+    }
+    expect(key.verify(0, message, context, signed)).toBe(true)
+  })
+
+  it('has its size checked by the addon itself', () => {
+    const native = requireNative()
+    const empty = new Uint8Array(0)
+    const large = new Uint8Array(2 ** 20)
+    for (const bytes of [empty, large]) {
+      expect(native.mlDsaVerify(set, 0, lattice, message, context, bytes)).toBe(false)
+      expect(native.mlDsaVerifyMu(set, 0, lattice, mu, bytes)).toBe(false)
+      expect(native.slhDsaVerify('slh-dsa-sha2-128s', new Uint8Array(32), message, empty, bytes)).toBe(false)
+      const refused: [() => unknown, string][] = [
+        [() => native.mlDsaVerify(set, 0, bytes, message, empty, signed), 'publicKey'],
+        [() => native.mlDsaVerifyMu(set, 0, lattice, bytes, signed), 'mu'],
+        [() => new native.MlDsaPublicKey(set, bytes), 'publicKey'],
+        [() => native.slhDsaVerify('slh-dsa-sha2-128s', bytes, message, empty, hashed), 'publicKey'],
+        [() => native.mlKemCheckPublicKey('ml-kem-512', bytes), 'publicKey'],
+        [() => native.mlKemEncapsulate('ml-kem-512', 0, bytes, new Uint8Array(768), mu), 'publicKey'],
+        [() => native.mlKemEncapsulate('ml-kem-512', 0, kem, bytes, new Uint8Array(32)), 'out'],
+        [() => native.x25519CheckPublicKey(bytes), 'publicKey'],
+      ]
+      for (const [call, field] of refused) expect(call).toThrow(`"field":"${field}"`)
+    }
+    expect(() => native.mlDsaVerify(set, 0, lattice, message, large, signed)).toThrow('"field":"context"')
+    expect(() => native.mlDsaVerify(set, 99, lattice, message, empty, signed)).toThrow('"field":"lane"')
+    expect(() => native.mlDsaVerify('ml-dsa', 0, lattice, message, empty, signed)).toThrow('"field":"set"')
+  })
+
+  it('of the result that is also the key does not change the secret', () => {
+    const native = requireNative()
+    const buffer = new Uint8Array(800)
+    buffer.set(kem)
+    const secret = new Uint8Array(32)
+    native.mlKemEncapsulate('ml-kem-512', 0, buffer, buffer.subarray(0, 768), secret)
+    expect(ML_KEM['ml-kem-512'].decapsulate(buffer.slice(0, 768), secretKey)).toEqual(secret)
   })
 })
