@@ -164,6 +164,9 @@ export interface KmsOptions {
  */
 export declare function mlDsaVerify(set: string, laneNumber: number, publicKey: Uint8Array, message: Uint8Array, context: Uint8Array, signature: Uint8Array): boolean
 
+/** As `mlDsaVerify`, on the addon's threads; the inputs are copied before this returns. */
+export declare function mlDsaVerifyAsync(set: string, laneNumber: number, publicKey: Uint8Array, message: Uint8Array, context: Uint8Array, signature: Uint8Array): Promise<boolean>
+
 /** As `mlDsaVerify`, of the 64 bytes μ that stand for a message. */
 export declare function mlDsaVerifyMu(set: string, laneNumber: number, publicKey: Uint8Array, mu: Uint8Array, signature: Uint8Array): boolean
 
@@ -190,6 +193,9 @@ export declare function setEd25519TableCacheBytes(bytes: number): void
  * 255 bytes throw.
  */
 export declare function slhDsaVerify(set: string, publicKey: Uint8Array, message: Uint8Array, context: Uint8Array, signature: Uint8Array): boolean
+
+/** As `slhDsaVerify`, on the addon's threads; the inputs are copied before this returns. */
+export declare function slhDsaVerifyAsync(set: string, publicKey: Uint8Array, message: Uint8Array, context: Uint8Array, signature: Uint8Array): Promise<boolean>
 
 /** What the tables of Ed25519 public keys cost and bring, in this process. */
 export interface TableStats {

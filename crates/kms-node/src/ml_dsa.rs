@@ -4,12 +4,13 @@ use kms_core::Result;
 use kms_crypto::context::{Context, MAX_CONTEXT_LEN};
 use kms_crypto::lane::Lane;
 use kms_crypto::ml_dsa::{self, PublicKey, Set};
-use napi::bindgen_prelude::Uint8ArraySlice;
+use napi::Env;
+use napi::bindgen_prelude::{Object, Uint8ArraySlice};
 use napi_derive::napi;
 
 use crate::bytes;
 use crate::lane;
-use crate::task::guard;
+use crate::task::{guard, pool, spawn};
 
 /// The verdict on one signature. A signature of a wrong length is `false`; a key of a wrong length and a context over
 /// 255 bytes throw.
@@ -26,6 +27,31 @@ pub fn ml_dsa_verify(
         let key = import(&set, &public_key)?;
         verify(lane::numbered(lane_number)?, &key, &message, &context, &signature)
     })
+}
+
+/// As `mlDsaVerify`, on the addon's threads; the inputs are copied before this returns.
+#[napi(ts_return_type = "Promise<boolean>")]
+pub fn ml_dsa_verify_async<'env>(
+    env: &'env Env,
+    set: String,
+    lane_number: u32,
+    public_key: Uint8ArraySlice<'_>,
+    message: Uint8ArraySlice<'_>,
+    context: Uint8ArraySlice<'_>,
+    signature: Uint8ArraySlice<'_>,
+) -> napi::Result<Object<'env>> {
+    let (lane, key, context) = guard("mlDsaVerifyAsync", || {
+        let context = bytes::at_most(&context, MAX_CONTEXT_LEN);
+        Context::new(&context)?;
+        Ok((lane::numbered(lane_number)?, import(&set, &public_key)?, context))
+    })?;
+    let signature = bytes::at_most(&signature, key.set().signature_len());
+    let message = bytes::owned(&message);
+    let work = move || {
+        let context = Context::new(&context)?;
+        Ok(ml_dsa::verify(lane, &key, &message, context, &signature))
+    };
+    spawn(env, pool(), "mlDsaVerifyAsync.task", work, |_, verdict| Ok(verdict))
 }
 
 /// As `mlDsaVerify`, of the 64 bytes μ that stand for a message.
