@@ -6,7 +6,7 @@ import { type CallContext, Kms, KmsError } from '../../src/index.js'
 import { requireNative } from '../../src/native.js'
 import { blake3, ed25519, mlDsa, mlKem, slhDsa, x25519 } from '../../src/primitives.js'
 import { signer } from '../support/ed25519.js'
-import { ML_KEM, mlDsaSigner, PQ_LANES } from '../support/post-quantum.js'
+import { ML_KEM, mlDsaSigner, PQ_LANES, SLH_DSA_FAST } from '../support/post-quantum.js'
 
 const { publicKey, sign } = signer()
 const message = new TextEncoder().encode('a message')
@@ -336,6 +336,21 @@ describe('a buffer of a post-quantum verb', () => {
     expect(() => mlDsa.verify(set, lattice, taken, ofNothing, options)).toThrow('its buffer was detached')
   })
 
+  it('may be changed as soon as an asynchronous call has returned its promise', async () => {
+    const large = new Uint8Array(2 ** 20).fill(3)
+    const [key, under, signature] = [lattice.slice(), context.slice(), signLattice(large, context)]
+    const verdict = mlDsa.verifyAsync(set, key, large, signature, { context: under })
+    for (const bytes of [key, large, under, signature]) bytes.fill(0)
+    expect(await verdict).toBe(true)
+
+    const scheme = SLH_DSA_FAST['slh-dsa-sha2-128f']
+    const pair = scheme.keygen(new Uint8Array(48))
+    const given = [pair.publicKey, message.slice(), scheme.sign(message, pair.secretKey)] as const
+    const promise = slhDsa.verifyAsync('slh-dsa-sha2-128f', ...given)
+    for (const bytes of given) bytes.fill(0)
+    expect(await promise).toBe(true)
+  })
+
   it('of a wrong kind is refused by the addon itself, and the process lives', () => {
     const native = requireNative()
     const wrong: unknown[] = [undefined, null, 7, 'x', {}, [], new ArrayBuffer(64), new Float64Array(8)]
@@ -352,7 +367,9 @@ describe('a buffer of a post-quantum verb', () => {
         () => key.verify(0, bytes, empty, signed),
         () => key.verifyMu(0, bytes, signed),
         () => new native.MlDsaPublicKey(set, bytes),
+        () => native.mlDsaVerifyAsync(set, 0, lattice, bytes, empty, signed),
         () => native.slhDsaVerify('slh-dsa-sha2-128s', bytes, message, empty, hashed),
+        () => native.slhDsaVerifyAsync('slh-dsa-sha2-128s', bytes, message, empty, hashed),
         () => native.mlKemCheckPublicKey('ml-kem-512', bytes),
         () => native.mlKemEncapsulate('ml-kem-512', 0, kem, bytes, bytes),
         () => native.x25519CheckPublicKey(bytes),
@@ -374,7 +391,9 @@ describe('a buffer of a post-quantum verb', () => {
         [() => native.mlDsaVerify(set, 0, bytes, message, empty, signed), 'publicKey'],
         [() => native.mlDsaVerifyMu(set, 0, lattice, bytes, signed), 'mu'],
         [() => new native.MlDsaPublicKey(set, bytes), 'publicKey'],
+        [() => native.mlDsaVerifyAsync(set, 0, bytes, message, empty, signed), 'publicKey'],
         [() => native.slhDsaVerify('slh-dsa-sha2-128s', bytes, message, empty, hashed), 'publicKey'],
+        [() => native.slhDsaVerifyAsync('slh-dsa-sha2-128s', bytes, message, empty, hashed), 'publicKey'],
         [() => native.mlKemCheckPublicKey('ml-kem-512', bytes), 'publicKey'],
         [() => native.mlKemEncapsulate('ml-kem-512', 0, bytes, new Uint8Array(768), mu), 'publicKey'],
         [() => native.mlKemEncapsulate('ml-kem-512', 0, kem, bytes, new Uint8Array(32)), 'out'],
@@ -383,6 +402,9 @@ describe('a buffer of a post-quantum verb', () => {
       for (const [call, field] of refused) expect(call).toThrow(`"field":"${field}"`)
     }
     expect(() => native.mlDsaVerify(set, 0, lattice, message, large, signed)).toThrow('"field":"context"')
+    expect(() => native.mlDsaVerifyAsync(set, 0, lattice, message, large, signed)).toThrow(
+      '"field":"context"',
+    )
     expect(() => native.mlDsaVerify(set, 99, lattice, message, empty, signed)).toThrow('"field":"lane"')
     expect(() => native.mlDsaVerify('ml-dsa', 0, lattice, message, empty, signed)).toThrow('"field":"set"')
   })

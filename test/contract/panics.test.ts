@@ -61,11 +61,19 @@ describe.skipIf(!addon.available)('a panic', () => {
       native.ed25519VerifyBatchAsync(0, publicKey, zero, signature, message, offsets, 0),
     postQuantumLanes: () => native.postQuantumLanes(),
     mlDsaVerify: () => native.mlDsaVerify('ml-dsa-65', 0, latticeKey, message, out(0), latticeSignature),
+    mlDsaVerifyAsync: () =>
+      native.mlDsaVerifyAsync('ml-dsa-65', 0, latticeKey, message, out(0), latticeSignature),
+    'mlDsaVerifyAsync.task': () =>
+      native.mlDsaVerifyAsync('ml-dsa-65', 0, latticeKey, message, out(0), latticeSignature),
     mlDsaVerifyMu: () => native.mlDsaVerifyMu('ml-dsa-65', 0, latticeKey, out(64), latticeSignature),
     MlDsaPublicKey: () => new native.MlDsaPublicKey('ml-dsa-65', latticeKey),
     'MlDsaPublicKey.verify': () => imported.verify(0, message, out(0), latticeSignature),
     'MlDsaPublicKey.verifyMu': () => imported.verifyMu(0, out(64), latticeSignature),
     slhDsaVerify: () => native.slhDsaVerify('slh-dsa-sha2-128s', out(32), message, out(0), out(7856)),
+    slhDsaVerifyAsync: () =>
+      native.slhDsaVerifyAsync('slh-dsa-sha2-128s', out(32), message, out(0), out(7856)),
+    'slhDsaVerifyAsync.task': () =>
+      native.slhDsaVerifyAsync('slh-dsa-sha2-128s', out(32), message, out(0), out(7856)),
     mlKemCheckPublicKey: () => native.mlKemCheckPublicKey('ml-kem-512', out(800)),
     mlKemEncapsulate: () => native.mlKemEncapsulate('ml-kem-512', 0, out(800), out(768), out(32)),
     x25519CheckPublicKey: () => native.x25519CheckPublicKey(out(32).fill(9)),

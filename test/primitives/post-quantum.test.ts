@@ -173,6 +173,56 @@ describe.each(slhDsa.lanes())('slhDsa in lane %s', lane => {
   })
 })
 
+describe('the asynchronous forms', () => {
+  const large = new Uint8Array(2 ** 17).fill(5)
+
+  it.each(PQ_LANES)(
+    'of ML-DSA give the same verdicts in lane %s, of short messages and long ones',
+    async lane => {
+      for (const { set, publicKey, sign } of signers) {
+        for (const text of [message, large]) {
+          const signature = sign(text, context)
+          for (const key of [publicKey, mlDsa.importKey(set, publicKey)]) {
+            const verify = (signed_: Uint8Array, under: Uint8Array) =>
+              mlDsa.verifyAsync(set, key, text, signed_, { context: under, lane })
+            expect(await verify(signature, context)).toBe(true)
+            expect(await verify(signature, none)).toBe(false)
+            expect(await verify(signature.slice(1), context)).toBe(false)
+          }
+        }
+      }
+    },
+  )
+
+  it.each(slhDsa.lanes())('of SLH-DSA give the same verdicts in lane %s', async lane => {
+    const set = 'slh-dsa-sha2-128f'
+    const { publicKey, secretKey } = SLH_DSA_FAST[set].keygen(new Uint8Array(48).fill(1))
+    for (const text of [message, large]) {
+      const signature: Uint8Array = SLH_DSA_FAST[set].sign(text, secretKey)
+      expect(await slhDsa.verifyAsync(set, publicKey, text, signature, { lane })).toBe(true)
+      expect(await slhDsa.verifyAsync(set, publicKey, text, signature, { context, lane })).toBe(false)
+      expect(await slhDsa.verifyAsync(set, publicKey, text, signature.slice(1), { lane })).toBe(false)
+    }
+  })
+
+  it('reject what they cannot check, naming the field', async () => {
+    const [{ set, publicKey, signature }] = signed as [(typeof signed)[number]]
+    const lattice = (key: Uint8Array, text: Uint8Array, under: Uint8Array) =>
+      mlDsa.verifyAsync(set, key, text, signature, { context: under })
+    await expect(lattice(none, large, none)).rejects.toMatchObject({ code: 'BadRequest', field: 'publicKey' })
+    await expect(lattice(publicKey, bad, none)).rejects.toMatchObject({ field: 'message' })
+    await expect(lattice(publicKey, large, new Uint8Array(256))).rejects.toMatchObject({ field: 'context' })
+    const hashed = new Uint8Array(7856)
+    await expect(slhDsa.verifyAsync('slh-dsa', none, message, hashed)).rejects.toMatchObject({
+      code: 'BadRequest',
+      field: 'publicKey',
+    })
+    await expect(slhDsa.verifyAsync('x' as SlhDsaSet, none, message, hashed)).rejects.toMatchObject({
+      field: 'set',
+    })
+  })
+})
+
 describe('mlKem', () => {
   it.each(ML_KEM_SETS)('refuses keys that are not of %s', set => {
     const { publicKey } = ML_KEM[set].keygen()
