@@ -119,9 +119,10 @@ export const ed25519 = Object.freeze({
     signature: Uint8Array,
     options?: VerifyOptions,
   ): boolean {
+    // First: reading options runs the caller's getters, which may take a buffer away.
+    const lane = LANES.number(options?.lane)
     requireBytes(message, 'message')
     requireBytes(signature, 'signature')
-    const lane = LANES.number(options?.lane)
     if (lane === NOBLE) {
       return noble.verify(PublicKey.bytesOf(publicKey, 'publicKey'), message, signature)
     }

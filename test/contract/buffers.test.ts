@@ -60,6 +60,32 @@ describe('a buffer', () => {
     kms.close()
   })
 
+  // In a function that has seen resizable buffers, the compiler of Node 20 reads the length of a detached one as it was.
+  it('that was detached is refused in compiled code too', async () => {
+    const kms = await Kms.open({ backend: 'inmem' })
+    const { kid } = await kms.createKey({ tenant: 'core', purpose: 'audit', alg: 'ed25519' })
+    const kinds = [
+      (length: number) => new Uint8Array(length),
+      (length: number) => Buffer.alloc(length),
+      (length: number) => shared(new Uint8Array(length)),
+      (length: number) => new Uint8Array(resizable(length, 64)),
+      (length: number) => new Uint8Array(new ArrayBuffer(64), 1, length),
+    ].map(make => [make(32), make(0)] as const)
+    for (let i = 0; i < 60_000; i++) {
+      const [some, none] = kinds[i % 5] as [Uint8Array, Uint8Array]
+      blake3(i % 7 === 0 ? none : some)
+      if (i % 20 === 0) kms.verifyBatch([{ kid, message: some, signature: some }])
+      if (i % 600 !== 0) continue
+      expect(() => blake3(detached(message))).toThrow('its buffer was detached')
+      expect(() => kms.sign(kid, detached(message))).toThrow('its buffer was detached')
+      expect(() => kms.verifyBatch([{ kid, message: detached(message), signature }])).toThrow('was detached')
+      expect(() => kms.verifyBatch([{ kid, message, signature: detached(signature) }])).toThrow(
+        'was detached',
+      )
+    }
+    kms.close()
+  })
+
   it('that was shrunk below its view is refused, and one that grew is read at its new length', async () => {
     const kms = await Kms.open({ backend: 'inmem' })
     const { kid } = await kms.createKey({ tenant: 'core', purpose: 'audit', alg: 'ed25519' })
@@ -325,15 +351,20 @@ describe('a buffer of a post-quantum verb', () => {
 
   it('that a getter of the options takes away is refused, not read as empty', () => {
     // Valid of the empty message: what a detached message would read as.
-    const ofNothing = signLattice(new Uint8Array(0))
-    const taken = message.slice()
-    const options = {
-      get context() {
-        structuredClone(taken.buffer, { transfer: [taken.buffer] })
-        return new Uint8Array(0)
+    const nothing = new Uint8Array(0)
+    const taking = (bytes: Uint8Array) => ({
+      get lane() {
+        structuredClone(bytes.buffer, { transfer: [bytes.buffer] })
+        return undefined
       },
-    }
-    expect(() => mlDsa.verify(set, lattice, taken, ofNothing, options)).toThrow('its buffer was detached')
+    })
+    const calls = [
+      (taken: Uint8Array) => mlDsa.verify(set, lattice, taken, signLattice(nothing), taking(taken) as object),
+      (taken: Uint8Array) => ed25519.verify(publicKey, taken, sign(nothing), taking(taken) as object),
+      (taken: Uint8Array) =>
+        slhDsa.verify('slh-dsa', new Uint8Array(32), taken, hashed, taking(taken) as object),
+    ]
+    for (const call of calls) expect(() => call(message.slice())).toThrow('its buffer was detached')
   })
 
   it('may be changed as soon as an asynchronous call has returned its promise', async () => {
