@@ -352,16 +352,18 @@ describe('a buffer of a post-quantum verb', () => {
   it('that a getter of the options takes away is refused, not read as empty', () => {
     // Valid of the empty message: what a detached message would read as.
     const nothing = new Uint8Array(0)
-    const taking = (bytes: Uint8Array) => ({
+    const taking = (bytes: Uint8Array<ArrayBuffer>) => ({
       get lane() {
         structuredClone(bytes.buffer, { transfer: [bytes.buffer] })
         return undefined
       },
     })
     const calls = [
-      (taken: Uint8Array) => mlDsa.verify(set, lattice, taken, signLattice(nothing), taking(taken) as object),
-      (taken: Uint8Array) => ed25519.verify(publicKey, taken, sign(nothing), taking(taken) as object),
-      (taken: Uint8Array) =>
+      (taken: Uint8Array<ArrayBuffer>) =>
+        mlDsa.verify(set, lattice, taken, signLattice(nothing), taking(taken) as object),
+      (taken: Uint8Array<ArrayBuffer>) =>
+        ed25519.verify(publicKey, taken, sign(nothing), taking(taken) as object),
+      (taken: Uint8Array<ArrayBuffer>) =>
         slhDsa.verify('slh-dsa', new Uint8Array(32), taken, hashed, taking(taken) as object),
     ]
     for (const call of calls) expect(() => call(message.slice())).toThrow('its buffer was detached')
