@@ -3,7 +3,7 @@ import type { CallContext, NativeKms } from '../index.js'
 import { packSignItems, packVerifyItems, toSignatures, toVerdicts } from './batches.js'
 import { requireBytes, requireObject, requireString } from './bytes.js'
 import type { Outcome } from './coalescer.js'
-import { type ErrorRecord, fromRecord, KmsError, toKmsError } from './errors.js'
+import { attempt, type ErrorRecord, fromRecord, KmsError, toKmsError } from './errors.js'
 import {
   type AttestedDto,
   type CreatedDto,
@@ -533,12 +533,4 @@ function envelopeOptions(envelope: unknown, options: { readonly kid?: string }):
   if (kid !== undefined) requireString(kid, 'kid')
   requireBytes(envelope, 'envelope')
   return kid
-}
-
-function attempt<T>(call: () => T): T {
-  try {
-    return call()
-  } catch (error) {
-    throw toKmsError(error)
-  }
 }

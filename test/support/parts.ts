@@ -3,7 +3,8 @@
 //
 //   const promtool = part('promtool')
 //   it.skipIf(!promtool.available)('is accepted by promtool', () => { execFileSync(promtool.path, …) })
-import { accessSync, appendFileSync, constants, mkdirSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { accessSync, appendFileSync, constants, mkdirSync, writeFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -37,6 +38,11 @@ const kinds = {
     find: () => file(join(root, 'test/.addon/ron-kms.fault.node')),
     missing: 'test/.addon/ron-kms.fault.node is not built (npm test builds it)',
     skips: 'panics injected into the exports of the addon',
+  },
+  'openssl-3.5': {
+    find: newerNode,
+    missing: 'this Node has no OpenSSL 3.5, and a newer one cannot be had from the registry',
+    skips: 'ML-DSA, SLH-DSA and ML-KEM against those of node:crypto',
   },
 } satisfies Record<string, Kind>
 
@@ -84,6 +90,29 @@ function onPath(program: string): string | undefined {
     if (found) return found
   }
   return undefined
+}
+
+/** This Node, or a newer one from the npm package that carries its binary, in a folder that `npm test` throws away. */
+function newerNode(): string | undefined {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+  // The first with SLH-DSA and with contexts in node:crypto.
+  if (major > 24 || (major === 24 && minor >= 8)) return process.execPath
+  const windows = process.platform === 'win32'
+  const name = `node-${windows ? 'win' : process.platform}-${process.arch}`
+  const folder = join(root, 'test/.parts/node')
+  const find = () =>
+    file(join(folder, 'node_modules', name, 'bin', windows ? 'node.exe' : 'node'), constants.X_OK)
+  const there = find()
+  if (there) return there
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'package.json'), '{"private":true}')
+  const args = ['install', '--prefer-offline', '--no-audit', '--no-fund', '--no-package-lock', `${name}@24`]
+  try {
+    execFileSync('npm', args, { cwd: folder, stdio: 'ignore', timeout: 120_000, shell: windows })
+  } catch {
+    return undefined
+  }
+  return find()
 }
 
 function file(path: string, mode: number = constants.R_OK): string | undefined {
