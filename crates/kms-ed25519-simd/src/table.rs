@@ -168,8 +168,8 @@ impl KeyTable {
 pub(crate) trait Lanes: Field {
     /// Up to so many items that do not fill a vector are verified one by one: a vector costs more.
     const SINGLES: usize;
-    /// From so many items on, unknown keys are faster in these lanes than one by one.
-    const UNKNOWN_FROM: usize;
+    /// The same for keys without a table.
+    const UNKNOWN_SINGLES: usize;
     /// Whether one signature is faster with its terms spread over these lanes than in scalar code.
     const SPREADS: bool;
 
@@ -199,7 +199,7 @@ pub(crate) trait Lanes: Field {
 
 impl Lanes for Fe {
     const SINGLES: usize = 0;
-    const UNKNOWN_FROM: usize = usize::MAX;
+    const UNKNOWN_SINGLES: usize = usize::MAX;
     const SPREADS: bool = false;
 
     #[inline(always)]

@@ -307,7 +307,7 @@ impl Field for Fe4 {
 impl Lanes for Fe4 {
     const SINGLES: usize = 2;
     /// Doublings in these lanes are no faster than curve25519-dalek, which has its own AVX2 code.
-    const UNKNOWN_FROM: usize = usize::MAX;
+    const UNKNOWN_SINGLES: usize = usize::MAX;
     /// Four lanes of a quarter of the terms each need as long as one lane of 64-bit code for all.
     const SPREADS: bool = false;
 

@@ -309,7 +309,7 @@ impl Field for Fe8 {
 
 impl Lanes for Fe8 {
     const SINGLES: usize = 2;
-    const UNKNOWN_FROM: usize = 4;
+    const UNKNOWN_SINGLES: usize = 3;
     const SPREADS: bool = true;
 
     /// Twelve words of eight lanes, by whole loads and a transposition, in place of fifteen gathers.
