@@ -3,8 +3,9 @@
 use std::sync::OnceLock;
 
 use crate::digits;
+use crate::equation::{Known, Unknown, known, unknown};
 use crate::field::{Fe, Field};
-use crate::point::{Cached, D2, Extended, Niels};
+use crate::point::{Cached, Completed, D2, Extended, Niels, Projective};
 use crate::strict;
 use crate::tier::{self, Tier};
 
@@ -69,12 +70,12 @@ impl Table {
                 t: F::from_words(|i| lane(i)[3]),
             };
             let step = base.cached();
-            let mut multiple = Extended::identity();
+            let mut multiple = Completed::identity();
             multiples.clear();
-            multiples.push(multiple);
+            multiples.push(multiple.projective());
             for _ in 1..MULTIPLES {
-                multiple = multiple.add_cached(step, F::mask(|_| false)).extended();
-                multiples.push(multiple);
+                multiple = multiple.add_cached(step, F::mask(|_| false));
+                multiples.push(multiple.projective());
             }
             normalise(&multiples, first, &mut entries);
         }
@@ -89,7 +90,7 @@ fn bases(point: Extended<Fe>, stride: usize) -> Vec<[[u64; 4]; 4]> {
     (0..32 / stride)
         .map(|window| {
             if window > 0 {
-                base = base.double_times(8 * stride);
+                base = base.completed().double_times(8 * stride).extended();
             }
             [base.x, base.y, base.z, base.t].map(Fe::canonical)
         })
@@ -98,7 +99,7 @@ fn bases(point: Extended<Fe>, stride: usize) -> Vec<[[u64; 4]; 4]> {
 
 /// Makes affine entries of the multiples of `F::LANES` windows with one inversion (Montgomery).
 #[inline(always)]
-fn normalise<F: Field>(multiples: &[Extended<F>], first: usize, entries: &mut [Entry]) {
+fn normalise<F: Field>(multiples: &[Projective<F>], first: usize, entries: &mut [Entry]) {
     let mut products = Vec::with_capacity(MULTIPLES);
     let mut product = F::one();
     for point in multiples {
@@ -173,6 +174,13 @@ pub(crate) trait Lanes: Field {
     /// Whether one signature is faster with its terms spread over these lanes than in scalar code.
     const SPREADS: bool;
 
+    /// One vector of keys with tables, in a function of its own: where all is one function, registers are
+    /// spilt in ways that cost up to a fifth.
+    fn known(items: &[Known<'_>], out: &mut Projective<Self>);
+
+    /// One vector of keys without.
+    fn unknown(items: &[Unknown], out: &mut Projective<Self>) -> Self::Mask;
+
     /// Reads an entry a lane.
     fn lookup<'a>(entry: impl Fn(usize) -> &'a Entry) -> Niels<Self>;
 
@@ -201,6 +209,15 @@ impl Lanes for Fe {
     const SINGLES: usize = 0;
     const UNKNOWN_SINGLES: usize = usize::MAX;
     const SPREADS: bool = false;
+
+    #[inline(never)]
+    fn known(items: &[Known<'_>], out: &mut Projective<Fe>) {
+        known(items, out);
+    }
+    #[inline(never)]
+    fn unknown(items: &[Unknown], out: &mut Projective<Fe>) -> bool {
+        unknown(items, out)
+    }
 
     #[inline(always)]
     fn lookup<'a>(entry: impl Fn(usize) -> &'a Entry) -> Niels<Fe> {

@@ -1,6 +1,6 @@
 //! One element: five limbs of 51 bits, products of 128 bits.
 
-use super::{Field, LIMBS, MAX_LANES};
+use super::{Field, LIMBS, MAX_LANES, always_carried};
 
 const MASK: u64 = (1 << 51) - 1;
 /// 4p, limb by limb: larger than any reduced limb, so that differences stay positive.
@@ -81,6 +81,7 @@ impl Fe {
 impl Field for Fe {
     const LANES: usize = 1;
     type Mask = bool;
+    always_carried!();
 
     #[inline(always)]
     fn zero() -> Self {
@@ -103,12 +104,12 @@ impl Field for Fe {
         Fe::carry(std::array::from_fn(|i| self.0[i] + P4[i] - other.0[i]))
     }
     #[inline(always)]
-    fn double_add(self, other: Self) -> Self {
-        Fe::carry(std::array::from_fn(|i| 2 * self.0[i] + other.0[i]))
+    fn double_sum(x: Self, y: Self) -> Self {
+        Fe::carry(std::array::from_fn(|i| 2 * x.0[i] + y.0[i]))
     }
     #[inline(always)]
-    fn double_sub(self, other: Self) -> Self {
-        Fe::carry(std::array::from_fn(|i| 2 * self.0[i] + P4[i] - other.0[i]))
+    fn double_difference(x: Self, y: Self) -> Self {
+        Fe::carry(std::array::from_fn(|i| 2 * x.0[i] + P4[i] - y.0[i]))
     }
     #[inline(always)]
     fn mul(self, other: Self) -> Self {

@@ -118,8 +118,8 @@ fn formulas<F: Lanes>() {
             let pick_b = |lane: usize| (j + lane) % points.len();
             let (a, b) = (decode(&|_| i), decode(&pick_b));
             let odd = F::mask(|lane| lane % 2 == 1);
-            let sum = a.add_cached(b.cached(), odd).extended();
-            let doubled = b.double_times(3);
+            let sum = a.completed().add_cached(b.cached(), odd).extended();
+            let doubled = b.completed().double_times(3).extended();
             for lane in 0..F::LANES {
                 let b = points[pick_b(lane)];
                 let expected = if lane % 2 == 1 { points[i] - b } else { points[i] + b };
