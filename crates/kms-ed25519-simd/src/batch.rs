@@ -90,7 +90,7 @@ impl<'a> Prepared<'a> for Unknown {
         Some(Unknown {
             a: digits::words(item.public_key),
             s: digits::bytes(item.s()),
-            k: digits::nibbles(item.k(hash).as_bytes()),
+            k: digits::fives(item.k(hash).as_bytes()),
             r: digits::words(item.r()),
         })
     }

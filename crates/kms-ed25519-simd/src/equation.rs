@@ -1,9 +1,9 @@
 //! \[S\]B + \[k\](-A) over lanes, and its comparison with R.
 
-use crate::digits::{Bytes, Nibbles};
+use crate::digits::{Bytes, Fives};
 use crate::field::{Fe, Field, MAX_LANES};
 use crate::point::{Completed, Extended, Projective};
-use crate::table::{Lanes, Table, base};
+use crate::table::{Lanes, Row, Table, base};
 
 /// This many vectors share one inversion.
 pub(crate) const GROUP: usize = 8;
@@ -24,10 +24,13 @@ pub(crate) struct Unknown {
     /// A as it was sent.
     pub(crate) a: [u64; 4],
     pub(crate) s: Bytes,
-    pub(crate) k: Nibbles,
+    pub(crate) k: Fives,
     /// R as it was sent.
     pub(crate) r: [u64; 4],
 }
+
+/// Multiples of a point in each lane.
+type Multiples = [[Row; MAX_LANES]; 17];
 
 /// Verdicts on a multiple of `F::LANES`, at most `GROUP` times that. All tables are of one size.
 #[inline(always)]
@@ -104,22 +107,24 @@ pub(crate) fn decode<F: Lanes>(items: &[Unknown]) -> (Extended<F>, F::Mask) {
 pub(crate) fn unknown<F: Lanes>(items: &[Unknown], out: &mut Projective<F>) -> F::Mask {
     let (key, valid) = decode::<F>(items);
     let minus_a = key.negate();
-    // 0 to 8 times -A.
+    // 0 to 16 times -A.
     let step = minus_a.cached();
-    let mut multiples = [Extended::<F>::identity().cached(); 9];
-    multiples[1] = step;
+    let mut multiples: Multiples = [[Row([0; 24]); MAX_LANES]; 17];
+    F::store(Extended::<F>::identity().cached(), &mut multiples[0]);
+    F::store(step, &mut multiples[1]);
     let mut multiple = minus_a.completed();
-    for entry in &mut multiples[2..] {
+    for rows in &mut multiples[2..] {
         multiple = multiple.add_cached(step, F::mask(|_| false));
-        *entry = multiple.cached();
+        F::store(multiple.cached(), rows);
     }
     let mut sum = Completed::<F>::identity();
-    for at in (0..64).rev() {
-        if at < 63 {
-            sum = sum.double_times(4);
+    for at in (0..51).rev() {
+        if at < 50 {
+            sum = sum.double_times(5);
         }
-        let entry = F::choose(&multiples, |lane| items[lane].k[at].unsigned_abs());
-        sum = sum.add_cached(entry, F::mask(|lane| items[lane].k[at] < 0));
+        let digit = |lane: usize| items[lane].k[at];
+        let entry = F::choose(|lane| &multiples[usize::from(digit(lane).unsigned_abs())][lane]);
+        sum = sum.add_cached(entry, F::mask(|lane| digit(lane) < 0));
     }
     *out = add_base(sum, |lane, at| items[lane].s[at]);
     valid

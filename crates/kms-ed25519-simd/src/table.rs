@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use crate::digits;
 use crate::equation::{Known, Unknown, known, unknown};
-use crate::field::{Fe, Field};
+use crate::field::{Fe, Field, MAX_LANES};
 use crate::point::{Cached, Completed, D2, Extended, Niels, Projective};
 use crate::strict;
 use crate::tier::{self, Tier};
@@ -165,6 +165,11 @@ impl KeyTable {
     }
 }
 
+/// A point prepared for addition, in the form of its tier.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+pub(crate) struct Row(pub(crate) [u64; 24]);
+
 /// Field elements that can be read from tables.
 pub(crate) trait Lanes: Field {
     /// Up to so many items that do not fill a vector are verified one by one: a vector costs more.
@@ -184,18 +189,24 @@ pub(crate) trait Lanes: Field {
     /// Reads an entry a lane.
     fn lookup<'a>(entry: impl Fn(usize) -> &'a Entry) -> Niels<Self>;
 
-    /// One of nine points in each lane.
+    /// Writes a point a lane, each into a row of its own.
     #[inline(always)]
-    fn choose(points: &[Cached<Self>; 9], index: impl Fn(usize) -> u8) -> Cached<Self> {
-        let mut chosen = points[0];
-        for (i, point) in points.iter().enumerate().skip(1) {
-            let here = Self::mask(|lane| usize::from(index(lane)) == i);
-            chosen.y_plus_x = Self::select(here, chosen.y_plus_x, point.y_plus_x);
-            chosen.y_minus_x = Self::select(here, chosen.y_minus_x, point.y_minus_x);
-            chosen.z = Self::select(here, chosen.z, point.z);
-            chosen.t2d = Self::select(here, chosen.t2d, point.t2d);
+    fn store(point: Cached<Self>, rows: &mut [Row; MAX_LANES]) {
+        let parts = [point.y_plus_x, point.y_minus_x, point.z, point.t2d].map(Self::words);
+        for (lane, row) in rows.iter_mut().enumerate().take(Self::LANES) {
+            for (part, words) in parts.iter().zip(row.0.chunks_exact_mut(4)) {
+                words.copy_from_slice(&part[lane]);
+            }
         }
-        chosen
+    }
+
+    /// Reads a point a lane from rows that `store` wrote.
+    #[inline(always)]
+    fn choose<'a>(row: impl Fn(usize) -> &'a Row) -> Cached<Self> {
+        let part = |i: usize| {
+            Self::from_words(|lane| std::array::from_fn(|word| row(lane).0[4 * i + word]))
+        };
+        Cached { y_plus_x: part(0), y_minus_x: part(1), z: part(2), t2d: part(3) }
     }
 
     /// SHA-512 of R ‖ A ‖ M, one input a lane.

@@ -19,9 +19,9 @@ use std::arch::x86_64::*;
 
 use super::{Field, LIMBS, MAX_LANES};
 use crate::equation::{self, Known, Unknown};
-use crate::point::{Niels, Projective};
+use crate::point::{Cached, Niels, Projective};
 use crate::sha512::{Input, avx512::hash8};
-use crate::table::{Entry, Lanes};
+use crate::table::{Entry, Lanes, Row};
 use crate::tier::own_functions;
 
 const MASK: u64 = (1 << 51) - 1;
@@ -390,7 +390,7 @@ impl Field for Fe8 {
 
 impl Lanes for Fe8 {
     const SINGLES: usize = 2;
-    const UNKNOWN_SINGLES: usize = 3;
+    const UNKNOWN_SINGLES: usize = 2;
     const SPREADS: bool = true;
     own_functions!(Fe8, "avx512f,avx512ifma,avx512vl,avx512dq,avx512bw,avx512vbmi2");
 
@@ -422,6 +422,41 @@ impl Lanes for Fe8 {
             y_plus_x: unpack([w[0], w[1], w[2], w[3]]),
             y_minus_x: unpack([w[4], w[5], w[6], w[7]]),
             xy2d: unpack([pick(a, even, c), pick(b, even, d), pick(a, odd, c), pick(b, odd, d)]),
+        }
+    }
+
+    /// The limbs of a lane, one after the other.
+    #[inline(always)]
+    fn store(point: Cached<Self>, rows: &mut [Row; MAX_LANES]) {
+        let limbs = [point.y_plus_x.0, point.y_minus_x.0, point.z.0, point.t2d.0];
+        for part in 0..3 {
+            let lanes = transpose8(each!(8, i => {
+                let limb = 8 * part + i;
+                if limb < 20 { limbs[limb / LIMBS][limb % LIMBS] } else { splat(0) }
+            }));
+            for (row, lane) in rows.iter_mut().zip(lanes) {
+                // SAFETY: eight words of 24 are written.
+                unsafe { _mm512_store_si512(row.0.as_mut_ptr().add(8 * part).cast(), lane) };
+            }
+        }
+    }
+
+    /// By whole loads and a transposition: a choice among 17 points would take 16 blends a limb.
+    #[inline(always)]
+    fn choose<'a>(row: impl Fn(usize) -> &'a Row) -> Cached<Self> {
+        let p: [*const u64; 8] = each!(8, i => row(i).0.as_ptr());
+        macro_rules! part {
+            ($part:literal) => {
+                // SAFETY: eight words of 24 are read.
+                transpose8(each!(8, i => unsafe { _mm512_load_si512(p[i].add(8 * $part).cast()) }))
+            };
+        }
+        let (a, b, c) = (part!(0), part!(1), part!(2));
+        Cached {
+            y_plus_x: Fe8([a[0], a[1], a[2], a[3], a[4]]),
+            y_minus_x: Fe8([a[5], a[6], a[7], b[0], b[1]]),
+            z: Fe8([b[2], b[3], b[4], b[5], b[6]]),
+            t2d: Fe8([b[7], c[0], c[1], c[2], c[3]]),
         }
     }
 

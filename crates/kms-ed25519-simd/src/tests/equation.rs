@@ -79,7 +79,7 @@ fn edges_hold<F: Lanes>() {
             .map(|(n, pair)| Unknown {
                 a: digits::words(&keys[pair.0]),
                 s: digits::bytes(pair.1.as_bytes()),
-                k: digits::nibbles(pair.2.as_bytes()),
+                k: digits::fives(pair.2.as_bytes()),
                 r: r(n, pair),
             })
             .collect();

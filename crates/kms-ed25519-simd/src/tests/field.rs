@@ -141,7 +141,7 @@ fn digits_make_up_the_scalar() {
         };
         let expected = num_bigint::BigInt::from(big(words));
         assert_eq!(value(&digits::bytes(&scalar), 256), expected);
-        assert_eq!(value(&digits::nibbles(&scalar), 16), expected);
-        assert!(digits::nibbles(&scalar).iter().all(|digit| (-8..8).contains(digit)));
+        assert_eq!(value(&digits::fives(&scalar), 32), expected);
+        assert!(digits::fives(&scalar).iter().all(|digit| (-16..16).contains(digit)));
     }
 }
