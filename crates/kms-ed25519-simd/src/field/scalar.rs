@@ -23,7 +23,7 @@ impl Fe {
         for i in 1..LIMBS {
             l[i] += c[i - 1];
         }
-        Fe(l)
+        Fe(l).checked()
     }
 
     /// Carries sums of products. Operands below 2^52 give at most 77 · 2^104 a column (one column sums one
@@ -41,7 +41,14 @@ impl Fe {
         out[0] += carry * 19;
         out[1] += out[0] >> 51;
         out[0] &= MASK;
-        Fe(out)
+        Fe(out).checked()
+    }
+
+    /// Checks, in test builds, that the limbs are reduced.
+    #[inline(always)]
+    fn checked(self) -> Fe {
+        debug_assert!(self.0.iter().all(|limb| *limb < 1 << 52), "limbs are not reduced");
+        self
     }
 
     /// The element's canonical words.
