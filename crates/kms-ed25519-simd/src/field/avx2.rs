@@ -38,7 +38,7 @@ const P4: [u64; 10] = [
 #[derive(Clone, Copy)]
 pub(crate) struct Fe4([__m256i; 10]);
 
-/// An array from an expression of its index; see `ifma.rs`.
+/// An array from an expression of its index; see `ifma`.
 macro_rules! each {
     (4, $i:ident => $e:expr) => { each!(@ $i $e; 0 1 2 3) };
     (10, $i:ident => $e:expr) => { each!(@ $i $e; 0 1 2 3 4 5 6 7 8 9) };
@@ -197,13 +197,13 @@ fn mul(x: &Fe4, y: &Fe4) -> Fe4 {
     let f2 = each!(10, i => if i % 2 == 1 { double(f[i]) } else { f[i] });
     let mut h = [splat(0); 10];
     macro_rules! rows {
-            ($($i:literal)*) => { $( rows!(@ $i; 0 1 2 3 4 5 6 7 8 9); )* };
-            (@ $i:literal; $($j:literal)*) => { $(
-                let left = if $i % 2 == 1 && $j % 2 == 1 { f2[$i] } else { f[$i] };
-                let right = if $i + $j >= 10 { g19[$j] } else { g[$j] };
-                h[($i + $j) % 10] = add(h[($i + $j) % 10], mul32(left, right));
-            )* };
-        }
+        ($($i:literal)*) => { $( rows!(@ $i; 0 1 2 3 4 5 6 7 8 9); )* };
+        (@ $i:literal; $($j:literal)*) => { $(
+            let left = if $i % 2 == 1 && $j % 2 == 1 { f2[$i] } else { f[$i] };
+            let right = if $i + $j >= 10 { g19[$j] } else { g[$j] };
+            h[($i + $j) % 10] = add(h[($i + $j) % 10], mul32(left, right));
+        )* };
+    }
     rows!(0 1 2 3 4 5 6 7 8 9);
     Fe4::carry_wide(h)
 }
@@ -216,14 +216,14 @@ fn square(x: &Fe4) -> Fe4 {
     let f2 = each!(10, i => double(f[i]));
     let mut h = [splat(0); 10];
     macro_rules! rows {
-            ($($i:literal: $($j:literal)*;)*) => { $( $( rows!(@ $i $j); )* )* };
-            (@ $i:literal $j:literal) => {
-                let left = if $i == $j { f[$i] } else { f2[$i] };
-                let right = if $i + $j >= 10 { f19[$j] } else { f[$j] };
-                let right = if $i % 2 == 1 && $j % 2 == 1 { double(right) } else { right };
-                h[($i + $j) % 10] = add(h[($i + $j) % 10], mul32(left, right));
-            };
-        }
+        ($($i:literal: $($j:literal)*;)*) => { $( $( rows!(@ $i $j); )* )* };
+        (@ $i:literal $j:literal) => {
+            let left = if $i == $j { f[$i] } else { f2[$i] };
+            let right = if $i + $j >= 10 { f19[$j] } else { f[$j] };
+            let right = if $i % 2 == 1 && $j % 2 == 1 { double(right) } else { right };
+            h[($i + $j) % 10] = add(h[($i + $j) % 10], mul32(left, right));
+        };
+    }
     rows! {
         0: 0 1 2 3 4 5 6 7 8 9; 1: 1 2 3 4 5 6 7 8 9; 2: 2 3 4 5 6 7 8 9; 3: 3 4 5 6 7 8 9;
         4: 4 5 6 7 8 9; 5: 5 6 7 8 9; 6: 6 7 8 9; 7: 7 8 9; 8: 8 9; 9: 9;
