@@ -11,6 +11,16 @@ export declare class Ed25519PublicKey {
   verify(laneNumber: number, message: Uint8Array, signature: Uint8Array): boolean
 }
 
+/** A public key with its hash, and with its expanded form from its first verification in the lane `rustcrypto` on. */
+export declare class MlDsaPublicKey {
+  /** Decodes a public key; throws `BadRequest` for a wrong length. */
+  constructor(set: string, publicKey: Uint8Array)
+  /** As `mlDsaVerify`, without hashing the key again. */
+  verify(laneNumber: number, message: Uint8Array, context: Uint8Array, signature: Uint8Array): boolean
+  /** As `mlDsaVerifyMu`. */
+  verifyMu(laneNumber: number, mu: Uint8Array, signature: Uint8Array): boolean
+}
+
 /** A key service in memory. Its private keys are wiped when it is closed or collected. */
 export declare class NativeKms {
   /**
@@ -208,6 +218,30 @@ export interface KmsOptions {
   pqPolicy?: string
 }
 
+/**
+ * The verdict on one signature. A signature of a wrong length is `false`; a key of a wrong length and a context over
+ * 255 bytes throw.
+ */
+export declare function mlDsaVerify(set: string, laneNumber: number, publicKey: Uint8Array, message: Uint8Array, context: Uint8Array, signature: Uint8Array): boolean
+
+/** As `mlDsaVerify`, on the addon's threads; the inputs are copied before this returns. */
+export declare function mlDsaVerifyAsync(set: string, laneNumber: number, publicKey: Uint8Array, message: Uint8Array, context: Uint8Array, signature: Uint8Array): Promise<boolean>
+
+/** As `mlDsaVerify`, of the 64 bytes μ that stand for a message. */
+export declare function mlDsaVerifyMu(set: string, laneNumber: number, publicKey: Uint8Array, mu: Uint8Array, signature: Uint8Array): boolean
+
+/** Throws `BadRequest` for a wrong length and for a coefficient that is not below the modulus. */
+export declare function mlKemCheckPublicKey(set: string, publicKey: Uint8Array): void
+
+/**
+ * Makes a shared secret of 32 bytes, and the ciphertext that carries it to the owner of the key. The secret is the
+ * caller's from here on: what this library holds of it is wiped.
+ */
+export declare function mlKemEncapsulate(set: string, laneNumber: number, publicKey: Uint8Array, ciphertext: Uint8Array, sharedSecret: Uint8Array): void
+
+/** The lanes of ML-DSA and ML-KEM, in the order of their numbers. */
+export declare function postQuantumLanes(): Array<string>
+
 /** Whether the operating system gives randomness now. */
 export declare function rngOk(): boolean
 
@@ -223,6 +257,15 @@ export interface SignedRest {
   /** Their signatures. */
   signatures: Array<Uint8Array>
 }
+
+/**
+ * The verdict on one signature. A signature of a wrong length is `false`; a key of a wrong length and a context over
+ * 255 bytes throw.
+ */
+export declare function slhDsaVerify(set: string, publicKey: Uint8Array, message: Uint8Array, context: Uint8Array, signature: Uint8Array): boolean
+
+/** As `slhDsaVerify`, on the addon's threads; the inputs are copied before this returns. */
+export declare function slhDsaVerifyAsync(set: string, publicKey: Uint8Array, message: Uint8Array, context: Uint8Array, signature: Uint8Array): Promise<boolean>
 
 /** What the tables of Ed25519 public keys cost and bring, in this process. */
 export interface TableStats {
@@ -257,3 +300,6 @@ export interface WrappedKey {
   /** The data key, where it was made here. */
   dataKey?: Uint8Array
 }
+
+/** Throws `BadRequest` for a wrong length and for a point of small order, in every encoding. */
+export declare function x25519CheckPublicKey(publicKey: Uint8Array): void

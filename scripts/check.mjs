@@ -50,6 +50,14 @@ const steps = {
       return run('cargo', ['clippy', ...scope, '--', '-D', 'warnings'])
     }),
 
+  // The whole core in Rust, where there is no C compiler: without its lanes `auto` falls back to the references.
+  pure: () =>
+    step('cargo check without a C compiler', () => {
+      const features = ['--no-default-features', '--features', 'pure,slh-dsa', '--locked']
+      const env = { CC: 'false', CXX: 'false' }
+      return run('cargo', ['check', '-p', 'kms-node', ...features], { env })
+    }),
+
   biome: () => step('biome ci', () => biome('ci', '.')),
 
   types: () => step('tsc --noEmit', () => tsc('--noEmit')),

@@ -55,11 +55,13 @@ export function hostFaults() {
       faults.push(`package-lock.json:${index + 1}: names a registry host (is .npmrc in force?)`)
     }
   }
-  for (const [index, line] of readFileSync(at('Cargo.lock'), 'utf8').split('\n').entries()) {
-    const source = /^source = "(.*)"$/.exec(line)?.[1]
-    // Cargo writes this name for crates.io whatever registry stands in for it.
-    if (source && source !== 'registry+https://github.com/rust-lang/crates.io-index') {
-      faults.push(`Cargo.lock:${index + 1}: source is not crates.io: ${source}`)
+  for (const lock of ['Cargo.lock', 'fuzz/Cargo.lock']) {
+    for (const [index, line] of readFileSync(at(lock), 'utf8').split('\n').entries()) {
+      const source = /^source = "(.*)"$/.exec(line)?.[1]
+      // Cargo writes this name for crates.io whatever registry stands in for it.
+      if (source && source !== 'registry+https://github.com/rust-lang/crates.io-index') {
+        faults.push(`${lock}:${index + 1}: source is not crates.io: ${source}`)
+      }
     }
   }
   return faults
@@ -122,7 +124,8 @@ export function cryptoFaults() {
     'tree',
     '--locked',
     '--workspace',
-    '--edges=normal,build',
+    // What is linked: the job server of a build script brings a getrandom of its own.
+    '--edges=normal',
     '--target=all',
     '--prefix=none',
     '--format={p}',

@@ -1,3 +1,3 @@
-export const NEWER_MAJOR: number
+export const NEWER_NODE: string
+export function isNewerNode(): boolean
 export function newerNode(): string | undefined
-export function fetchNewerNode(): string | undefined

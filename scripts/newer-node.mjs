@@ -1,35 +1,29 @@
-// A Node of another version than the one at hand, from the npm package that carries its binary: newer versions have
-// post-quantum algorithms of their own, to compare ours with.
+// A Node whose node:crypto has ML-DSA, SLH-DSA and ML-KEM, from the npm package that carries its binary: a stranger to
+// compare ours with. It lies where `npm test` clears it away.
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
-import { pathToFileURL } from 'node:url'
-import { at, fail, npm, requireAll } from './lib.mjs'
+import { join } from 'node:path'
+import { at, npm } from './lib.mjs'
 
-/** The first version whose node:crypto signs with ML-DSA and encapsulates with ML-KEM. */
-export const NEWER_MAJOR = 24
+export const NEWER_NODE = 'Node 24.8 or newer'
 
 const windows = process.platform === 'win32'
 const name = `node-${windows ? 'win' : process.platform}-${process.arch}`
-const folder = at(`.cache/node-${NEWER_MAJOR}`)
-const binary = at(`.cache/node-${NEWER_MAJOR}`, 'node_modules', name, 'bin', windows ? 'node.exe' : 'node')
+const folder = at('test/.parts/node')
+const binary = join(folder, 'node_modules', name, 'bin', windows ? 'node.exe' : 'node')
 
-/** Where it is: this very Node, or one that was fetched before; `undefined` where there is none. */
+/** Whether this Node is one: the first with SLH-DSA and with contexts in node:crypto, or a later one. */
+export function isNewerNode() {
+  const [major, minor] = process.versions.node.split('.').map(Number)
+  return major > 24 || (major === 24 && minor >= 8)
+}
+
+/** Where one is: this very Node, one that was fetched before, or one that is fetched now; `undefined` without any. */
 export function newerNode() {
-  if (Number(process.versions.node.split('.')[0]) >= NEWER_MAJOR) return process.execPath
+  if (isNewerNode()) return process.execPath
+  if (existsSync(binary)) return binary
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'package.json'), '{"private":true}\n')
+  const flags = ['--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error', '--no-package-lock']
+  npm(['install', ...flags, `${name}@24`], { cwd: folder })
   return existsSync(binary) ? binary : undefined
 }
-
-/** As {@link newerNode}; fetches it if need be. Without it, tests and rows of the benchmark are left out. */
-export function fetchNewerNode() {
-  const found = newerNode()
-  if (found) return found
-  mkdirSync(folder, { recursive: true })
-  writeFileSync(`${folder}/package.json`, '{"private":true}\n')
-  const flags = ['--no-audit', '--no-fund', '--loglevel=error', '--no-package-lock']
-  const { code } = npm(['install', ...flags, `${name}@${NEWER_MAJOR}`], { cwd: folder })
-  if (code === 0 && existsSync(binary)) return binary
-  if (requireAll) fail(`Node ${NEWER_MAJOR} cannot be had as the npm package ${name}`)
-  console.log(`skipped: Node ${NEWER_MAJOR} (the npm package ${name}@${NEWER_MAJOR} cannot be had)`)
-  return undefined
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) console.log(fetchNewerNode() ?? '')

@@ -4,7 +4,6 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { build } from './build.mjs'
 import { buildFaultAddon } from './fault-addon.mjs'
 import { at, run, runNode, seconds } from './lib.mjs'
-import { fetchNewerNode } from './newer-node.mjs'
 
 const skipFile = at('test/.parts/skipped.jsonl')
 const reportFile = at('test/.parts/vitest.json')
@@ -13,7 +12,6 @@ const counts = { cargo: { ...none }, vitest: { ...none } }
 
 await build()
 await buildFaultAddon()
-fetchNewerNode()
 
 rmSync(at('test/.parts'), { recursive: true, force: true })
 mkdirSync(at('test/.parts'), { recursive: true })

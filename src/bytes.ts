@@ -12,19 +12,35 @@ const MAX_BATCH_BYTES = 2 ** 32 - 1
  */
 export function requireBytes(value: unknown, field: string): asserts value is Uint8Array {
   if (!isBytes(value)) throw notBytes(field)
-  if (value.length === 0) requireAttached(value, field)
+  requireAttached(value, field)
 }
 
 /**
  * A buffer that was transferred, or shrunk below its view, reads as empty: a signature of it would be one of the
- * empty message. Both are told from an empty view by any method of the view: it throws.
+ * empty message. Both are told from an empty view by a method of the view: it throws.
+ *
+ * The length does not tell: the compiler of Node 20 (V8 11.3) reads that of a detached view as what it was, in
+ * functions that have seen resizable buffers.
  */
-function requireAttached(empty: Uint8Array, field: string): void {
+function requireAttached(view: Uint8Array, field: string): void {
   try {
-    Uint8Array.prototype.at.call(empty, 0)
+    Uint8Array.prototype.at.call(view, 0)
   } catch {
-    throw new KmsError('BadRequest', 'its buffer was detached', { field })
+    throw detached(field)
   }
+}
+
+/** Copies a part of a batch to its place. Of a detached buffer there is nothing to copy, whatever length it shows. */
+function copyTo(target: Uint8Array, at: number, view: Uint8Array, field: string): void {
+  try {
+    target.set(view, at)
+  } catch {
+    throw detached(field)
+  }
+}
+
+function detached(field: string): KmsError {
+  return new KmsError('BadRequest', 'its buffer was detached', { field })
 }
 
 /** True for a `Uint8Array` of any realm, and for a `Buffer`; false for a proxy of one, unlike `instanceof`. */
@@ -32,6 +48,16 @@ const isBytes: (value: unknown) => value is Uint8Array = isUint8Array
 
 function notBytes(field: string): KmsError {
   return new KmsError('BadRequest', 'must be a Uint8Array', { field })
+}
+
+/**
+ * Refuses what is not a `Uint8Array` of exactly `length` bytes.
+ *
+ * @throws KmsError `BadRequest` naming `field`.
+ */
+export function requireLength(value: unknown, length: number, field: string): asserts value is Uint8Array {
+  requireBytes(value, field)
+  if (value.length !== length) throw new KmsError('BadRequest', `must be ${length} bytes`, { field })
 }
 
 /**
@@ -83,7 +109,7 @@ export function packMessages(items: readonly { message: Uint8Array }[]): PackedM
     const start = offsets[i] as number
     // Getters, and what they do to other items, may have changed what was checked.
     if (!isBytes(message) || message.length !== (offsets[i + 1] as number) - start) throw changed(i)
-    messages.set(message, start)
+    copyTo(messages, start, message, `items[${i}].message`)
   }
   return { messages, offsets }
 }
@@ -110,7 +136,7 @@ export function packSignatures(
     const signature = signatureOf(items, i)
     // The length is read once: another one does not fit and is seen below.
     if (signature.length !== 64) return packLong(items, count)
-    signatures.set(signature, i * 64)
+    copyTo(signatures, i * 64, signature, `items[${i}].signature`)
   }
   return { signatures, signatureOffsets: NO_OFFSETS }
 }
@@ -132,7 +158,7 @@ function packLong(items: readonly { signature: Uint8Array }[], count: number): P
   all.forEach((signature, i) => {
     const start = signatureOffsets[i] as number
     if (signature.length !== (signatureOffsets[i + 1] as number) - start) throw changed(i)
-    signatures.set(signature, start)
+    copyTo(signatures, start, signature, `items[${i}].signature`)
   })
   return { signatures, signatureOffsets }
 }
@@ -150,7 +176,7 @@ export function packEd25519Signatures(
   const signatures = new Uint8Array(count * 64)
   for (let i = 0; i < count; i++) {
     const signature = signatureOf(items, i)
-    if (signature.length === 64) signatures.set(signature, i * 64)
+    if (signature.length === 64) copyTo(signatures, i * 64, signature, `items[${i}].signature`)
     else signatures.fill(0xff, i * 64, i * 64 + 64)
   }
   return signatures

@@ -83,3 +83,16 @@ function parseRecord(message: string): ErrorRecord | undefined {
     return undefined
   }
 }
+
+/**
+ * What a call of the addon returns.
+ *
+ * @throws KmsError for whatever it throws.
+ */
+export function attempt<T>(call: () => T): T {
+  try {
+    return call()
+  } catch (error) {
+    throw toKmsError(error)
+  }
+}

@@ -3,7 +3,7 @@ import type { CallContext, NativeKms } from '../index.js'
 import { packSignItems, packVerifyItems, toSignatures, toVerdicts } from './batches.js'
 import { requireBytes, requireObject, requireString } from './bytes.js'
 import type { Outcome } from './coalescer.js'
-import { type ErrorRecord, fromRecord, KmsError, toKmsError } from './errors.js'
+import { attempt, type ErrorRecord, fromRecord, KmsError, toKmsError } from './errors.js'
 import {
   type AttestedDto,
   type CreatedDto,
@@ -571,13 +571,5 @@ function named<T>(call: () => T): T {
     return call()
   } catch (error) {
     throw ownName(error)
-  }
-}
-
-function attempt<T>(call: () => T): T {
-  try {
-    return call()
-  } catch (error) {
-    throw toKmsError(error)
   }
 }

@@ -15,12 +15,12 @@ const COMPARISONS = [
   },
   {
     title: 'all cores over one, verifyBatchAsync over verifyBatch',
-    ...{ row: 'threads, verify 512, 64 keys', of: ASYNC, to: SYNC },
+    ...{ row: 'threads, verify 1024, 64 keys', of: ASYNC, to: SYNC },
     ...{ atLeast: 1.85, cores: 2 },
   },
   {
     title: 'all cores over one, signBatchAsync over signBatch',
-    ...{ row: 'threads, sign 512, 64 keys', of: ASYNC, to: SYNC },
+    ...{ row: 'threads, sign 1024, 64 keys', of: ASYNC, to: SYNC },
     ...{ atLeast: 1.85, cores: 2 },
   },
 ]

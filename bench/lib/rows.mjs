@@ -5,7 +5,7 @@ import { isControl, itemsFor } from './implementations.mjs'
 import { mixedRow, outOfCacheRow, strangersBatchRow, strangersRow } from './walks.mjs'
 
 const BATCH_SIZES = [8, 32, 64, 256]
-const THREADED = 512
+const THREADED = 1024
 /** How much longer than others: a scheduler needs some time to give every thread a core of its own. */
 const THREAD_TURNS = 5
 /** Single calls walk over this many messages, so that no branch predictor learns one of them by heart. */

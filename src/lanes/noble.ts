@@ -7,6 +7,7 @@
 import { ed25519 } from '@noble/curves/ed25519.js'
 import { blake3 as nobleBlake3 } from '@noble/hashes/blake3.js'
 import { sha512 } from '@noble/hashes/sha2.js'
+import { KmsError } from '../errors.js'
 
 const { Point } = ed25519
 /** The order of the base point. */
@@ -40,6 +41,26 @@ export function verify(publicKey: Uint8Array, message: Uint8Array, signature: Ui
 /** Whether `publicKey` is canonical, on the curve and of large order. */
 export function isPublicKey(publicKey: Uint8Array): boolean {
   return isCanonicalPoint(publicKey) && decodePoint(publicKey) !== undefined
+}
+
+/** The points of small order on Curve25519 by their u: 0, 1, -1 and the two of order 8 (RFC 7748, section 6.1). */
+const SMALL_ORDER_U: ReadonlySet<bigint> = new Set([
+  0n,
+  1n,
+  P - 1n,
+  0x00b8495f16056286fdb1329ceb8d09da6ac49ff1fae35616aeb8413b7c7aebe0n,
+  0x57119fd0dd4e22d8868e1c58c45c44045bef839c55b1d0b1248c50a3bc959c5fn,
+])
+
+/**
+ * Refuses an X25519 public key of small order, in every encoding. `publicKey` has 32 bytes.
+ *
+ * @throws KmsError `BadRequest`, field `publicKey`.
+ */
+export function x25519CheckPublicKey(publicKey: Uint8Array): void {
+  const u = littleEndian(publicKey) & ((1n << 255n) - 1n)
+  if (!SMALL_ORDER_U.has(u % P)) return
+  throw new KmsError('BadRequest', 'an X25519 public key of small order', { field: 'publicKey' })
 }
 
 /** BLAKE3-256. */

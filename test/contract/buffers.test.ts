@@ -4,8 +4,9 @@ import { Worker } from 'node:worker_threads'
 import { describe, expect, it } from 'vitest'
 import { type CallContext, Kms, KmsError } from '../../src/index.js'
 import { requireNative } from '../../src/native.js'
-import { blake3, ed25519 } from '../../src/primitives.js'
+import { blake3, ed25519, mlDsa, mlKem, slhDsa, x25519 } from '../../src/primitives.js'
 import { signer } from '../support/ed25519.js'
+import { ML_KEM, mlDsaSigner, PQ_LANES, SLH_DSA_FAST } from '../support/post-quantum.js'
 
 const { publicKey, sign } = signer()
 const message = new TextEncoder().encode('a message')
@@ -56,6 +57,32 @@ describe('a buffer', () => {
     const hash = new Uint8Array(32)
     requireNative().blake3(detached(message), hash)
     expect(hash).toEqual(blake3(new Uint8Array(0)))
+    kms.close()
+  })
+
+  // In a function that has seen resizable buffers, the compiler of Node 20 reads the length of a detached one as it was.
+  it('that was detached is refused in compiled code too', async () => {
+    const kms = await Kms.open({ backend: 'inmem' })
+    const { kid } = await kms.createKey({ tenant: 'core', purpose: 'audit', alg: 'ed25519' })
+    const kinds = [
+      (length: number) => new Uint8Array(length),
+      (length: number) => Buffer.alloc(length),
+      (length: number) => shared(new Uint8Array(length)),
+      (length: number) => new Uint8Array(resizable(length, 64)),
+      (length: number) => new Uint8Array(new ArrayBuffer(64), 1, length),
+    ].map(make => [make(32), make(0)] as const)
+    for (let i = 0; i < 60_000; i++) {
+      const [some, none] = kinds[i % 5] as [Uint8Array, Uint8Array]
+      blake3(i % 7 === 0 ? none : some)
+      if (i % 20 === 0) kms.verifyBatch([{ kid, message: some, signature: some }])
+      if (i % 600 !== 0) continue
+      expect(() => blake3(detached(message))).toThrow('its buffer was detached')
+      expect(() => kms.sign(kid, detached(message))).toThrow('its buffer was detached')
+      expect(() => kms.verifyBatch([{ kid, message: detached(message), signature }])).toThrow('was detached')
+      expect(() => kms.verifyBatch([{ kid, message, signature: detached(signature) }])).toThrow(
+        'was detached',
+      )
+    }
     kms.close()
   })
 
@@ -269,5 +296,158 @@ describe('an argument', () => {
       }
       expect([...ed25519.verifyBatch(packed, { lane })], lane).toEqual([1, 1])
     }
+  })
+})
+
+describe('a buffer of a post-quantum verb', () => {
+  const { set, publicKey: lattice, sign: signLattice } = mlDsaSigner('ml-dsa-44')
+  const context = Uint8Array.of(5)
+  const signed = signLattice(message, context)
+  const { publicKey: kem, secretKey } = ML_KEM['ml-kem-512'].keygen()
+  const mu = new Uint8Array(64)
+  const hashed = new Uint8Array(7856)
+
+  it('may be a part of a larger one, shared with other threads, or a Buffer', () => {
+    const part = (bytes: Uint8Array) => Uint8Array.from([9, ...bytes, 9]).subarray(1, 1 + bytes.length)
+    for (const lane of PQ_LANES) {
+      for (const as of [part, shared, Buffer.from]) {
+        const [key, text, under, signature] = [lattice, message, context, signed].map(each => as(each)) as [
+          Uint8Array,
+          Uint8Array,
+          Uint8Array,
+          Uint8Array,
+        ]
+        const options = { context: under, lane }
+        expect(mlDsa.verify(set, key, text, signature, options)).toBe(true)
+        expect(mlDsa.verify(set, mlDsa.importKey(set, key), text, signature, options)).toBe(true)
+        const { ciphertext, sharedSecret } = mlKem.encapsulate('ml-kem-512', as(kem), { lane })
+        expect(ML_KEM['ml-kem-512'].decapsulate(ciphertext, secretKey)).toEqual(sharedSecret)
+        // Nothing that was given is written to.
+        expect([key, text, under, signature].map(each => Buffer.from(each).toString('hex'))).toEqual(
+          [lattice, message, context, signed].map(each => Buffer.from(each).toString('hex')),
+        )
+      }
+    }
+  })
+
+  it('that was detached is refused', () => {
+    const key = mlDsa.importKey(set, lattice)
+    const calls = [
+      () => mlDsa.verify(set, detached(lattice), message, signed),
+      () => mlDsa.verify(set, key, detached(message), signed),
+      () => mlDsa.verify(set, lattice, message, detached(signed)),
+      () => mlDsa.verify(set, lattice, message, signed, { context: detached(context) }),
+      () => mlDsa.verifyMu(set, lattice, detached(mu), signed),
+      () => mlDsa.verifyMu(set, lattice, mu, detached(signed)),
+      () => mlDsa.importKey(set, detached(lattice)),
+      () => slhDsa.verify('slh-dsa', detached(context), message, hashed),
+      () => slhDsa.verify('slh-dsa', new Uint8Array(32), detached(message), hashed),
+      () => mlKem.checkPublicKey('ml-kem-512', detached(kem)),
+      () => mlKem.encapsulate('ml-kem-512', detached(kem)),
+      () => x25519.checkPublicKey(detached(kem)),
+    ]
+    for (const call of calls) expect(call).toThrow('its buffer was detached')
+  })
+
+  it('that a getter of the options takes away is refused, not read as empty', () => {
+    // Valid of the empty message: what a detached message would read as.
+    const nothing = new Uint8Array(0)
+    const taking = (bytes: Uint8Array<ArrayBuffer>) => ({
+      get lane() {
+        structuredClone(bytes.buffer, { transfer: [bytes.buffer] })
+        return undefined
+      },
+    })
+    const calls = [
+      (taken: Uint8Array<ArrayBuffer>) =>
+        mlDsa.verify(set, lattice, taken, signLattice(nothing), taking(taken) as object),
+      (taken: Uint8Array<ArrayBuffer>) =>
+        ed25519.verify(publicKey, taken, sign(nothing), taking(taken) as object),
+      (taken: Uint8Array<ArrayBuffer>) =>
+        slhDsa.verify('slh-dsa', new Uint8Array(32), taken, hashed, taking(taken) as object),
+    ]
+    for (const call of calls) expect(() => call(message.slice())).toThrow('its buffer was detached')
+  })
+
+  it('may be changed as soon as an asynchronous call has returned its promise', async () => {
+    const large = new Uint8Array(2 ** 20).fill(3)
+    const [key, under, signature] = [lattice.slice(), context.slice(), signLattice(large, context)]
+    const verdict = mlDsa.verifyAsync(set, key, large, signature, { context: under })
+    for (const bytes of [key, large, under, signature]) bytes.fill(0)
+    expect(await verdict).toBe(true)
+
+    const scheme = SLH_DSA_FAST['slh-dsa-sha2-128f']
+    const pair = scheme.keygen(new Uint8Array(48))
+    const given = [pair.publicKey, message.slice(), scheme.sign(message, pair.secretKey)] as const
+    const promise = slhDsa.verifyAsync('slh-dsa-sha2-128f', ...given)
+    for (const bytes of given) bytes.fill(0)
+    expect(await promise).toBe(true)
+  })
+
+  it('of a wrong kind is refused by the addon itself, and the process lives', () => {
+    const native = requireNative()
+    const wrong: unknown[] = [undefined, null, 7, 'x', {}, [], new ArrayBuffer(64), new Float64Array(8)]
+    const key = new native.MlDsaPublicKey(set, lattice)
+    const empty = new Uint8Array(0)
+    for (const value of wrong) {
+      const bytes = value as Uint8Array
+      const calls = [
+        () => native.mlDsaVerify(set, 0, bytes, message, empty, signed),
+        () => native.mlDsaVerify(set, 0, lattice, bytes, empty, signed),
+        () => native.mlDsaVerify(set, 0, lattice, message, bytes, signed),
+        () => native.mlDsaVerify(set, 0, lattice, message, empty, bytes),
+        () => native.mlDsaVerifyMu(set, 0, lattice, bytes, signed),
+        () => key.verify(0, bytes, empty, signed),
+        () => key.verifyMu(0, bytes, signed),
+        () => new native.MlDsaPublicKey(set, bytes),
+        () => native.mlDsaVerifyAsync(set, 0, lattice, bytes, empty, signed),
+        () => native.slhDsaVerify('slh-dsa-sha2-128s', bytes, message, empty, hashed),
+        () => native.slhDsaVerifyAsync('slh-dsa-sha2-128s', bytes, message, empty, hashed),
+        () => native.mlKemCheckPublicKey('ml-kem-512', bytes),
+        () => native.mlKemEncapsulate('ml-kem-512', 0, kem, bytes, bytes),
+        () => native.x25519CheckPublicKey(bytes),
+      ]
+      for (const call of calls) expect(call).toThrow()
+    }
+    expect(key.verify(0, message, context, signed)).toBe(true)
+  })
+
+  it('has its size checked by the addon itself', () => {
+    const native = requireNative()
+    const empty = new Uint8Array(0)
+    const large = new Uint8Array(2 ** 20)
+    for (const bytes of [empty, large]) {
+      expect(native.mlDsaVerify(set, 0, lattice, message, context, bytes)).toBe(false)
+      expect(native.mlDsaVerifyMu(set, 0, lattice, mu, bytes)).toBe(false)
+      expect(native.slhDsaVerify('slh-dsa-sha2-128s', new Uint8Array(32), message, empty, bytes)).toBe(false)
+      const refused: [() => unknown, string][] = [
+        [() => native.mlDsaVerify(set, 0, bytes, message, empty, signed), 'publicKey'],
+        [() => native.mlDsaVerifyMu(set, 0, lattice, bytes, signed), 'mu'],
+        [() => new native.MlDsaPublicKey(set, bytes), 'publicKey'],
+        [() => native.mlDsaVerifyAsync(set, 0, bytes, message, empty, signed), 'publicKey'],
+        [() => native.slhDsaVerify('slh-dsa-sha2-128s', bytes, message, empty, hashed), 'publicKey'],
+        [() => native.slhDsaVerifyAsync('slh-dsa-sha2-128s', bytes, message, empty, hashed), 'publicKey'],
+        [() => native.mlKemCheckPublicKey('ml-kem-512', bytes), 'publicKey'],
+        [() => native.mlKemEncapsulate('ml-kem-512', 0, bytes, new Uint8Array(768), mu), 'publicKey'],
+        [() => native.mlKemEncapsulate('ml-kem-512', 0, kem, bytes, new Uint8Array(32)), 'out'],
+        [() => native.x25519CheckPublicKey(bytes), 'publicKey'],
+      ]
+      for (const [call, field] of refused) expect(call).toThrow(`"field":"${field}"`)
+    }
+    expect(() => native.mlDsaVerify(set, 0, lattice, message, large, signed)).toThrow('"field":"context"')
+    expect(() => native.mlDsaVerifyAsync(set, 0, lattice, message, large, signed)).toThrow(
+      '"field":"context"',
+    )
+    expect(() => native.mlDsaVerify(set, 99, lattice, message, empty, signed)).toThrow('"field":"lane"')
+    expect(() => native.mlDsaVerify('ml-dsa', 0, lattice, message, empty, signed)).toThrow('"field":"set"')
+  })
+
+  it('of the result that is also the key does not change the secret', () => {
+    const native = requireNative()
+    const buffer = new Uint8Array(800)
+    buffer.set(kem)
+    const secret = new Uint8Array(32)
+    native.mlKemEncapsulate('ml-kem-512', 0, buffer, buffer.subarray(0, 768), secret)
+    expect(ML_KEM['ml-kem-512'].decapsulate(buffer.slice(0, 768), secretKey)).toEqual(secret)
   })
 })

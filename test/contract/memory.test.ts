@@ -3,7 +3,8 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { expect, it } from 'vitest'
 import { Kms, KmsError } from '../../src/index.js'
-import { blake3, ed25519 } from '../../src/primitives.js'
+import { blake3, ed25519, mlDsa, mlKem, slhDsa, x25519 } from '../../src/primitives.js'
+import { mlDsaSigner } from '../support/post-quantum.js'
 
 setFlagsFromString('--expose-gc')
 const gc = runInNewContext('gc') as () => void
@@ -52,6 +53,37 @@ it('is flat over hundreds of thousands of calls, successful and failing', async 
   // 100,000 native results of 100 bytes that leaked would be 10 MiB.
   expect(opened).toBeLessThan(8)
   kms.close()
+})
+
+it('is flat over post-quantum calls and imported keys', async () => {
+  const { set, publicKey, sign } = mlDsaSigner('ml-dsa-44')
+  const message = new Uint8Array(128)
+  const signature = sign(message)
+  const kept = mlDsa.importKey(set, publicKey)
+  const spoilt = new Uint8Array(1184).fill(0xff)
+  const opened = await growth(async () => {
+    for (let i = 0; i < 3000; i++) {
+      expect(mlDsa.verify(set, publicKey, message, signature)).toBe(true)
+      mlDsa.verify(set, kept, message, signature, { lane: 'rustcrypto' })
+      mlDsa.verifyMu(set, kept, new Uint8Array(64), signature)
+      // One that verified in this lane holds 36 KiB.
+      const dropped = mlDsa.importKey(set, publicKey)
+      if (i % 10 === 0) mlDsa.verify(set, dropped, message, signature, { lane: 'rustcrypto' })
+      expect(() => mlDsa.verify(set, spoilt, message, signature)).toThrow(KmsError)
+      mlKem.encapsulate('ml-kem', new Uint8Array(1184))
+      expect(() => mlKem.checkPublicKey('ml-kem', spoilt)).toThrow(KmsError)
+      x25519.checkPublicKey(new Uint8Array(32).fill(9))
+      if (i % 100 === 0) slhDsa.verify('slh-dsa', new Uint8Array(32), message, new Uint8Array(7856))
+      if (i % 500 === 0) gc()
+    }
+    const large = new Uint8Array(2 ** 16)
+    for (let i = 0; i < 200; i++) {
+      await mlDsa.verifyAsync(set, kept, large, signature)
+      await slhDsa.verifyAsync('slh-dsa', new Uint8Array(32), large, new Uint8Array(7856))
+    }
+  })
+  // 200 leaked messages would be 12 MiB, 3,000 leaked keys of 1,312 bytes would be 4 MiB, and 300 expanded ones 11.
+  expect(opened).toBeLessThan(8)
 })
 
 it('is given back when key services are closed and dropped', async () => {

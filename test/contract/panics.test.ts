@@ -32,6 +32,8 @@ describe.skipIf(!addon.available)('a panic', () => {
   const envelope = addon.available ? kms.wrap(kemKid, 0, undefined, out(32)).wrapped : out(0)
   const sigs = [{ alg: 'ed25519', signature }]
   const policy = '{"service":{"produce_hybrid":true,"verify_mode":"and","rollout_percent":100}}'
+  const [latticeKey, latticeSignature] = [out(1952), out(3309)]
+  const imported = addon.available ? new native.MlDsaPublicKey('ml-dsa-65', latticeKey) : (undefined as never)
 
   // Every export, by the name of its fault; `.task` is the part that runs on another thread.
   const calls: Record<string, () => unknown> = {
@@ -75,6 +77,24 @@ describe.skipIf(!addon.available)('a panic', () => {
       native.ed25519VerifyBatchAsync(0, publicKey, zero, signature, message, offsets, 0),
     'ed25519VerifyBatchAsync.task': () =>
       native.ed25519VerifyBatchAsync(0, publicKey, zero, signature, message, offsets, 0),
+    postQuantumLanes: () => native.postQuantumLanes(),
+    mlDsaVerify: () => native.mlDsaVerify('ml-dsa-65', 0, latticeKey, message, out(0), latticeSignature),
+    mlDsaVerifyAsync: () =>
+      native.mlDsaVerifyAsync('ml-dsa-65', 0, latticeKey, message, out(0), latticeSignature),
+    'mlDsaVerifyAsync.task': () =>
+      native.mlDsaVerifyAsync('ml-dsa-65', 0, latticeKey, message, out(0), latticeSignature),
+    mlDsaVerifyMu: () => native.mlDsaVerifyMu('ml-dsa-65', 0, latticeKey, out(64), latticeSignature),
+    MlDsaPublicKey: () => new native.MlDsaPublicKey('ml-dsa-65', latticeKey),
+    'MlDsaPublicKey.verify': () => imported.verify(0, message, out(0), latticeSignature),
+    'MlDsaPublicKey.verifyMu': () => imported.verifyMu(0, out(64), latticeSignature),
+    slhDsaVerify: () => native.slhDsaVerify('slh-dsa-sha2-128s', out(32), message, out(0), out(7856)),
+    slhDsaVerifyAsync: () =>
+      native.slhDsaVerifyAsync('slh-dsa-sha2-128s', out(32), message, out(0), out(7856)),
+    'slhDsaVerifyAsync.task': () =>
+      native.slhDsaVerifyAsync('slh-dsa-sha2-128s', out(32), message, out(0), out(7856)),
+    mlKemCheckPublicKey: () => native.mlKemCheckPublicKey('ml-kem-512', out(800)),
+    mlKemEncapsulate: () => native.mlKemEncapsulate('ml-kem-512', 0, out(800), out(768), out(32)),
+    x25519CheckPublicKey: () => native.x25519CheckPublicKey(out(32).fill(9)),
     rngOk: () => native.rngOk(),
     ed25519TableStats: () => native.ed25519TableStats(),
     setEd25519TableCacheBytes: () => native.setEd25519TableCacheBytes(64 * 2 ** 20),
@@ -82,11 +102,13 @@ describe.skipIf(!addon.available)('a panic', () => {
 
   it('is tried in every export', () => {
     const methods = Object.getOwnPropertyNames(native.NativeKms.prototype)
-    const keyMethods = Object.getOwnPropertyNames(native.Ed25519PublicKey.prototype)
+    const ofKeys = (['Ed25519PublicKey', 'MlDsaPublicKey'] as const).flatMap(name =>
+      Object.getOwnPropertyNames(native[name].prototype).map(method => `${name}.${method}`),
+    )
     const exported = [
       ...Object.keys(native).filter(name => name !== 'armFault'),
       ...methods,
-      ...keyMethods.map(name => `Ed25519PublicKey.${name}`),
+      ...ofKeys,
     ].filter(name => !name.endsWith('constructor') && name !== 'ErrorCode')
     expect(
       Object.keys(calls)

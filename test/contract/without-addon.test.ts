@@ -1,10 +1,11 @@
 // What is left where no native binary loads: public primitives in pure JavaScript, and plain words.
 import { execFile } from 'node:child_process'
-import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
+import { ML_KEM, mlDsaSigner, SLH_DSA_FAST } from '../support/post-quantum.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 // The package without its addon.
@@ -48,6 +49,75 @@ describe('without the addon', () => {
       verdicts: [true, false, 1, 1],
       digest: 'd74981ef',
     })
+  })
+
+  it('post-quantum verbs verify and encapsulate in lane noble', async () => {
+    const { set, publicKey, sign } = mlDsaSigner('ml-dsa-65')
+    const message = new TextEncoder().encode('a message')
+    const context = Uint8Array.of(1)
+    const encoded = [publicKey, message, context, sign(message, context)].map(bytes =>
+      Buffer.from(bytes).toString('base64'),
+    )
+    const scheme = SLH_DSA_FAST['slh-dsa-sha2-128f']
+    const { publicKey: hashKey, secretKey: hashSecret } = scheme.keygen(new Uint8Array(48))
+    const hashSigned = scheme.sign(message, hashSecret)
+    const kem = ML_KEM['ml-kem-768'].keygen()
+    const given = {
+      set,
+      encoded,
+      hash: [hashKey, hashSigned].map(bytes => Buffer.from(bytes).toString('base64')),
+    }
+    const program = join(copy, 'post-quantum.mjs')
+    writeFileSync(
+      program,
+      `
+      import { mlDsa, mlKem, slhDsa, x25519 } from 'ron-kms/primitives'
+      const { set, encoded, hash } = ${JSON.stringify(given)}
+      const bytes = text => Buffer.from(text, 'base64')
+      const [publicKey, message, context, signature] = encoded.map(bytes)
+      const [hashKey, hashSigned] = hash.map(bytes)
+      const refused = call => { try { call(); return 'not refused' } catch ({ code, field }) { return code + ' ' + field } }
+      const key = mlDsa.importKey(set, publicKey)
+      const { ciphertext, sharedSecret } = mlKem.encapsulate('ml-kem', bytes('${Buffer.from(kem.publicKey).toString('base64')}'))
+      console.log(JSON.stringify({
+        lanes: [mlDsa.lanes(), mlKem.lanes(), slhDsa.lanes()],
+        verdicts: [
+          mlDsa.verify(set, publicKey, message, signature, { context }),
+          mlDsa.verify(set, key, message, signature, { context }),
+          mlDsa.verify(set, key, message, signature),
+          mlDsa.verifyMu(set, key, new Uint8Array(64), signature),
+          slhDsa.verify('slh-dsa-sha2-128f', hashKey, message, hashSigned),
+          slhDsa.verify('slh-dsa-sha2-128f', hashKey, context, hashSigned),
+        ],
+        refusals: [
+          refused(() => mlDsa.verify(set, publicKey.subarray(1), message, signature)),
+          refused(() => mlDsa.verify(set, publicKey, message, signature, { context: new Uint8Array(256) })),
+          refused(() => mlDsa.verify(set, publicKey, message, signature, { lane: 'aws-lc' })),
+          refused(() => mlKem.checkPublicKey('ml-kem', new Uint8Array(1184).fill(255))),
+          refused(() => mlKem.encapsulate('ml-kem', new Uint8Array(1184).fill(255))),
+          refused(() => x25519.checkPublicKey(new Uint8Array(32))),
+          refused(() => x25519.checkPublicKey(new Uint8Array(32).fill(9))),
+        ],
+        ciphertext: Buffer.from(ciphertext).toString('base64'),
+        sharedSecret: Buffer.from(sharedSecret).toString('base64'),
+      }))`,
+    )
+    const { stdout, stderr } = await node(program)
+    expect(stderr).toBe('')
+    const { lanes, verdicts, refusals, ciphertext, sharedSecret } = JSON.parse(stdout)
+    expect(lanes).toEqual(Array(3).fill(['auto', 'noble']))
+    expect(verdicts).toEqual([true, true, false, false, true, false])
+    expect(refusals).toEqual([
+      'BadRequest publicKey',
+      'BadRequest context',
+      'BadRequest lane',
+      'BadRequest publicKey',
+      'BadRequest publicKey',
+      'BadRequest publicKey',
+      'not refused',
+    ])
+    const received = ML_KEM['ml-kem-768'].decapsulate(Buffer.from(ciphertext, 'base64'), kem.secretKey)
+    expect(Buffer.from(received).toString('base64')).toBe(sharedSecret)
   })
 
   it('a native lane and a key service refuse, and say what to install', async () => {

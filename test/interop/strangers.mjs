@@ -59,6 +59,11 @@ export const node = {
     },
   },
   mlKem: {
+    generate(alg) {
+      const seed = openssl.randomBytes(64)
+      const publicKey = rawOf(openssl.createPublicKey(privateKeyObject(alg, seed)))
+      return { seed, publicKey: publicKey.subarray(-nobleKem[alg].lengths.publicKey) }
+    },
     encapsulate(alg, publicKey) {
       const { sharedKey, ciphertext } = openssl.encapsulate(publicKeyObject(alg, publicKey))
       return { secret: sharedKey, enc: ciphertext }
@@ -97,6 +102,10 @@ export const noble = {
     },
   },
   mlKem: {
+    generate(alg) {
+      const seed = openssl.randomBytes(64)
+      return { seed, publicKey: nobleKem[alg].keygen(seed).publicKey }
+    },
     encapsulate(alg, publicKey) {
       const { sharedSecret, cipherText } = nobleKem[alg].encapsulate(publicKey)
       return { secret: sharedSecret, enc: cipherText }

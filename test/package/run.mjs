@@ -8,8 +8,8 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, delimiter, join } from 'node:path'
-import { at, capture, fail, npm, readJson } from '../../scripts/lib.mjs'
-import { fetchNewerNode } from '../../scripts/newer-node.mjs'
+import { at, capture, fail, npm, readJson, requireAll } from '../../scripts/lib.mjs'
+import { NEWER_NODE, newerNode } from '../../scripts/newer-node.mjs'
 import { pack } from '../../scripts/pack-local.mjs'
 
 const work = mkdtempSync(join(tmpdir(), 'ron-kms-package-'))
@@ -20,7 +20,10 @@ const path = pathWithoutRust()
 
 const app = folder('app', platformTarball, mainTarball)
 const bare = folder('bare', mainTarball)
-const nodes = [...new Set([process.execPath, fetchNewerNode()])].filter(Boolean)
+const newer = newerNode()
+if (!newer && requireAll) fail(`${NEWER_NODE} cannot be had from the registry`)
+if (!newer) console.log(`skipped: ${NEWER_NODE} (cannot be had from the registry)`)
+const nodes = [...new Set([process.execPath, newer])].filter(Boolean)
 
 for (const node of nodes) {
   use(node, app, 'use.mjs')

@@ -1,8 +1,11 @@
 // Loads test/vectors/.
 import { readFileSync } from 'node:fs'
+import { gunzipSync } from 'node:zlib'
 
+/** The text of a file; of a name that ends in `.gz`, decompressed. */
 export function text(name: string): string {
-  return readFileSync(new URL(`../vectors/${name}`, import.meta.url), 'utf8')
+  const bytes = readFileSync(new URL(`../vectors/${name}`, import.meta.url))
+  return (name.endsWith('.gz') ? gunzipSync(bytes) : bytes).toString('utf8')
 }
 
 export function json<T>(name: string): T {

@@ -42,24 +42,62 @@ impl<'a> Item<'a> {
         Input::new(self.r(), self.public_key, self.message)
     }
 
-    fn known(&self, table: &'a KeyTable, hash: &[u8; 64]) -> Known<'a> {
-        let k = Scalar::from_bytes_mod_order_wide(hash);
-        Known {
-            table: &table.table,
-            s: digits::bytes(self.s()),
-            k: digits::bytes(k.as_bytes()),
-            r: digits::words(self.r()),
-        }
+    fn k(&self, hash: &[u8; 64]) -> Scalar {
+        Scalar::from_bytes_mod_order_wide(hash)
+    }
+}
+
+/// What the equation takes of an item, and how its verdicts are reached.
+trait Prepared<'a>: Sized {
+    /// Of up to so many items that do not fill a vector, each is faster alone.
+    fn singles<F: Lanes>() -> usize;
+    /// `None` only if the item is of the other kind.
+    fn new(item: &Item<'a>, hash: &[u8; 64]) -> Option<Self>;
+    /// Verdicts on a multiple of `F::LANES`, at most `GROUP` times that.
+    fn verdicts<F: Lanes>(prepared: &[Self], out: &mut [bool]);
+}
+
+impl<'a> Prepared<'a> for Known<'a> {
+    #[inline(always)]
+    fn singles<F: Lanes>() -> usize {
+        F::SINGLES
     }
 
-    fn unknown(&self, hash: &[u8; 64]) -> Unknown {
-        let k = Scalar::from_bytes_mod_order_wide(hash);
-        Unknown {
-            a: digits::words(self.public_key),
-            s: digits::bytes(self.s()),
-            k: digits::nibbles(k.as_bytes()),
-            r: digits::words(self.r()),
-        }
+    #[inline(always)]
+    fn new(item: &Item<'a>, hash: &[u8; 64]) -> Option<Self> {
+        Some(Known {
+            table: &item.table?.table,
+            s: digits::bytes(item.s()),
+            k: digits::bytes(item.k(hash).as_bytes()),
+            r: digits::words(item.r()),
+        })
+    }
+
+    #[inline(always)]
+    fn verdicts<F: Lanes>(prepared: &[Self], out: &mut [bool]) {
+        verify_known::<F>(prepared, out);
+    }
+}
+
+impl<'a> Prepared<'a> for Unknown {
+    #[inline(always)]
+    fn singles<F: Lanes>() -> usize {
+        F::UNKNOWN_SINGLES
+    }
+
+    #[inline(always)]
+    fn new(item: &Item<'a>, hash: &[u8; 64]) -> Option<Self> {
+        Some(Unknown {
+            a: digits::words(item.public_key),
+            s: digits::bytes(item.s()),
+            k: digits::fives(item.k(hash).as_bytes()),
+            r: digits::words(item.r()),
+        })
+    }
+
+    #[inline(always)]
+    fn verdicts<F: Lanes>(prepared: &[Self], out: &mut [bool]) {
+        verify_unknown::<F>(prepared, out);
     }
 }
 
@@ -79,22 +117,24 @@ pub(crate) fn verify_batch<F: Lanes>(items: &[Item<'_>], out: &mut [u8]) {
             }
         }
     }
-    known_in_vectors::<F>(items, &full, out);
-    known_in_vectors::<F>(items, &small, out);
-    if unknown.len() >= F::UNKNOWN_FROM {
-        unknown_in_vectors::<F>(items, &unknown, out);
-    } else {
-        for i in unknown {
-            out[i] = u8::from(verify_with_dalek(&items[i]));
-        }
+    // A loop, so that all of this is compiled once.
+    for known in [full, small] {
+        in_vectors::<F, Known<'_>>(items, &known, out);
     }
+    in_vectors::<F, Unknown>(items, &unknown, out);
 }
 
-/// Verifies the items of the given indices, all under tables of one size.
+/// Verifies the items of the given indices, all of one kind and under tables of one size. What does not
+/// fill a vector is verified one by one, or in a vector that repeats its last item.
 #[inline(always)]
-fn known_in_vectors<F: Lanes>(items: &[Item<'_>], indices: &[usize], out: &mut [u8]) {
-    let left = indices.len() % F::LANES;
-    let singles = if left <= F::SINGLES { left } else { 0 };
+fn in_vectors<'a, F: Lanes, P: Prepared<'a>>(
+    items: &[Item<'a>],
+    indices: &[usize],
+    out: &mut [u8],
+) {
+    // Where no vector is worth it, all of them are left over.
+    let left = if P::singles::<F>() < F::LANES { indices.len() % F::LANES } else { indices.len() };
+    let singles = if left <= P::singles::<F>() { left } else { 0 };
     let (vectors, singles) = indices.split_at(indices.len() - singles);
     let mut prepared = Vec::with_capacity(GROUP * F::LANES);
     for group in vectors.chunks(GROUP * F::LANES) {
@@ -102,47 +142,18 @@ fn known_in_vectors<F: Lanes>(items: &[Item<'_>], indices: &[usize], out: &mut [
         for vector in group.chunks(F::LANES) {
             let hashes = hashes::<F>(items, vector);
             for lane in 0..F::LANES {
-                // A vector that is not full repeats its last item.
                 let item = &items[vector[lane.min(vector.len() - 1)]];
-                if let Some(table) = item.table {
-                    prepared.push(item.known(table, &hashes[lane]));
-                }
+                prepared.extend(P::new(item, &hashes[lane]));
             }
         }
         let mut verdicts = [false; GROUP * MAX_LANES];
-        verify_known::<F>(&prepared, &mut verdicts[..prepared.len()]);
+        P::verdicts::<F>(&prepared, &mut verdicts[..prepared.len()]);
         for (i, verdict) in group.iter().zip(verdicts) {
             out[*i] = u8::from(verdict);
         }
     }
     for i in singles {
         out[*i] = u8::from(verify::<F>(&items[*i]));
-    }
-}
-
-#[inline(always)]
-fn unknown_in_vectors<F: Lanes>(items: &[Item<'_>], indices: &[usize], out: &mut [u8]) {
-    let left = indices.len() % F::LANES;
-    let singles = if left < F::UNKNOWN_FROM { left } else { 0 };
-    let (vectors, singles) = indices.split_at(indices.len() - singles);
-    let mut prepared = Vec::with_capacity(GROUP * F::LANES);
-    for group in vectors.chunks(GROUP * F::LANES) {
-        prepared.clear();
-        for vector in group.chunks(F::LANES) {
-            let hashes = hashes::<F>(items, vector);
-            for lane in 0..F::LANES {
-                let item = &items[vector[lane.min(vector.len() - 1)]];
-                prepared.push(item.unknown(&hashes[lane]));
-            }
-        }
-        let mut verdicts = [false; GROUP * MAX_LANES];
-        verify_unknown::<F>(&prepared, &mut verdicts[..prepared.len()]);
-        for (i, verdict) in group.iter().zip(verdicts) {
-            out[*i] = u8::from(verdict);
-        }
-    }
-    for i in singles {
-        out[*i] = u8::from(verify_with_dalek(&items[*i]));
     }
 }
 
@@ -162,12 +173,11 @@ pub(crate) fn verify<F: Lanes>(item: &Item<'_>) -> bool {
     if !item.passes_filters() {
         return false;
     }
-    match item.table {
-        Some(table) => {
-            let known = item.known(table, &hash_one(item));
-            if F::SPREADS { verify_one::<F>(&known) } else { verify_scalar(&known) }
-        }
-        None => verify_with_dalek(item),
+    let hash = hash_one(item);
+    match Known::new(item, &hash) {
+        Some(known) if F::SPREADS => verify_one::<F>(&known),
+        Some(known) => verify_scalar(&known),
+        None => verify_with_dalek(item, &hash),
     }
 }
 
@@ -185,12 +195,11 @@ fn hash_one(item: &Item<'_>) -> [u8; 64] {
 
 /// The equation with curve25519-dalek, for a key without a table. The byte filters are passed.
 #[inline(never)]
-fn verify_with_dalek(item: &Item<'_>) -> bool {
+fn verify_with_dalek(item: &Item<'_>, hash: &[u8; 64]) -> bool {
     let Some(a) = CompressedEdwardsY(*item.public_key).decompress() else { return false };
     let Some(s) = Option::<Scalar>::from(Scalar::from_canonical_bytes(*item.s())) else {
         return false;
     };
-    let k = Scalar::from_bytes_mod_order_wide(&hash_one(item));
-    let r = EdwardsPoint::vartime_double_scalar_mul_basepoint(&k, &-a, &s);
+    let r = EdwardsPoint::vartime_double_scalar_mul_basepoint(&item.k(hash), &-a, &s);
     r.compress().to_bytes() == *item.r()
 }

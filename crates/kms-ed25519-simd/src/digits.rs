@@ -2,8 +2,8 @@
 
 /// Base 256, least significant first, each in [-128, 127].
 pub(crate) type Bytes = [i8; 32];
-/// Base 16, least significant first, each in [-8, 7].
-pub(crate) type Nibbles = [i8; 64];
+/// Base 32, least significant first, each in [-16, 15].
+pub(crate) type Fives = [i8; 51];
 
 /// Recodes a scalar below 2^253, so that the last carry is taken up by the last digit.
 pub(crate) fn bytes(scalar: &[u8; 32]) -> Bytes {
@@ -19,13 +19,16 @@ pub(crate) fn bytes(scalar: &[u8; 32]) -> Bytes {
 }
 
 /// Recodes a scalar below 2^253.
-pub(crate) fn nibbles(scalar: &[u8; 32]) -> Nibbles {
-    let mut out = [0; 64];
+pub(crate) fn fives(scalar: &[u8; 32]) -> Fives {
+    let mut out = [0; 51];
     let mut carry = 0;
     for (i, digit) in out.iter_mut().enumerate() {
-        let value = ((scalar[i / 2] >> (4 * (i % 2))) & 15) as i8 + carry;
-        carry = (value + 8) >> 4;
-        *digit = value - (carry << 4);
+        let (at, shift) = (5 * i / 8, 5 * i % 8);
+        let next = scalar.get(at + 1).copied().unwrap_or(0);
+        let pair = u16::from_le_bytes([scalar[at], next]);
+        let value = ((pair >> shift) & 31) as i8 + carry;
+        carry = (value + 16) >> 5;
+        *digit = value - (carry << 5);
     }
     debug_assert_eq!(carry, 0);
     out

@@ -1,9 +1,9 @@
 //! \[S\]B + \[k\](-A) over lanes, and its comparison with R.
 
-use crate::digits::{Bytes, Nibbles};
+use crate::digits::{Bytes, Fives};
 use crate::field::{Fe, Field, MAX_LANES};
-use crate::point::{Extended, Projective};
-use crate::table::{Lanes, Table, base};
+use crate::point::{Completed, Extended, Projective};
+use crate::table::{Lanes, Row, Table, base};
 
 /// This many vectors share one inversion.
 pub(crate) const GROUP: usize = 8;
@@ -24,25 +24,29 @@ pub(crate) struct Unknown {
     /// A as it was sent.
     pub(crate) a: [u64; 4],
     pub(crate) s: Bytes,
-    pub(crate) k: Nibbles,
+    pub(crate) k: Fives,
     /// R as it was sent.
     pub(crate) r: [u64; 4],
 }
 
+/// Multiples of a point in each lane.
+type Multiples = [[Row; MAX_LANES]; 17];
+
 /// Verdicts on a multiple of `F::LANES`, at most `GROUP` times that. All tables are of one size.
 #[inline(always)]
 pub(crate) fn verify_known<F: Lanes>(items: &[Known<'_>], out: &mut [bool]) {
-    let mut points = [Extended::<F>::identity().projective(); GROUP];
+    let mut points = [Projective::<F>::identity(); GROUP];
     for (point, items) in points.iter_mut().zip(items.chunks_exact(F::LANES)) {
-        *point = known::<F>(items);
+        F::known(items, point);
     }
     compare(&points[..items.len() / F::LANES], |i| items[i].r, out);
 }
 
+/// One vector of `verify_known`.
 #[inline(always)]
-fn known<F: Lanes>(items: &[Known<'_>]) -> Projective<F> {
+pub(crate) fn known<F: Lanes>(items: &[Known<'_>], out: &mut Projective<F>) {
     let stride = items[0].table.stride;
-    let mut sum = Extended::<F>::identity();
+    let mut sum = Completed::<F>::identity();
     for round in (0..stride).rev() {
         if round + 1 < stride {
             sum = sum.double_times(8);
@@ -50,35 +54,32 @@ fn known<F: Lanes>(items: &[Known<'_>]) -> Projective<F> {
         for window in 0..32 / stride {
             let digit = |lane: usize| items[lane].k[window * stride + round];
             let entry = F::lookup(|lane| items[lane].table.entry(window, digit(lane)));
-            sum = sum.add_niels(entry, F::mask(|lane| digit(lane) < 0)).extended();
+            sum = sum.add_niels(entry, F::mask(|lane| digit(lane) < 0));
         }
     }
-    add_base(sum, |lane, at| items[lane].s[at])
+    *out = add_base(sum, |lane, at| items[lane].s[at]);
 }
 
 /// Adds \[S\]B.
 #[inline(always)]
-fn add_base<F: Lanes>(sum: Extended<F>, digit: impl Fn(usize, usize) -> i8) -> Projective<F> {
+fn add_base<F: Lanes>(sum: Completed<F>, digit: impl Fn(usize, usize) -> i8) -> Projective<F> {
     let base = base();
     let mut sum = sum;
-    for at in 0..31 {
+    for at in 0..32 {
         let entry = F::lookup(|lane| base.entry(at, digit(lane, at)));
-        sum = sum.add_niels(entry, F::mask(|lane| digit(lane, at) < 0)).extended();
+        sum = sum.add_niels(entry, F::mask(|lane| digit(lane, at) < 0));
     }
-    let entry = F::lookup(|lane| base.entry(31, digit(lane, 31)));
-    sum.add_niels(entry, F::mask(|lane| digit(lane, 31) < 0)).projective()
+    sum.projective()
 }
 
 /// Verdicts on a multiple of `F::LANES`, at most `GROUP` times that.
 #[inline(always)]
 pub(crate) fn verify_unknown<F: Lanes>(items: &[Unknown], out: &mut [bool]) {
-    let mut points = [Extended::<F>::identity().projective(); GROUP];
+    let mut points = [Projective::<F>::identity(); GROUP];
     let mut decoded = [F::mask(|_| false); GROUP];
     let vectors = points.iter_mut().zip(&mut decoded).zip(items.chunks_exact(F::LANES));
     for ((point, decoded), items) in vectors {
-        let (key, valid) = decode::<F>(items);
-        *decoded = valid;
-        *point = unknown(key.negate(), items);
+        *decoded = F::unknown(items, point);
     }
     compare(&points[..items.len() / F::LANES], |i| items[i].r, out);
     for (i, verdict) in out.iter_mut().enumerate() {
@@ -101,26 +102,32 @@ pub(crate) fn decode<F: Lanes>(items: &[Unknown]) -> (Extended<F>, F::Mask) {
     (key, valid)
 }
 
+/// One vector of `verify_unknown`, and which of its keys decode.
 #[inline(always)]
-fn unknown<F: Lanes>(minus_a: Extended<F>, items: &[Unknown]) -> Projective<F> {
-    // 0 to 8 times -A.
+pub(crate) fn unknown<F: Lanes>(items: &[Unknown], out: &mut Projective<F>) -> F::Mask {
+    let (key, valid) = decode::<F>(items);
+    let minus_a = key.negate();
+    // 0 to 16 times -A.
     let step = minus_a.cached();
-    let mut multiples = [Extended::<F>::identity().cached(); 9];
-    multiples[1] = step;
-    let mut multiple = minus_a;
-    for entry in &mut multiples[2..] {
-        multiple = multiple.add_cached(step, F::mask(|_| false)).extended();
-        *entry = multiple.cached();
+    let mut multiples: Multiples = [[Row([0; 24]); MAX_LANES]; 17];
+    F::store(Extended::<F>::identity().cached(), &mut multiples[0]);
+    F::store(step, &mut multiples[1]);
+    let mut multiple = minus_a.completed();
+    for rows in &mut multiples[2..] {
+        multiple = multiple.add_cached(step, F::mask(|_| false));
+        F::store(multiple.cached(), rows);
     }
-    let mut sum = Extended::<F>::identity();
-    for at in (0..64).rev() {
-        if at < 63 {
-            sum = sum.double_times(4);
+    let mut sum = Completed::<F>::identity();
+    for at in (0..51).rev() {
+        if at < 50 {
+            sum = sum.double_times(5);
         }
-        let entry = F::choose(&multiples, |lane| items[lane].k[at].unsigned_abs());
-        sum = sum.add_cached(entry, F::mask(|lane| items[lane].k[at] < 0)).extended();
+        let digit = |lane: usize| items[lane].k[at];
+        let entry = F::choose(|lane| &multiples[usize::from(digit(lane).unsigned_abs())][lane]);
+        sum = sum.add_cached(entry, F::mask(|lane| digit(lane) < 0));
     }
-    add_base(sum, |lane, at| items[lane].s[at])
+    *out = add_base(sum, |lane, at| items[lane].s[at]);
+    valid
 }
 
 /// Encodes points and compares each with its R, with one inversion for all (Montgomery). No Z is 0: the
@@ -160,7 +167,7 @@ fn encode<F: Field>(x: F, y: F) -> [[u64; 4]; MAX_LANES] {
 pub(crate) fn verify_one<F: Lanes>(item: &Known<'_>) -> bool {
     let base = base();
     let stride = item.table.stride;
-    let mut sum = Extended::<F>::identity();
+    let mut sum = Completed::<F>::identity();
     for round in (0..stride).rev() {
         if round + 1 < stride {
             sum = sum.double_times(8);
@@ -168,14 +175,15 @@ pub(crate) fn verify_one<F: Lanes>(item: &Known<'_>) -> bool {
         for first in (0..32 / stride).step_by(F::LANES) {
             let digit = |lane: usize| item.k[(first + lane) * stride + round];
             let entry = F::lookup(|lane| item.table.entry(first + lane, digit(lane)));
-            sum = sum.add_niels(entry, F::mask(|lane| digit(lane) < 0)).extended();
+            sum = sum.add_niels(entry, F::mask(|lane| digit(lane) < 0));
         }
     }
     for first in (0..32).step_by(F::LANES) {
         let digit = |lane: usize| item.s[first + lane];
         let entry = F::lookup(|lane| base.entry(first + lane, digit(lane)));
-        sum = sum.add_niels(entry, F::mask(|lane| digit(lane) < 0)).extended();
+        sum = sum.add_niels(entry, F::mask(|lane| digit(lane) < 0));
     }
+    let sum = sum.extended();
     let coordinates = [sum.x.words(), sum.y.words(), sum.z.words(), sum.t.words()];
     add_lanes(&coordinates, F::LANES, item.r)
 }
@@ -188,10 +196,11 @@ fn add_lanes(coordinates: &[[[u64; 4]; MAX_LANES]; 4], lanes: usize, r: [u64; 4]
         let [x, y, z, t] = [0, 1, 2, 3].map(|c| Fe::from_words(|_| coordinates[c][i]));
         Extended { x, y, z, t }
     };
-    let mut total = lane(0);
+    let mut total = lane(0).completed();
     for i in 1..lanes {
-        total = total.add_cached(lane(i).cached(), false).extended();
+        total = total.add_cached(lane(i).cached(), false);
     }
+    let total = total.projective();
     let inverse = total.z.invert();
     encode(total.x.mul(inverse), total.y.mul(inverse))[0] == r
 }

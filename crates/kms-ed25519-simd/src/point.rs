@@ -33,7 +33,8 @@ pub(crate) struct Extended<F> {
     pub(crate) t: F,
 }
 
-/// What a formula ends in: X = EF, Y = GH, Z = FG, T = EH.
+/// What a formula ends in, and the next begins with: X = EF, Y = GH, Z = FG, T = EH. So each formula
+/// multiplies only what it needs, and carries the rest once.
 #[derive(Clone, Copy)]
 pub(crate) struct Completed<F> {
     e: F,
@@ -59,34 +60,85 @@ pub(crate) struct Cached<F> {
     pub(crate) t2d: F,
 }
 
-impl<F: Field> Completed<F> {
+impl<F: Field> Projective<F> {
+    /// (0, 1).
     #[inline(always)]
-    pub(crate) fn extended(self) -> Extended<F> {
-        Extended {
-            x: self.e.mul(self.f),
-            y: self.g.mul(self.h),
-            z: self.f.mul(self.g),
-            t: self.e.mul(self.h),
-        }
+    pub(crate) fn identity() -> Self {
+        Projective { x: F::zero(), y: F::one(), z: F::one() }
+    }
+}
+
+impl<F: Field> Completed<F> {
+    /// (0, 1).
+    #[inline(always)]
+    pub(crate) fn identity() -> Self {
+        Extended::identity().completed()
     }
 
-    /// Without T, where a doubling or nothing follows.
+    #[inline(always)]
+    pub(crate) fn extended(self) -> Extended<F> {
+        let Projective { x, y, z } = self.projective();
+        Extended { x, y, z, t: self.e.mul(self.h) }
+    }
+
     #[inline(always)]
     pub(crate) fn projective(self) -> Projective<F> {
         Projective { x: self.e.mul(self.f), y: self.g.mul(self.h), z: self.f.mul(self.g) }
     }
-}
 
-impl<F: Field> Projective<F> {
     #[inline(always)]
-    pub(crate) fn double(self) -> Completed<F> {
-        let a = self.x.square();
-        let b = self.y.square();
-        let s = self.x.add(self.y).square();
-        let h = a.add(b);
-        let g = a.sub(b);
-        // E, F, G and H all have the opposite sign of the paper's, which changes no coordinate.
-        Completed { e: h.sub(s), f: self.z.square().double_add(g), g, h }
+    pub(crate) fn cached(self) -> Cached<F> {
+        let (y_plus_x, y_minus_x) = self.y_plus_minus_x();
+        let t2d = self.e.mul(self.h).mul(F::splat(D2));
+        Cached { y_plus_x, y_minus_x, z: self.f.mul(self.g), t2d }
+    }
+
+    #[inline(always)]
+    fn y_plus_minus_x(self) -> (F, F) {
+        let (x, y) = (self.e.mul_wide(self.f), self.g.mul_wide(self.h));
+        (F::sum(y, x), F::difference(y, x))
+    }
+
+    /// 2^count times the point. T is not computed in between.
+    #[inline(always)]
+    pub(crate) fn double_times(self, count: usize) -> Self {
+        let mut point = self;
+        for _ in 0..count {
+            let Projective { x, y, z } = point.projective();
+            let [e, g, h, f] = F::doubling(x, y, z);
+            point = Completed { e, f, g, h };
+        }
+        point
+    }
+
+    /// Adds a prepared affine point, or subtracts it in the lanes that `negative` names.
+    #[inline(always)]
+    pub(crate) fn add_niels(self, other: Niels<F>, negative: F::Mask) -> Self {
+        let zz = self.f.mul_wide(self.g);
+        self.add_prepared(other.y_plus_x, other.y_minus_x, other.xy2d, zz, negative)
+    }
+
+    /// Adds a prepared point, or subtracts it in the lanes that `negative` names.
+    #[inline(always)]
+    pub(crate) fn add_cached(self, other: Cached<F>, negative: F::Mask) -> Self {
+        let zz = self.f.mul(self.g).mul_wide(other.z);
+        self.add_prepared(other.y_plus_x, other.y_minus_x, other.t2d, zz, negative)
+    }
+
+    /// The addition; `zz` is Z1·Z2. -P swaps y + x with y - x and turns the sign of 2dT.
+    #[inline(always)]
+    fn add_prepared(self, plus: F, minus: F, t2d: F, zz: F::Wide, negative: F::Mask) -> Self {
+        let (y_plus_x, y_minus_x) = self.y_plus_minus_x();
+        let a = y_minus_x.mul_wide(F::select(negative, minus, plus));
+        let b = y_plus_x.mul_wide(F::select(negative, plus, minus));
+        let c = self.e.mul(self.h).mul_wide(t2d);
+        let (sum, difference) = (F::double_sum(zz, c), F::double_difference(zz, c));
+        Completed {
+            e: F::difference(b, a),
+            f: F::select(negative, difference, sum),
+            g: F::select(negative, sum, difference),
+            h: F::sum(b, a),
+        }
     }
 }
 
@@ -97,9 +149,10 @@ impl<F: Field> Extended<F> {
         Extended { x: F::zero(), y: F::one(), z: F::one(), t: F::zero() }
     }
 
+    /// The same point, as (XZ : YZ : Z² : XY).
     #[inline(always)]
-    pub(crate) fn projective(self) -> Projective<F> {
-        Projective { x: self.x, y: self.y, z: self.z }
+    pub(crate) fn completed(self) -> Completed<F> {
+        Completed { e: self.x, f: self.z, g: self.z, h: self.y }
     }
 
     #[inline(always)]
@@ -115,44 +168,6 @@ impl<F: Field> Extended<F> {
     #[inline(always)]
     pub(crate) fn negate(self) -> Self {
         Extended { x: self.x.negate(), t: self.t.negate(), ..self }
-    }
-
-    /// 2^count times the point.
-    #[inline(always)]
-    pub(crate) fn double_times(self, count: usize) -> Self {
-        let mut point = self.projective();
-        for _ in 1..count {
-            point = point.double().projective();
-        }
-        point.double().extended()
-    }
-
-    /// Adds a prepared affine point, or subtracts it in the lanes that `negative` names.
-    #[inline(always)]
-    pub(crate) fn add_niels(self, other: Niels<F>, negative: F::Mask) -> Completed<F> {
-        let c = self.t.mul(other.xy2d);
-        self.add_prepared(other.y_plus_x, other.y_minus_x, c, self.z, negative)
-    }
-
-    /// Adds a prepared point, or subtracts it in the lanes that `negative` names.
-    #[inline(always)]
-    pub(crate) fn add_cached(self, other: Cached<F>, negative: F::Mask) -> Completed<F> {
-        let c = self.t.mul(other.t2d);
-        self.add_prepared(other.y_plus_x, other.y_minus_x, c, self.z.mul(other.z), negative)
-    }
-
-    /// The addition; `c` is 2d·T1·T2, `zz` is Z1·Z2. -P swaps y + x with y - x and turns the sign of c.
-    #[inline(always)]
-    fn add_prepared(self, plus: F, minus: F, c: F, zz: F, negative: F::Mask) -> Completed<F> {
-        let a = self.y.sub(self.x).mul(F::select(negative, minus, plus));
-        let b = self.y.add(self.x).mul(F::select(negative, plus, minus));
-        let (sum, difference) = (zz.double_add(c), zz.double_sub(c));
-        Completed {
-            e: b.sub(a),
-            f: F::select(negative, difference, sum),
-            g: F::select(negative, sum, difference),
-            h: b.add(a),
-        }
     }
 
     /// Decodes a point in each lane (RFC 8032, section 5.1.3), and says which lanes hold one. That the

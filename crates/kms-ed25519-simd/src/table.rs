@@ -3,8 +3,9 @@
 use std::sync::OnceLock;
 
 use crate::digits;
-use crate::field::{Fe, Field};
-use crate::point::{Cached, D2, Extended, Niels};
+use crate::equation::{Known, Unknown, known, unknown};
+use crate::field::{Fe, Field, MAX_LANES};
+use crate::point::{Cached, Completed, D2, Extended, Niels, Projective};
 use crate::strict;
 use crate::tier::{self, Tier};
 
@@ -69,12 +70,12 @@ impl Table {
                 t: F::from_words(|i| lane(i)[3]),
             };
             let step = base.cached();
-            let mut multiple = Extended::identity();
+            let mut multiple = Completed::identity();
             multiples.clear();
-            multiples.push(multiple);
+            multiples.push(multiple.projective());
             for _ in 1..MULTIPLES {
-                multiple = multiple.add_cached(step, F::mask(|_| false)).extended();
-                multiples.push(multiple);
+                multiple = multiple.add_cached(step, F::mask(|_| false));
+                multiples.push(multiple.projective());
             }
             normalise(&multiples, first, &mut entries);
         }
@@ -89,7 +90,7 @@ fn bases(point: Extended<Fe>, stride: usize) -> Vec<[[u64; 4]; 4]> {
     (0..32 / stride)
         .map(|window| {
             if window > 0 {
-                base = base.double_times(8 * stride);
+                base = base.completed().double_times(8 * stride).extended();
             }
             [base.x, base.y, base.z, base.t].map(Fe::canonical)
         })
@@ -98,7 +99,7 @@ fn bases(point: Extended<Fe>, stride: usize) -> Vec<[[u64; 4]; 4]> {
 
 /// Makes affine entries of the multiples of `F::LANES` windows with one inversion (Montgomery).
 #[inline(always)]
-fn normalise<F: Field>(multiples: &[Extended<F>], first: usize, entries: &mut [Entry]) {
+fn normalise<F: Field>(multiples: &[Projective<F>], first: usize, entries: &mut [Entry]) {
     let mut products = Vec::with_capacity(MULTIPLES);
     let mut product = F::one();
     for point in multiples {
@@ -164,30 +165,48 @@ impl KeyTable {
     }
 }
 
+/// A point prepared for addition, in the form of its tier.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+pub(crate) struct Row(pub(crate) [u64; 24]);
+
 /// Field elements that can be read from tables.
 pub(crate) trait Lanes: Field {
     /// Up to so many items that do not fill a vector are verified one by one: a vector costs more.
     const SINGLES: usize;
-    /// From so many items on, unknown keys are faster in these lanes than one by one.
-    const UNKNOWN_FROM: usize;
+    /// The same for keys without a table.
+    const UNKNOWN_SINGLES: usize;
     /// Whether one signature is faster with its terms spread over these lanes than in scalar code.
     const SPREADS: bool;
+
+    /// One vector of keys with tables, in a function of its own: where all is one function, registers are
+    /// spilt in ways that cost up to a fifth.
+    fn known(items: &[Known<'_>], out: &mut Projective<Self>);
+
+    /// One vector of keys without.
+    fn unknown(items: &[Unknown], out: &mut Projective<Self>) -> Self::Mask;
 
     /// Reads an entry a lane.
     fn lookup<'a>(entry: impl Fn(usize) -> &'a Entry) -> Niels<Self>;
 
-    /// One of nine points in each lane.
+    /// Writes a point a lane, each into a row of its own.
     #[inline(always)]
-    fn choose(points: &[Cached<Self>; 9], index: impl Fn(usize) -> u8) -> Cached<Self> {
-        let mut chosen = points[0];
-        for (i, point) in points.iter().enumerate().skip(1) {
-            let here = Self::mask(|lane| usize::from(index(lane)) == i);
-            chosen.y_plus_x = Self::select(here, chosen.y_plus_x, point.y_plus_x);
-            chosen.y_minus_x = Self::select(here, chosen.y_minus_x, point.y_minus_x);
-            chosen.z = Self::select(here, chosen.z, point.z);
-            chosen.t2d = Self::select(here, chosen.t2d, point.t2d);
+    fn store(point: Cached<Self>, rows: &mut [Row; MAX_LANES]) {
+        let parts = [point.y_plus_x, point.y_minus_x, point.z, point.t2d].map(Self::words);
+        for (lane, row) in rows.iter_mut().enumerate().take(Self::LANES) {
+            for (part, words) in parts.iter().zip(row.0.chunks_exact_mut(4)) {
+                words.copy_from_slice(&part[lane]);
+            }
         }
-        chosen
+    }
+
+    /// Reads a point a lane from rows that `store` wrote.
+    #[inline(always)]
+    fn choose<'a>(row: impl Fn(usize) -> &'a Row) -> Cached<Self> {
+        let part = |i: usize| {
+            Self::from_words(|lane| std::array::from_fn(|word| row(lane).0[4 * i + word]))
+        };
+        Cached { y_plus_x: part(0), y_minus_x: part(1), z: part(2), t2d: part(3) }
     }
 
     /// SHA-512 of R ‖ A ‖ M, one input a lane.
@@ -199,8 +218,17 @@ pub(crate) trait Lanes: Field {
 
 impl Lanes for Fe {
     const SINGLES: usize = 0;
-    const UNKNOWN_FROM: usize = usize::MAX;
+    const UNKNOWN_SINGLES: usize = usize::MAX;
     const SPREADS: bool = false;
+
+    #[inline(never)]
+    fn known(items: &[Known<'_>], out: &mut Projective<Fe>) {
+        known(items, out);
+    }
+    #[inline(never)]
+    fn unknown(items: &[Unknown], out: &mut Projective<Fe>) -> bool {
+        unknown(items, out)
+    }
 
     #[inline(always)]
     fn lookup<'a>(entry: impl Fn(usize) -> &'a Entry) -> Niels<Fe> {

@@ -68,6 +68,38 @@ impl Tier {
     }
 }
 
+/// Defines `Lanes::known` and `Lanes::unknown` for the elements of a tier of vectors. That they stay functions
+/// of their own is said of the outer ones: of one with target features rustc does not pass it on.
+#[cfg(target_arch = "x86_64")]
+macro_rules! own_functions {
+    ($field:ident, $features:literal) => {
+        #[inline(never)]
+        fn known(items: &[Known<'_>], out: &mut Projective<$field>) {
+            #[target_feature(enable = $features)]
+            fn run(items: &[Known<'_>], out: &mut Projective<$field>) {
+                equation::known(items, out);
+            }
+            // SAFETY: `Lanes` of vectors are used only inside functions with the target features.
+            unsafe { run(items, out) }
+        }
+
+        #[inline(never)]
+        fn unknown(items: &[Unknown], out: &mut Projective<$field>) -> Self::Mask {
+            #[target_feature(enable = $features)]
+            fn run(
+                items: &[Unknown],
+                out: &mut Projective<$field>,
+            ) -> <$field as crate::field::Field>::Mask {
+                equation::unknown(items, out)
+            }
+            // SAFETY: as above.
+            unsafe { run(items, out) }
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(crate) use own_functions;
+
 /// Defines a function that runs one of the generic ones in each tier. The generic code is inlined whole
 /// into a function with the tier's target features, without which no intrinsic would be inlined.
 macro_rules! tiered {

@@ -27,6 +27,12 @@ pub(crate) fn owned(bytes: &Uint8ArraySlice<'_>) -> Vec<u8> {
     bytes.as_ref().to_vec()
 }
 
+/// Copies the bytes, and of more than `most` only one more, which is enough to be refused for its length.
+pub(crate) fn at_most(bytes: &Uint8ArraySlice<'_>, most: usize) -> Vec<u8> {
+    let bytes = bytes.as_ref();
+    bytes[..bytes.len().min(most.saturating_add(1))].to_vec()
+}
+
 /// Writes a result into the caller's buffer, which must have exactly its length.
 ///
 /// # Errors

@@ -1,26 +1,19 @@
 //! Ed25519 verification of public data, without a key service.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use kms_core::{KmsError, Result};
 use kms_crypto::digest;
 use kms_crypto::ed25519::{
     self, KeyHandle, KeyRef, PackedBatch, PublicKey, SIGNATURE_LEN, VerifyLane,
 };
-use kms_engine::Pool;
 use napi::Env;
 use napi::bindgen_prelude::{Object, Uint8Array, Uint8ArraySlice, Uint32ArraySlice};
 use napi_derive::napi;
 
 use crate::bytes;
 use crate::handles;
-use crate::task::{guard, spawn};
-
-/// Threads for batches that belong to no key service; started by the first asynchronous batch.
-fn pool() -> &'static Pool {
-    static POOL: OnceLock<Pool> = OnceLock::new();
-    POOL.get_or_init(Pool::default)
-}
+use crate::task::{guard, pool, spawn};
 
 fn lane(number: u32) -> Result<VerifyLane> {
     VerifyLane::ALL

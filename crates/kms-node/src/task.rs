@@ -1,6 +1,7 @@
 //! How work runs: on the JS thread behind a guard, or on our threads behind a promise.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
 use kms_core::{KmsError, Result};
 use kms_engine::{Pool, faults};
@@ -22,6 +23,12 @@ fn contained<T>(name: &'static str, work: impl FnOnce() -> Result<T>) -> Result<
         work()
     }))
     .unwrap_or_else(|_| Err(KmsError::internal("the operation failed")))
+}
+
+/// Threads for work that belongs to no key service; started by the first asynchronous call.
+pub(crate) fn pool() -> &'static Pool {
+    static POOL: OnceLock<Pool> = OnceLock::new();
+    POOL.get_or_init(Pool::default)
 }
 
 type Finish<J> = Box<dyn FnOnce(Env) -> napi::Result<J> + Send>;

@@ -5,10 +5,10 @@
 //! that a stranger sends costs a table, unless it is validly signed [`SMALL_AFTER`] times by one key, and then the
 //! building adds a quarter to what those verifications cost.
 //!
-//! When memory runs out, a table gives way if it went unused while as many other keys asked for one as there are
-//! tables. Else the asker goes without, and asks again after twice as many successes; one that verified
-//! [`FULL_AFTER`] times without a table may shrink the full table that was unused longest. A flood of keys can thus
-//! neither push out the keys in use nor slow them down.
+//! When memory has run out, a key goes without, and asks again after twice as many successes, until it has verified
+//! [`FULL_AFTER`] times. Then a table gives way to it that went unused while as many other keys asked for one as there
+//! are tables; else the full table that was unused longest shrinks. A flood of keys can thus neither push out the keys
+//! in use nor keep the processor busy with building.
 //!
 //! Tables are a pure function of public bytes, so one cache serves the whole process.
 
@@ -248,8 +248,11 @@ impl Cache {
         let size = TableSize::Small;
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         owners.retain(|owner| owner.handle.upgrade().is_some_and(|key| key.table.load().is_some()));
-        let may_shrink = successes >= FULL_AFTER;
-        let room = self.make_room(&mut owners, size.bytes(), tick, may_shrink);
+        let room = if successes >= FULL_AFTER {
+            self.make_room(&mut owners, size.bytes(), tick)
+        } else {
+            self.bytes.load(Relaxed) + size.bytes() <= self.limit.load(Relaxed)
+        };
         if !room || !self.build(handle, size) {
             return false;
         }
@@ -279,14 +282,8 @@ impl Cache {
     }
 
     /// Makes room for `bytes`: takes tables that went unused for long enough, the longest unused first; where there
-    /// is none, shrinks a full one if that is allowed.
-    fn make_room(
-        &self,
-        owners: &mut Vec<Owner>,
-        bytes: usize,
-        tick: u64,
-        may_shrink: bool,
-    ) -> bool {
+    /// is none, shrinks a full one.
+    fn make_room(&self, owners: &mut Vec<Owner>, bytes: usize, tick: u64) -> bool {
         let limit = self.limit.load(Relaxed);
         while self.bytes.load(Relaxed) + bytes > limit {
             let patience = owners.len() as u64;
@@ -298,7 +295,7 @@ impl Cache {
                     key.successes.store(0, Relaxed);
                     self.evictions.fetch_add(1, Relaxed);
                 }
-            } else if !may_shrink || !self.shrink_one(owners) {
+            } else if !self.shrink_one(owners) {
                 return false;
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! **Reduced** means limbs below 2^26 + 2^15 (even) and 2^25 + 2^15 (odd).
 //!
-//! - `add`, `sub`, `double_add`, `double_sub`: 4p and at most three reduced limbs are below 2^29, carry at
+//! - `add`, `sub`, `double_sum`, `double_difference`: 4p and at most three reduced limbs are below 2^29, carry at
 //!   most 2^4, 19 times that below 2^9. A limb of 4p is at least 2^28 - 76 (even) or 2^27 - 4 (odd), so no
 //!   difference is negative.
 //! - `mul`, `square`: every factor is below 2^32: 19 · (2^26 + 2^15) is below 2^31, and so is twice 19 times
@@ -12,9 +12,11 @@
 
 use std::arch::x86_64::*;
 
-use super::{Fe, Field, LIMBS, MAX_LANES};
-use crate::point::Niels;
+use super::{Fe, Field, LIMBS, MAX_LANES, always_carried};
+use crate::equation::{self, Known, Unknown};
+use crate::point::{Niels, Projective};
 use crate::table::{Entry, Lanes};
+use crate::tier::own_functions;
 
 const M26: u64 = (1 << 26) - 1;
 const M25: u64 = (1 << 25) - 1;
@@ -36,7 +38,7 @@ const P4: [u64; 10] = [
 #[derive(Clone, Copy)]
 pub(crate) struct Fe4([__m256i; 10]);
 
-/// An array from an expression of its index; see `ifma.rs`.
+/// An array from an expression of its index; see `ifma`.
 macro_rules! each {
     (4, $i:ident => $e:expr) => { each!(@ $i $e; 0 1 2 3) };
     (10, $i:ident => $e:expr) => { each!(@ $i $e; 0 1 2 3 4 5 6 7 8 9) };
@@ -171,22 +173,69 @@ impl Fe4 {
     /// Checks, in test builds, that the limbs are reduced.
     #[inline(always)]
     fn checked(self) -> Fe4 {
-        #[cfg(debug_assertions)]
-        for (i, limb) in self.0.into_iter().enumerate() {
-            let mut lanes = [0_u64; 4];
-            // SAFETY: 32 bytes are written into 32 bytes.
-            unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), limb) };
-            let bound = (1 << if i % 2 == 0 { 26 } else { 25 }) + (1 << 15);
-            assert!(lanes.iter().all(|lane| *lane < bound), "limbs are not reduced");
+        #[inline(never)]
+        fn check(limbs: &[[u64; 4]; 10]) {
+            for (i, limb) in limbs.iter().enumerate() {
+                let bound = (1 << if i % 2 == 0 { 26 } else { 25 }) + (1 << 15);
+                assert!(limb.iter().all(|lane| *lane < bound), "limbs are not reduced");
+            }
+        }
+        if cfg!(debug_assertions) {
+            // SAFETY: a vector is four words, in the same place.
+            check(unsafe { &*(&raw const self.0).cast() });
         }
         self
     }
+}
+
+#[target_feature(enable = "avx2")]
+fn mul(x: &Fe4, y: &Fe4) -> Fe4 {
+    let (f, g) = (x.0, y.0);
+    let n19 = splat(19);
+    let g19 = each!(10, i => mul32(g[i], n19));
+    // Limbs of odd index stand half a bit lower than their place: two of them make a factor 2.
+    let f2 = each!(10, i => if i % 2 == 1 { double(f[i]) } else { f[i] });
+    let mut h = [splat(0); 10];
+    macro_rules! rows {
+        ($($i:literal)*) => { $( rows!(@ $i; 0 1 2 3 4 5 6 7 8 9); )* };
+        (@ $i:literal; $($j:literal)*) => { $(
+            let left = if $i % 2 == 1 && $j % 2 == 1 { f2[$i] } else { f[$i] };
+            let right = if $i + $j >= 10 { g19[$j] } else { g[$j] };
+            h[($i + $j) % 10] = add(h[($i + $j) % 10], mul32(left, right));
+        )* };
+    }
+    rows!(0 1 2 3 4 5 6 7 8 9);
+    Fe4::carry_wide(h)
+}
+
+#[target_feature(enable = "avx2")]
+fn square(x: &Fe4) -> Fe4 {
+    let f = x.0;
+    let n19 = splat(19);
+    let f19 = each!(10, i => mul32(f[i], n19));
+    let f2 = each!(10, i => double(f[i]));
+    let mut h = [splat(0); 10];
+    macro_rules! rows {
+        ($($i:literal: $($j:literal)*;)*) => { $( $( rows!(@ $i $j); )* )* };
+        (@ $i:literal $j:literal) => {
+            let left = if $i == $j { f[$i] } else { f2[$i] };
+            let right = if $i + $j >= 10 { f19[$j] } else { f[$j] };
+            let right = if $i % 2 == 1 && $j % 2 == 1 { double(right) } else { right };
+            h[($i + $j) % 10] = add(h[($i + $j) % 10], mul32(left, right));
+        };
+    }
+    rows! {
+        0: 0 1 2 3 4 5 6 7 8 9; 1: 1 2 3 4 5 6 7 8 9; 2: 2 3 4 5 6 7 8 9; 3: 3 4 5 6 7 8 9;
+        4: 4 5 6 7 8 9; 5: 5 6 7 8 9; 6: 6 7 8 9; 7: 7 8 9; 8: 8 9; 9: 9;
+    }
+    Fe4::carry_wide(h)
 }
 
 impl Field for Fe4 {
     const LANES: usize = 4;
     /// All bits of a lane's word, or none.
     type Mask = __m256i;
+    always_carried!();
 
     #[inline(always)]
     fn zero() -> Self {
@@ -209,55 +258,26 @@ impl Field for Fe4 {
         Fe4::carry(each!(10, i => sub(add(self.0[i], splat(P4[i])), o.0[i])))
     }
     #[inline(always)]
-    fn double_add(self, o: Self) -> Self {
-        Fe4::carry(each!(10, i => add(double(self.0[i]), o.0[i])))
+    fn double_sum(x: Self, y: Self) -> Self {
+        Fe4::carry(each!(10, i => add(double(x.0[i]), y.0[i])))
     }
     #[inline(always)]
-    fn double_sub(self, o: Self) -> Self {
-        Fe4::carry(each!(10, i => sub(add(double(self.0[i]), splat(P4[i])), o.0[i])))
+    fn double_difference(x: Self, y: Self) -> Self {
+        Fe4::carry(each!(10, i => sub(add(double(x.0[i]), splat(P4[i])), y.0[i])))
     }
 
-    #[inline(always)]
+    /// A function of its own: 16 registers hold little more than one product's operands, and inlined, the
+    /// products of a formula are interleaved until most of the work is spilling.
+    #[inline(never)]
     fn mul(self, o: Self) -> Self {
-        let (f, g) = (self.0, o.0);
-        let n19 = splat(19);
-        let g19 = each!(10, i => mul32(g[i], n19));
-        // Limbs of odd index stand half a bit lower than their place: two of them make a factor 2.
-        let f2 = each!(10, i => if i % 2 == 1 { double(f[i]) } else { f[i] });
-        let mut h = [splat(0); 10];
-        macro_rules! rows {
-            ($($i:literal)*) => { $( rows!(@ $i; 0 1 2 3 4 5 6 7 8 9); )* };
-            (@ $i:literal; $($j:literal)*) => { $(
-                let left = if $i % 2 == 1 && $j % 2 == 1 { f2[$i] } else { f[$i] };
-                let right = if $i + $j >= 10 { g19[$j] } else { g[$j] };
-                h[($i + $j) % 10] = add(h[($i + $j) % 10], mul32(left, right));
-            )* };
-        }
-        rows!(0 1 2 3 4 5 6 7 8 9);
-        Fe4::carry_wide(h)
+        // SAFETY: see `instructions!`.
+        unsafe { mul(&self, &o) }
     }
-
-    #[inline(always)]
+    /// See `mul`.
+    #[inline(never)]
     fn square(self) -> Self {
-        let f = self.0;
-        let n19 = splat(19);
-        let f19 = each!(10, i => mul32(f[i], n19));
-        let f2 = each!(10, i => double(f[i]));
-        let mut h = [splat(0); 10];
-        macro_rules! rows {
-            ($($i:literal: $($j:literal)*;)*) => { $( $( rows!(@ $i $j); )* )* };
-            (@ $i:literal $j:literal) => {
-                let left = if $i == $j { f[$i] } else { f2[$i] };
-                let right = if $i + $j >= 10 { f19[$j] } else { f[$j] };
-                let right = if $i % 2 == 1 && $j % 2 == 1 { double(right) } else { right };
-                h[($i + $j) % 10] = add(h[($i + $j) % 10], mul32(left, right));
-            };
-        }
-        rows! {
-            0: 0 1 2 3 4 5 6 7 8 9; 1: 1 2 3 4 5 6 7 8 9; 2: 2 3 4 5 6 7 8 9; 3: 3 4 5 6 7 8 9;
-            4: 4 5 6 7 8 9; 5: 5 6 7 8 9; 6: 6 7 8 9; 7: 7 8 9; 8: 8 9; 9: 9;
-        }
-        Fe4::carry_wide(h)
+        // SAFETY: see `instructions!`.
+        unsafe { square(&self) }
     }
 
     #[inline(always)]
@@ -307,9 +327,10 @@ impl Field for Fe4 {
 impl Lanes for Fe4 {
     const SINGLES: usize = 2;
     /// Doublings in these lanes are no faster than curve25519-dalek, which has its own AVX2 code.
-    const UNKNOWN_FROM: usize = usize::MAX;
+    const UNKNOWN_SINGLES: usize = usize::MAX;
     /// Four lanes of a quarter of the terms each need as long as one lane of 64-bit code for all.
     const SPREADS: bool = false;
+    own_functions!(Fe4, "avx2");
 
     #[inline(always)]
     fn lookup<'a>(entry: impl Fn(usize) -> &'a Entry) -> Niels<Self> {

@@ -10,6 +10,39 @@ pub(crate) use scalar::Fe;
 
 /// p = 2^255 - 19: five limbs of 51 bits, where constants and single elements are concerned.
 pub(crate) const LIMBS: usize = 5;
+/// The parts of `Field` about products that are not carried, where every product is.
+macro_rules! always_carried {
+    () => {
+        type Wide = Self;
+
+        #[inline(always)]
+        fn mul_wide(self, other: Self) -> Self {
+            self.mul(other)
+        }
+        #[inline(always)]
+        fn square_wide(self) -> Self {
+            self.square()
+        }
+        #[inline(always)]
+        fn sum(x: Self, y: Self) -> Self {
+            x.add(y)
+        }
+        #[inline(always)]
+        fn difference(x: Self, y: Self) -> Self {
+            x.sub(y)
+        }
+        #[inline(always)]
+        fn doubling(x: Self, y: Self, z: Self) -> [Self; 4] {
+            let (xx, yy) = (x.square(), y.square());
+            let (sum, difference) = (yy.add(xx), yy.sub(xx));
+            // A square and a difference are less than a product.
+            let twice_xy = x.add(y).square().sub(sum);
+            [twice_xy, difference, sum, Self::double_difference(z.square(), difference)]
+        }
+    };
+}
+use always_carried;
+
 /// The most lanes of any tier.
 pub(crate) const MAX_LANES: usize = 8;
 
@@ -24,6 +57,8 @@ pub(crate) trait Field: Copy {
     const LANES: usize;
     /// One choice a lane.
     type Mask: Copy;
+    /// A product before its limbs are carried, where that saves anything: what follows is a sum.
+    type Wide: Copy;
 
     fn zero() -> Self;
     fn one() -> Self;
@@ -33,10 +68,19 @@ pub(crate) trait Field: Copy {
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
     fn square(self) -> Self;
-    /// 2 self + other.
-    fn double_add(self, other: Self) -> Self;
-    /// 2 self - other.
-    fn double_sub(self, other: Self) -> Self;
+
+    fn mul_wide(self, other: Self) -> Self::Wide;
+    fn square_wide(self) -> Self::Wide;
+    /// x + y.
+    fn sum(x: Self::Wide, y: Self::Wide) -> Self;
+    /// x - y.
+    fn difference(x: Self::Wide, y: Self::Wide) -> Self;
+    /// 2x + y.
+    fn double_sum(x: Self::Wide, y: Self::Wide) -> Self;
+    /// 2x - y.
+    fn double_difference(x: Self::Wide, y: Self::Wide) -> Self;
+    /// (2xy, y² - x², y² + x², 2z² - y² + x²): what a doubling ends in.
+    fn doubling(x: Self, y: Self, z: Self) -> [Self; 4];
 
     /// `b` in the lanes that `mask` names, `a` in the others.
     fn select(mask: Self::Mask, a: Self, b: Self) -> Self;

@@ -1,6 +1,6 @@
 //! One element: five limbs of 51 bits, products of 128 bits.
 
-use super::{Field, LIMBS, MAX_LANES};
+use super::{Field, LIMBS, MAX_LANES, always_carried};
 
 const MASK: u64 = (1 << 51) - 1;
 /// 4p, limb by limb: larger than any reduced limb, so that differences stay positive.
@@ -23,7 +23,7 @@ impl Fe {
         for i in 1..LIMBS {
             l[i] += c[i - 1];
         }
-        Fe(l)
+        Fe(l).checked()
     }
 
     /// Carries sums of products. Operands below 2^52 give at most 77 · 2^104 a column (one column sums one
@@ -41,7 +41,14 @@ impl Fe {
         out[0] += carry * 19;
         out[1] += out[0] >> 51;
         out[0] &= MASK;
-        Fe(out)
+        Fe(out).checked()
+    }
+
+    /// Checks, in test builds, that the limbs are reduced.
+    #[inline(always)]
+    fn checked(self) -> Fe {
+        debug_assert!(self.0.iter().all(|limb| *limb < 1 << 52), "limbs are not reduced");
+        self
     }
 
     /// The element's canonical words.
@@ -81,6 +88,7 @@ impl Fe {
 impl Field for Fe {
     const LANES: usize = 1;
     type Mask = bool;
+    always_carried!();
 
     #[inline(always)]
     fn zero() -> Self {
@@ -103,12 +111,12 @@ impl Field for Fe {
         Fe::carry(std::array::from_fn(|i| self.0[i] + P4[i] - other.0[i]))
     }
     #[inline(always)]
-    fn double_add(self, other: Self) -> Self {
-        Fe::carry(std::array::from_fn(|i| 2 * self.0[i] + other.0[i]))
+    fn double_sum(x: Self, y: Self) -> Self {
+        Fe::carry(std::array::from_fn(|i| 2 * x.0[i] + y.0[i]))
     }
     #[inline(always)]
-    fn double_sub(self, other: Self) -> Self {
-        Fe::carry(std::array::from_fn(|i| 2 * self.0[i] + P4[i] - other.0[i]))
+    fn double_difference(x: Self, y: Self) -> Self {
+        Fe::carry(std::array::from_fn(|i| 2 * x.0[i] + P4[i] - y.0[i]))
     }
     #[inline(always)]
     fn mul(self, other: Self) -> Self {

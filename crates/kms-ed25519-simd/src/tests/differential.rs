@@ -1,254 +1,283 @@
-//! Every tier against ed25519-dalek's strict verification, on structured cases in every place of batches
-//! of every length. `SIMD_ROUNDS` is the number of batches of about 24 cases each; the nightly run of ten
-//! million cases is `SIMD_ROUNDS=420000 cargo test --release -p kms-ed25519-simd strict_verdict`.
+//! Every tier against ed25519-dalek's strict verification. `npm run differential` is the long run: ten
+//! million cases, each in every tier, in a batch and alone.
 
-use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT as B, EIGHT_TORSION};
-use curve25519_dalek::{EdwardsPoint, Scalar};
-use ed25519_dalek::{Signature, VerifyingKey};
-use proptest::prelude::*;
-use sha2::{Digest, Sha512};
+use curve25519_dalek::constants::EIGHT_TORSION;
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use curve25519_dalek::traits::IsIdentity;
 
-use crate::strict::{point_is_canonical, signature_is_canonical};
+use super::samples::{Case, Generator, ORDER, SMALL, Sample, signers, small};
 use crate::{Item, KeyTable, TableSize, Tier, verify, verify_batch};
 
-/// L, little-endian.
-const ORDER: [u8; 32] = [
-    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
-];
-
-struct Signer {
-    secret: Scalar,
-    public: [u8; 32],
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-/// Keys without and with torsion: whoever makes a key may put it there.
-fn signers() -> Vec<Signer> {
-    (0..12_u64)
-        .map(|i| {
-            let secret = Scalar::from(0x0123_4567_89ab_cdef_u64.wrapping_mul(2 * i + 3));
-            let torsion =
-                if i < 4 { EdwardsPoint::default() } else { EIGHT_TORSION[i as usize - 4] };
-            Signer { secret, public: (secret * B + torsion).compress().to_bytes() }
-        })
-        .collect()
+/// The tables of every signer, in one tier.
+struct Tables {
+    tier: Tier,
+    /// Full, small.
+    of_signers: Vec<[Option<KeyTable>; 2]>,
 }
 
-impl Sample {
-    fn item<'a>(&'a self, table: Option<&'a KeyTable>) -> Item<'a> {
-        let Sample { public, message, signature } = self;
-        Item { public_key: public, table, message, signature }
+impl Tables {
+    fn build() -> Vec<Tables> {
+        let of = |tier: Tier, public: &[u8; 32]| {
+            [TableSize::Full, TableSize::Small].map(|size| KeyTable::build(tier, public, size))
+        };
+        let tables = |tier| {
+            let of_signers = signers().iter().map(|signer| of(tier, &signer.public)).collect();
+            Tables { tier, of_signers }
+        };
+        Tier::available().into_iter().map(tables).collect()
+    }
+
+    /// Full, small or none, as `choice` says: the table of the very key of the sample, if there is one.
+    fn get(&self, generator: &Generator, sample: &Sample, choice: usize) -> Option<&KeyTable> {
+        let who = generator.signers.iter().position(|signer| signer.public == sample.public)?;
+        self.of_signers[who].get(choice)?.as_ref()
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Case {
-    Valid,
-    FlipSignature(u16),
-    FlipMessage(u16),
-    FlipKey(u8),
-    TorsionInR(u8),
-    SmallR(u8),
-    SmallKey(u8),
-    HighS(u8),
-    NonCanonicalR(u8),
-    NonCanonicalKey(u8),
-    NearOrder(u8),
-    Random(u64),
+/// Checks a batch in every tier: in one call and item by item. Returns how many items are valid.
+fn check(generator: &Generator, tables: &[Tables], samples: &[(Case, Sample, usize)]) -> usize {
+    let verdicts: Vec<bool> = samples.iter().map(|(_, sample, _)| sample.expected()).collect();
+    for (nth, tables) in tables.iter().enumerate() {
+        let items: Vec<Item<'_>> = samples
+            .iter()
+            .map(|(_, sample, choice)| sample.item(tables.get(generator, sample, *choice)))
+            .collect();
+        let mut out = vec![9; items.len()];
+        verify_batch(tables.tier, &items, &mut out);
+        for (i, item) in items.iter().enumerate() {
+            let which = || format!("{}, item {i}: {:x?}", tables.tier.name(), samples[i]);
+            assert_eq!(out[i], u8::from(verdicts[i]), "in a batch, {}", which());
+            // Without a table, one alone is the same function in every tier.
+            if nth == 0 || item.table.is_some() {
+                assert_eq!(verify(tables.tier, item), verdicts[i], "alone, {}", which());
+            }
+        }
+    }
+    verdicts.into_iter().filter(|verdict| *verdict).count()
 }
 
-fn case() -> impl Strategy<Value = Case> {
-    prop_oneof![
-        4 => Just(Case::Valid),
-        2 => (0..512_u16).prop_map(Case::FlipSignature),
-        1 => any::<u16>().prop_map(Case::FlipMessage),
-        1 => any::<u8>().prop_map(Case::FlipKey),
-        2 => (0..8_u8).prop_map(Case::TorsionInR),
-        1 => (0..16_u8).prop_map(Case::SmallR),
-        1 => (0..16_u8).prop_map(Case::SmallKey),
-        1 => (1..15_u8).prop_map(Case::HighS),
-        1 => any::<u8>().prop_map(Case::NonCanonicalR),
-        1 => any::<u8>().prop_map(Case::NonCanonicalKey),
-        1 => any::<u8>().prop_map(Case::NearOrder),
-        1 => any::<u64>().prop_map(Case::Random),
-    ]
+/// Any mixture of cases, keys, tables and lengths. `SIMD_CASES` and `SIMD_SEED` for more and others.
+#[test]
+#[expect(clippy::print_stdout, reason = "the long run shows how far it is, and counts")]
+fn every_tier_gives_the_strict_verdict() {
+    let cases = number("SIMD_CASES", 2_000);
+    let seed = number("SIMD_SEED", 1);
+    let mut generator = Generator::new(seed);
+    let tables = Tables::build();
+    let (mut done, mut valid, mut next) = (0, 0, cases / 20);
+    while done < cases {
+        // Up to three groups of the widest tier, mostly less than one.
+        let most = if generator.rng.below(8) == 0 { 200 } else { 48 };
+        let length = generator.rng.below(most);
+        // Few keys or many, one kind of case or all.
+        let keys = [1, 3, 12][generator.rng.below(3)];
+        let hostile = (generator.rng.below(4) == 0).then(|| Case::any(&mut generator.rng));
+        let samples: Vec<(Case, Sample, usize)> = (0..length)
+            .map(|_| {
+                let who = generator.rng.below(keys);
+                let mixed = hostile.filter(|_| generator.rng.below(8) != 0);
+                let case = mixed.unwrap_or_else(|| Case::any(&mut generator.rng));
+                let sample = generator.sample(who, case);
+                (case, sample, generator.rng.below(3))
+            })
+            .collect();
+        valid += check(&generator, &tables, &samples);
+        done += samples.len() as u64;
+        if done >= next {
+            println!("{done} of {cases} cases agree");
+            next += (cases / 20).max(1);
+        }
+    }
+    let names: Vec<&str> = Tier::available().iter().map(|tier| tier.name()).collect();
+    println!(
+        "cases: {done} ({valid} valid), tiers: {}, seed: {seed}, disagreements: 0",
+        names.join(" ")
+    );
 }
 
-#[derive(Clone, Debug)]
-struct Sample {
-    public: [u8; 32],
-    message: Vec<u8>,
-    signature: [u8; 64],
-}
-
-fn sign(signer: &Signer, message: &[u8], nonce: u64, torsion: EdwardsPoint) -> [u8; 64] {
-    let r = Scalar::from(nonce | 1);
-    let encoded = (r * B + torsion).compress().to_bytes();
-    let hash =
-        Sha512::new().chain_update(encoded).chain_update(signer.public).chain_update(message);
-    let k = Scalar::from_bytes_mod_order_wide(&hash.finalize().into());
-    let mut signature = [0; 64];
-    signature[..32].copy_from_slice(&encoded);
-    signature[32..].copy_from_slice((r + k * signer.secret).as_bytes());
-    signature
-}
-
-fn sample(signer: &Signer, case: Case, message: Vec<u8>, nonce: u64) -> Sample {
-    let torsion = match case {
-        Case::TorsionInR(i) => EIGHT_TORSION[usize::from(i)],
-        _ => EdwardsPoint::default(),
-    };
-    let signature = sign(signer, &message, nonce, torsion);
-    let mut sample = Sample { public: signer.public, message, signature };
-    let small = |i: u8| {
-        let mut bytes = EIGHT_TORSION[usize::from(i % 8)].compress().to_bytes();
-        bytes[31] ^= (i / 8) << 7;
-        bytes
-    };
-    // p - 19 + n in a sign of choice: canonical below 19, not from there on.
-    let near_p = |n: u8| {
-        let mut bytes = [0xff; 32];
-        bytes[0] = 0xed_u8.wrapping_sub(19).saturating_add(n % 38);
-        bytes[31] = 0x7f | n & 0x80;
-        bytes
-    };
-    match case {
-        Case::Valid | Case::TorsionInR(_) => {}
-        Case::FlipSignature(bit) => sample.signature[usize::from(bit / 8)] ^= 1 << (bit % 8),
-        Case::FlipMessage(bit) => match sample.message.len() {
-            0 => sample.message.push(1),
-            len => sample.message[usize::from(bit / 8) % len] ^= 1 << (bit % 8),
-        },
-        Case::FlipKey(bit) => sample.public[usize::from(bit / 8)] ^= 1 << (bit % 8),
-        Case::SmallR(i) => sample.signature[..32].copy_from_slice(&small(i)),
-        Case::SmallKey(i) => sample.public = small(i),
-        Case::HighS(times) => {
-            for _ in 0..times {
-                let mut carry = 0;
-                for (byte, order) in sample.signature[32..].iter_mut().zip(ORDER) {
-                    let sum = u16::from(*byte) + u16::from(order) + carry;
-                    *byte = sum as u8;
-                    carry = sum >> 8;
+/// Batches of one length and one kind of table under one key, with one item of a case at one place.
+fn one_among_good(lengths: impl Iterator<Item = usize> + Clone, step: usize, cases: &[Case]) {
+    let mut generator = Generator::new(2);
+    let tables = Tables::build();
+    let good = generator.sample(0, Case::Valid);
+    let bad: Vec<Sample> = cases.iter().map(|case| generator.sample(0, *case)).collect();
+    for tables in &tables {
+        for choice in 0..3 {
+            let item = |sample| Sample::item(sample, tables.get(&generator, sample, choice));
+            for length in lengths.clone() {
+                for place in (0..length).step_by(step) {
+                    let mut items = vec![item(&good); length];
+                    let which = (place / step + length) % bad.len();
+                    items[place] = item(&bad[which]);
+                    let mut out = vec![9; length];
+                    verify_batch(tables.tier, &items, &mut out);
+                    let expected: Vec<u8> = (0..length).map(|i| u8::from(i != place)).collect();
+                    let tier = tables.tier.name();
+                    assert_eq!(out, expected, "{tier} {choice} {place} of {length} {which}");
                 }
             }
         }
-        Case::NonCanonicalR(n) => sample.signature[..32].copy_from_slice(&near_p(n)),
-        Case::NonCanonicalKey(n) => sample.public = near_p(n),
-        Case::NearOrder(n) => {
-            sample.signature[32..].copy_from_slice(&ORDER);
-            sample.signature[32] = ORDER[0].wrapping_add(n % 5).wrapping_sub(2);
-        }
-        Case::Random(seed) => {
-            let hash: [u8; 64] = Sha512::digest(seed.to_le_bytes()).into();
-            sample.signature = hash;
-        }
-    }
-    sample
-}
-
-/// ed25519-dalek's verdict: strict, and with the test of A that it lacks.
-fn expected(sample: &Sample) -> bool {
-    let canonical = signature_is_canonical(&sample.signature) && point_is_canonical(&sample.public);
-    let strict = VerifyingKey::from_bytes(&sample.public).is_ok_and(|key| {
-        key.verify_strict(&sample.message, &Signature::from_bytes(&sample.signature)).is_ok()
-    });
-    assert!(
-        canonical || !strict || !point_is_canonical(&sample.public),
-        "the filters refuse too much"
-    );
-    strict && canonical
-}
-
-/// Which table the key of an item has.
-fn table(tier: Tier, sample: &Sample, choice: u8) -> Option<KeyTable> {
-    let size = match choice % 3 {
-        0 => TableSize::Full,
-        1 => TableSize::Small,
-        _ => return None,
-    };
-    KeyTable::build(tier, &sample.public, size)
-}
-
-fn rounds() -> u32 {
-    std::env::var("SIMD_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(40)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: rounds(), failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Any mixture of cases, keys, tables and lengths: batch, single and dalek agree in every tier.
-    #[test]
-    fn every_tier_gives_the_strict_verdict(
-        recipes in prop::collection::vec(
-            (0..12_usize, case(), prop::collection::vec(any::<u8>(), 0..300), any::<u64>(), any::<u8>()), 0..48
-        )
-    ) {
-        let signers = signers();
-        let samples: Vec<(Sample, u8)> = recipes
-            .into_iter()
-            .map(|(who, case, message, nonce, choice)| (sample(&signers[who], case, message, nonce), choice))
-            .collect();
-        let verdicts: Vec<bool> = samples.iter().map(|(sample, _)| expected(sample)).collect();
-        for tier in Tier::available() {
-            let tables: Vec<Option<KeyTable>> =
-                samples.iter().map(|(sample, choice)| table(tier, sample, *choice)).collect();
-            let items: Vec<Item<'_>> = samples
-                .iter()
-                .zip(&tables)
-                .map(|((sample, _), table)| sample.item(table.as_ref()))
-                .collect();
-            let mut out = vec![9; items.len()];
-            verify_batch(tier, &items, &mut out);
-            for (i, item) in items.iter().enumerate() {
-                prop_assert_eq!(out[i], u8::from(verdicts[i]), "{} batch, item {}", tier.name(), i);
-                prop_assert_eq!(verify(tier, item), verdicts[i], "{} single, item {}", tier.name(), i);
-            }
-        }
     }
 }
 
-/// A bad item at every place of batches of every length up to three vectors, in company of good ones.
 #[test]
 fn every_place_of_every_length_is_judged_alone() {
-    let signers = signers();
-    let good = sample(&signers[0], Case::Valid, vec![7; 100], 5);
-    let bad: Vec<Sample> =
-        [Case::FlipSignature(300), Case::TorsionInR(4), Case::HighS(1), Case::FlipMessage(3)]
-            .into_iter()
-            .map(|case| sample(&signers[0], case, vec![7; 100], 5))
+    let cases =
+        [Case::FlipSignature(300), Case::TorsionInR(4), Case::HighS(1), Case::FlipMessage(3)];
+    one_among_good(1..26, 1, &cases);
+}
+
+/// The inversion is shared by 64 items in the widest tier: nothing of the others reaches an item.
+#[test]
+fn a_hostile_item_spoils_no_group() {
+    let cases = [
+        Case::SmallR(1),
+        Case::SmallKey(3),
+        Case::NearPInKey(5),
+        Case::RandomKey,
+        Case::RandomR,
+        Case::FlipKey(7),
+        Case::FlipKey(100),
+    ];
+    one_among_good([63, 64, 65, 71, 130].into_iter(), 5, &cases);
+}
+
+/// Keys that are on the curve, off it, small and not canonical, in one vector: no lane's key reaches another.
+#[test]
+fn good_items_hold_in_wholly_hostile_company() {
+    let mut generator = Generator::new(3);
+    let tables = Tables::build();
+    for lane in 0..16 {
+        // Signers 0 to 3 have no torsion.
+        let samples: Vec<(Case, Sample, usize)> = (0..16)
+            .map(|i| {
+                let case = match i {
+                    _ if i == lane => Case::Valid,
+                    0..6 => Case::RandomKey,
+                    6..9 => Case::FlipKey(i),
+                    9..12 => Case::NearPInKey(i),
+                    _ => Case::SmallKey(i - 12),
+                };
+                (case, generator.sample(lane % 4, case), 2)
+            })
             .collect();
-    for tier in Tier::available() {
-        for size in [Some(TableSize::Full), Some(TableSize::Small), None] {
-            let table = size.and_then(|size| KeyTable::build(tier, &good.public, size));
-            for length in 1..=25 {
-                for place in 0..length {
-                    let mut items = vec![good.item(table.as_ref()); length];
-                    items[place] = bad[(place + length) % bad.len()].item(table.as_ref());
-                    let mut out = vec![9; length];
-                    verify_batch(tier, &items, &mut out);
-                    let expected: Vec<u8> = (0..length).map(|i| u8::from(i != place)).collect();
-                    assert_eq!(out, expected, "{} {size:?} {place} of {length}", tier.name());
-                }
+        assert!(samples[lane].1.expected());
+        check(&generator, &tables, &samples);
+    }
+}
+
+/// All eight points of torsion in A with all eight in R. The equation has no cofactor, so it holds exactly
+/// where the torsion of R and k times that of A cancel.
+#[test]
+fn mixed_order_counts_as_it_is() {
+    let mut generator = Generator::new(4);
+    let tables = Tables::build();
+    let mut seen = [0; 2];
+    for a in 0..8 {
+        for r in 0..8 {
+            let samples: Vec<(Case, Sample, usize)> = (0..24)
+                .map(|i| {
+                    let case = Case::TorsionInR(r);
+                    (case, generator.sample(4 + a, case), i % 3)
+                })
+                .collect();
+            for (_, sample, _) in &samples {
+                let cancels = (EIGHT_TORSION[r] + sample.k() * EIGHT_TORSION[a]).is_identity();
+                assert_eq!(sample.expected(), cancels);
+                seen[usize::from(cancels)] += 1;
             }
+            check(&generator, &tables, &samples);
         }
+    }
+    assert!(seen[0] > 1000 && seen[1] > 100, "{seen:?}");
+}
+
+/// Small R and small A in all fourteen encodings, with an S that a laxer rule accepts.
+#[test]
+fn small_order_is_refused_in_every_encoding() {
+    let mut generator = Generator::new(5);
+    let tables = Tables::build();
+    for i in 0..SMALL {
+        assert!(CompressedEdwardsY(small(i)).decompress().is_some_and(|p| p.is_small_order()));
+        let samples: Vec<(Case, Sample, usize)> = (0..48)
+            .map(|n| {
+                let case = if n % 2 == 0 { Case::SmallR(i) } else { Case::SmallKey(i) };
+                (case, generator.sample(n % 12, case), n % 3)
+            })
+            .collect();
+        assert!(samples.iter().all(|(_, sample, _)| !sample.expected()));
+        check(&generator, &tables, &samples);
+    }
+}
+
+/// y from p - 19 to p + 18 in either sign, in R and in A.
+#[test]
+fn encodings_around_p_are_canonical_or_refused() {
+    let mut generator = Generator::new(6);
+    let tables = Tables::build();
+    let samples: Vec<(Case, Sample, usize)> = (0..152)
+        .map(|n| {
+            let case = if n < 76 { Case::NearPInR(n) } else { Case::NearPInKey(n - 76) };
+            (case, generator.sample(n % 12, case), n % 3)
+        })
+        .collect();
+    check(&generator, &tables, &samples);
+}
+
+/// S from L - 2 to L + 2, and S + nL for every n that 32 bytes hold.
+#[test]
+fn s_is_judged_as_an_integer() {
+    let mut generator = Generator::new(7);
+    let tables = Tables::build();
+    let near = (0..5).map(Case::NearOrder);
+    let cases: Vec<Case> = near.chain((1..15).map(Case::HighS)).chain([Case::NextS]).collect();
+    let samples: Vec<(Case, Sample, usize)> = (0..12 * cases.len())
+        .map(|n| {
+            let case = cases[n / 12];
+            (case, generator.sample(n % 12, case), n % 3)
+        })
+        .collect();
+    assert_eq!(samples[2 * 12].1.signature[32..], ORDER);
+    check(&generator, &tables, &samples);
+}
+
+/// One key with a full table, with a small one and with none, all in one batch, good and bad.
+#[test]
+fn a_key_may_be_there_many_times_with_any_table() {
+    let mut generator = Generator::new(8);
+    let tables = Tables::build();
+    for length in [2, 9, 24, 100] {
+        let samples: Vec<(Case, Sample, usize)> = (0..length)
+            .map(|i| {
+                let case = if i % 5 == 3 { Case::FlipSignature(i) } else { Case::Valid };
+                (case, generator.sample(1, case), (i * 7 + i / 3) % 3)
+            })
+            .collect();
+        check(&generator, &tables, &samples);
     }
 }
 
 /// Messages of every length around the borders of hash blocks, mixed lengths in one vector.
 #[test]
 fn every_message_length_hashes_right() {
-    let signer = &signers()[1];
-    let samples: Vec<Sample> = (0..700)
-        .map(|i| sample(signer, Case::Valid, vec![i as u8; (i * 37) % 700], i as u64))
-        .chain((0..64).map(|i| sample(signer, Case::Valid, vec![1; 40 + i], 3)))
-        .chain([sample(signer, Case::Valid, vec![2; 100_000], 9)])
-        .collect();
-    for tier in Tier::available() {
-        let table = KeyTable::build(tier, &signer.public, TableSize::Full);
-        let items: Vec<Item<'_>> =
-            samples.iter().map(|sample| sample.item(table.as_ref())).collect();
-        let mut out = vec![9; items.len()];
-        verify_batch(tier, &items, &mut out);
-        assert!(out.iter().all(|verdict| *verdict == 1), "{}", tier.name());
+    let mut generator = Generator::new(9);
+    let lengths =
+        (0..700).map(|i| (i * 37) % 700).chain(40..104).chain([100_000]).chain(1000..1016);
+    let samples: Vec<Sample> =
+        lengths.map(|length| generator.signed(1, vec![length as u8; length])).collect();
+    for tables in Tables::build() {
+        for choice in [0, 2] {
+            let items: Vec<Item<'_>> = samples
+                .iter()
+                .map(|sample| sample.item(tables.get(&generator, sample, choice)))
+                .collect();
+            let mut out = vec![9; items.len()];
+            verify_batch(tables.tier, &items, &mut out);
+            assert!(out.iter().all(|verdict| *verdict == 1), "{}", tables.tier.name());
+        }
     }
 }

@@ -54,7 +54,11 @@ fn agrees_with_big_integers<F: Field>() {
         let b = |lane: usize| samples[(i * 7 + 3 * lane + 5) % samples.len()];
         let (x, y) = (F::from_words(a), F::from_words(b));
         let (sum, difference, product) = (x.add(y), x.sub(y), x.mul(y));
-        let (square, twice, minus) = (x.square(), x.double_add(y), x.double_sub(y));
+        let square = x.square();
+        let (xy, yy) = (x.mul_wide(y), y.square_wide());
+        let (twice, minus) = (F::double_sum(xy, yy), F::double_difference(xy, yy));
+        let (wide_sum, wide_difference) = (F::sum(xy, yy), F::difference(xy, yy));
+        let doubling = F::doubling(x, y, sum);
         // Results are operands again: their limbs are within what they claim.
         let chain = sum.mul(difference).add(product.square()).mul(minus).sub(twice);
         let even = F::mask(|lane| lane % 2 == 0);
@@ -67,10 +71,18 @@ fn agrees_with_big_integers<F: Field>() {
             check(difference, lane, &a + &four_p - &b);
             check(product, lane, &a * &b);
             check(square, lane, &a * &a);
-            check(twice, lane, &a * 2_u8 + &b);
-            check(minus, lane, &a * 2_u8 + &four_p - &b);
+            let (xx, xy, yy) = (&a * &a, &a * &b % &p, &b * &b % &p);
+            check(twice, lane, &xy * 2_u8 + &yy);
+            check(minus, lane, &xy * 2_u8 + &p - &yy);
+            check(wide_sum, lane, &xy + &yy);
+            check(wide_difference, lane, &xy + &p - &yy);
+            let zz = (&a + &b) * (&a + &b);
+            let steps = [&xy * 2_u8, &yy + &p - &xx % &p, &yy + &xx, zz * 2_u8 + &p - &yy + &xx];
+            for (step, expected) in doubling.into_iter().zip(steps) {
+                check(step, lane, expected);
+            }
             let inner = (&a + &b) * (&a + &four_p - &b) + &a * &b * &a * &b;
-            let whole = inner * (&a * 2_u8 + &four_p - &b) + &four_p * 2_u8 - (&a * 2_u8 + &b) % &p;
+            let whole = inner * (&xy * 2_u8 + &p - &yy) + &p - (&xy * 2_u8 + &yy) % &p;
             check(chain, lane, whole);
             check(chosen, lane, if lane % 2 == 0 { b } else { a.clone() });
             assert_eq!(F::test(x.odd(), lane), (&a % &p).bit(0));
@@ -129,7 +141,7 @@ fn digits_make_up_the_scalar() {
         };
         let expected = num_bigint::BigInt::from(big(words));
         assert_eq!(value(&digits::bytes(&scalar), 256), expected);
-        assert_eq!(value(&digits::nibbles(&scalar), 16), expected);
-        assert!(digits::nibbles(&scalar).iter().all(|digit| (-8..8).contains(digit)));
+        assert_eq!(value(&digits::fives(&scalar), 32), expected);
+        assert!(digits::fives(&scalar).iter().all(|digit| (-16..16).contains(digit)));
     }
 }

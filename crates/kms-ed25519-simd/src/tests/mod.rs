@@ -2,7 +2,9 @@
 //! ed25519-dalek, each in every tier of this processor.
 
 mod differential;
+mod equation;
 mod field;
+mod samples;
 mod tables;
 
 /// Runs a check in every tier, each with its target features.

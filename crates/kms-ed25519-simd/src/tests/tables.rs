@@ -3,9 +3,9 @@ use curve25519_dalek::{EdwardsPoint, Scalar};
 
 use super::every_tier;
 use crate::equation::{Unknown, decode};
-use crate::field::{Fe, Field};
+use crate::field::{Fe, Field, MAX_LANES};
 use crate::point::Extended;
-use crate::table::{KeyTable, Lanes, Table, TableSize, base};
+use crate::table::{KeyTable, Lanes, Row, Table, TableSize, base};
 use crate::{Tier, digits};
 
 fn words(point: &EdwardsPoint) -> [u64; 4] {
@@ -118,8 +118,11 @@ fn formulas<F: Lanes>() {
             let pick_b = |lane: usize| (j + lane) % points.len();
             let (a, b) = (decode(&|_| i), decode(&pick_b));
             let odd = F::mask(|lane| lane % 2 == 1);
-            let sum = a.add_cached(b.cached(), odd).extended();
-            let doubled = b.double_times(3);
+            let mut rows = [Row([0; 24]); MAX_LANES];
+            F::store(b.cached(), &mut rows);
+            let stored = F::choose(|lane| &rows[lane]);
+            let sum = a.completed().add_cached(stored, odd).extended();
+            let doubled = b.completed().double_times(3).extended();
             for lane in 0..F::LANES {
                 let b = points[pick_b(lane)];
                 let expected = if lane % 2 == 1 { points[i] - b } else { points[i] + b };
@@ -139,7 +142,7 @@ fn off_the_curve<F: Lanes>() {
     // y = 2 is off the curve, the base point is on it.
     let keys = [[2, 0, 0, 0], words(&B)];
     let items: Vec<Unknown> = (0..F::LANES)
-        .map(|lane| Unknown { a: keys[lane % 2], s: [0; 32], k: [0; 64], r: [0; 4] })
+        .map(|lane| Unknown { a: keys[lane % 2], s: [0; 32], k: [0; 51], r: [0; 4] })
         .collect();
     let (key, valid) = decode::<F>(&items);
     let coordinates = [key.x, key.y, key.z, key.t].map(F::words);

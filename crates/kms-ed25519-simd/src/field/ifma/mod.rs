@@ -1,26 +1,31 @@
 //! Eight elements: five limbs of 51 bits, multiplied 52 by 52 bits (AVX-512 IFMA).
 //!
-//! **Reduced** means limbs below 2^51 + 2^14. It must hold before every multiplication, because the
-//! instructions read 52 bits of each operand and ignore the rest.
+//! **Reduced** means limbs below 2^51 + 2^15. It must hold before every multiplication, because the
+//! instructions read 52 bits of each operand and ignore the rest. Limbs below 2^61 carry less than 2^10, 19
+//! times that is below 2^15: one pass over them reduces.
 //!
-//! - `add`: sums below 2^52 + 2^15 carry at most 2, so limbs end below 2^51 + 38.
-//! - `sub`, `double_add`, `double_sub`: 4p, two and one reduced limbs are below 2^54, carry at most 7, and
-//!   end below 2^51 + 133. A limb of 4p is at least 2^53 - 76, so no difference is negative.
-//! - `mul`, `square`: operands below 2^52 give low parts below 2^52 and, as reduced limbs multiply to less
-//!   than 2^102 + 2^67, high parts below 2^50 + 2^15. A column sums at most five of each, the high ones
-//!   doubled: below 2^55. Folding adds 19 times a column: below 2^60. The carry is below 2^9, 19 times
-//!   that below 2^14: limbs end below 2^51 + 2^14.
+//! - `add`, `sub`: 4p and two reduced limbs are below 2^54. A limb of 4p is at least 2^53 - 76, so no
+//!   difference is negative.
+//! - `mul_wide`, `square_wide`: a product of reduced limbs is below 2^102 + 2^68, so its low part is below
+//!   2^52 and its high part below 2^50 + 2^17, and counts twice. Column k of 0 to 4 has k + 1 low and k high
+//!   parts; column k + 5, folded into it 19 times, has 4 - k and 5 - k. The most is in column 0: 1 + 19 ·
+//!   (4 + 5 / 2) = 124.5 times 2^52, and the 2^17: below 2^59, **wide**.
+//! - Sums of wide limbs: 2x + y is below 3 · 2^59. A limb of 256p is at least 2^59 - 19 · 2^8, more than
+//!   125 · 2^52, so differences are not negative, and x - y below 2^60, 2x - y below 2^61 are carried.
+//! - `doubling`: y² - x² is below 2^60 with 256p added. 512p - (y² - x²) is not negative: 256p and 125 · 2^52
+//!   are less than 512p. With 2z² the last is below 2^60 + 2^60.
 
 use std::arch::x86_64::*;
 
 use super::{Field, LIMBS, MAX_LANES};
-use crate::point::Niels;
-use crate::sha512::{Input, avx512::hash8};
-use crate::table::{Entry, Lanes};
+
+mod lanes;
 
 const MASK: u64 = (1 << 51) - 1;
 /// 4p, limb by limb.
 const P4: [u64; LIMBS] = [4 * (MASK - 18), 4 * MASK, 4 * MASK, 4 * MASK, 4 * MASK];
+/// 256p, limb by limb.
+const P256: [u64; LIMBS] = [64 * P4[0], 64 * P4[1], 64 * P4[2], 64 * P4[3], 64 * P4[4]];
 
 /// Eight elements, limb by limb.
 #[derive(Clone, Copy)]
@@ -34,6 +39,21 @@ macro_rules! each {
     (8, $i:ident => $e:expr) => { each!(@ $i $e; 0 1 2 3 4 5 6 7) };
     (10, $i:ident => $e:expr) => { each!(@ $i $e; 0 1 2 3 4 5 6 7 8 9) };
     (@ $i:ident $e:expr; $($n:literal)*) => { [$({ let $i: usize = $n; $e }),*] };
+}
+
+use each;
+
+/// Runs something for the pairs of limbs whose products are in column `k`, or, with `up` 1, have their
+/// high parts there.
+macro_rules! for_each_product {
+    ($k:ident, $up:literal, |$i:ident, $j:ident| $do:expr) => {
+        for $i in 0..LIMBS {
+            let $j = $k.wrapping_sub($i + $up);
+            if $j < LIMBS {
+                $do;
+            }
+        }
+    };
 }
 
 /// Wraps intrinsics that are safe but for their target features.
@@ -75,11 +95,6 @@ fn splat(x: u64) -> __m512i {
 #[inline(always)]
 fn double(a: __m512i) -> __m512i {
     add(a, a)
-}
-
-#[inline(always)]
-fn times19(a: __m512i) -> __m512i {
-    add(add(a, double(a)), shl::<4>(a))
 }
 
 /// Word k of each lane.
@@ -127,10 +142,40 @@ pub(crate) fn transpose8(r: [__m512i; 8]) -> [__m512i; 8] {
     ]
 }
 
+/// A product before it is carried: limbs below 2^59.
+#[derive(Clone, Copy)]
+pub(crate) struct Wide8([__m512i; LIMBS]);
+
+impl Wide8 {
+    #[inline(always)]
+    fn checked(self) -> Wide8 {
+        check_below(self.0, 1 << 59);
+        self
+    }
+}
+
+/// Checks a bound on limbs, in test builds.
+#[inline(always)]
+fn check_below(limbs: [__m512i; LIMBS], bound: u64) {
+    /// Not inlined a thousand times.
+    #[inline(never)]
+    fn check(limbs: &[[u64; 8]; LIMBS], bound: u64) {
+        assert!(
+            limbs.as_flattened().iter().all(|limb| *limb < bound),
+            "a limb is out of its bound"
+        );
+    }
+    if cfg!(debug_assertions) {
+        // SAFETY: a vector is eight words, in the same place.
+        check(unsafe { &*(&raw const limbs).cast() }, bound);
+    }
+}
+
 impl Fe8 {
     /// One carry pass over limbs below 2^61.
     #[inline(always)]
     fn carry(l: [__m512i; LIMBS]) -> Fe8 {
+        check_below(l, 1 << 61);
         let m = splat(MASK);
         let c = each!(5, i => shr::<51>(l[i]));
         let l = each!(5, i => and(l[i], m));
@@ -138,26 +183,10 @@ impl Fe8 {
         Fe8([top, add(l[1], c[0]), add(l[2], c[1]), add(l[3], c[2]), add(l[4], c[3])]).checked()
     }
 
-    /// From the ten columns of a product: low parts, and high parts at half their weight.
-    #[inline(always)]
-    fn fold(low: [__m512i; 10], high: [__m512i; 10]) -> Fe8 {
-        let z = each!(10, i => add(low[i], double(high[i])));
-        Fe8::carry(each!(5, i => add(z[i], times19(z[i + 5]))))
-    }
-
     /// Checks, in test builds, that the limbs are reduced.
     #[inline(always)]
     fn checked(self) -> Fe8 {
-        #[cfg(debug_assertions)]
-        for limb in self.0 {
-            let mut lanes = [0_u64; 8];
-            // SAFETY: 64 bytes are written into 64 bytes.
-            unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), limb) };
-            assert!(
-                lanes.iter().all(|lane| *lane < (1 << 51) + (1 << 14)),
-                "limbs are not reduced"
-            );
-        }
+        check_below(self.0, (1 << 51) + (1 << 15));
         self
     }
 
@@ -180,9 +209,48 @@ impl Fe8 {
     }
 }
 
+/// Column k of a product, and `above`, and twice `highs`.
+#[inline(always)]
+fn mul_column(
+    a: [__m512i; LIMBS],
+    b: [__m512i; LIMBS],
+    k: usize,
+    above: __m512i,
+    highs: __m512i,
+) -> __m512i {
+    let mut sum = highs;
+    for_each_product!(k, 1, |i, j| sum = madd_high(sum, a[i], b[j]));
+    sum = add(double(sum), above);
+    for_each_product!(k, 0, |i, j| sum = madd_low(sum, a[i], b[j]));
+    sum
+}
+
+/// Column k of a square, and three times `above`, and four times `highs`. The product of two different
+/// limbs counts twice, and its high part twice that.
+#[inline(always)]
+fn square_column(a: [__m512i; LIMBS], k: usize, above: __m512i, highs: __m512i) -> __m512i {
+    let mut sum = highs;
+    for_each_product!(k, 1, |i, j| if i < j {
+        sum = madd_high(sum, a[i], a[j])
+    });
+    sum = add(double(sum), above);
+    for_each_product!(k, 1, |i, j| if i == j {
+        sum = madd_high(sum, a[i], a[j])
+    });
+    for_each_product!(k, 0, |i, j| if i < j {
+        sum = madd_low(sum, a[i], a[j])
+    });
+    sum = add(double(sum), above);
+    for_each_product!(k, 0, |i, j| if i == j {
+        sum = madd_low(sum, a[i], a[j])
+    });
+    sum
+}
+
 impl Field for Fe8 {
     const LANES: usize = 8;
     type Mask = __mmask8;
+    type Wide = Wide8;
 
     #[inline(always)]
     fn zero() -> Self {
@@ -205,46 +273,58 @@ impl Field for Fe8 {
         Fe8::carry(each!(5, i => sub(add(self.0[i], splat(P4[i])), o.0[i])))
     }
     #[inline(always)]
-    fn double_add(self, o: Self) -> Self {
-        Fe8::carry(each!(5, i => add(double(self.0[i]), o.0[i])))
-    }
-    #[inline(always)]
-    fn double_sub(self, o: Self) -> Self {
-        Fe8::carry(each!(5, i => sub(add(double(self.0[i]), splat(P4[i])), o.0[i])))
-    }
-
-    #[inline(always)]
     fn mul(self, o: Self) -> Self {
-        let (a, b) = (self.0, o.0);
-        let mut low = [splat(0); 10];
-        let mut high = [splat(0); 10];
-        for i in 0..LIMBS {
-            for j in 0..LIMBS {
-                low[i + j] = madd_low(low[i + j], a[i], b[j]);
-                high[i + j + 1] = madd_high(high[i + j + 1], a[i], b[j]);
-            }
-        }
-        Fe8::fold(low, high)
+        Fe8::carry(self.mul_wide(o).0)
     }
-
     #[inline(always)]
     fn square(self) -> Self {
-        let a = self.0;
-        let mut low = [splat(0); 10];
-        let mut high = [splat(0); 10];
-        for i in 0..LIMBS {
-            for j in i + 1..LIMBS {
-                low[i + j] = madd_low(low[i + j], a[i], a[j]);
-                high[i + j + 1] = madd_high(high[i + j + 1], a[i], a[j]);
-            }
-        }
-        low = each!(10, i => double(low[i]));
-        high = each!(10, i => double(high[i]));
-        for i in 0..LIMBS {
-            low[2 * i] = madd_low(low[2 * i], a[i], a[i]);
-            high[2 * i + 1] = madd_high(high[2 * i + 1], a[i], a[i]);
-        }
-        Fe8::fold(low, high)
+        Fe8::carry(self.square_wide().0)
+    }
+
+    #[inline(always)]
+    fn mul_wide(self, o: Self) -> Wide8 {
+        let zero = splat(0);
+        let upper = each!(5, k => mul_column(self.0, o.0, k + 5, zero, zero));
+        // 19 = 2 · 9 + 1.
+        let nine = each!(5, k => add(shl::<3>(upper[k]), upper[k]));
+        Wide8(each!(5, k => mul_column(self.0, o.0, k, upper[k], nine[k]))).checked()
+    }
+    #[inline(always)]
+    fn square_wide(self) -> Wide8 {
+        let zero = splat(0);
+        let upper = each!(5, k => square_column(self.0, k + 5, zero, zero));
+        // 19 = 4 · 4 + 2 + 1.
+        let four = each!(5, k => shl::<2>(upper[k]));
+        Wide8(each!(5, k => square_column(self.0, k, upper[k], four[k]))).checked()
+    }
+    #[inline(always)]
+    fn sum(x: Wide8, y: Wide8) -> Self {
+        Fe8::carry(each!(5, i => add(x.0[i], y.0[i])))
+    }
+    #[inline(always)]
+    fn difference(x: Wide8, y: Wide8) -> Self {
+        Fe8::carry(each!(5, i => sub(add(x.0[i], splat(P256[i])), y.0[i])))
+    }
+    #[inline(always)]
+    fn double_sum(x: Wide8, y: Wide8) -> Self {
+        Fe8::carry(each!(5, i => add(double(x.0[i]), y.0[i])))
+    }
+    #[inline(always)]
+    fn double_difference(x: Wide8, y: Wide8) -> Self {
+        Fe8::carry(each!(5, i => sub(add(double(x.0[i]), splat(P256[i])), y.0[i])))
+    }
+    #[inline(always)]
+    fn doubling(x: Self, y: Self, z: Self) -> [Self; 4] {
+        let (xx, yy, zz) = (x.square_wide().0, y.square_wide().0, z.square_wide().0);
+        let xy = x.mul_wide(y).0;
+        let difference = each!(5, i => sub(add(yy[i], splat(P256[i])), xx[i]));
+        let last = each!(5, i => sub(add(double(zz[i]), splat(2 * P256[i])), difference[i]));
+        [
+            Fe8::carry(each!(5, i => double(xy[i]))),
+            Fe8::carry(difference),
+            Fe8::carry(each!(5, i => add(yy[i], xx[i]))),
+            Fe8::carry(last),
+        ]
     }
 
     #[inline(always)]
@@ -304,47 +384,5 @@ impl Field for Fe8 {
     fn odd(self) -> __mmask8 {
         // SAFETY: see `instructions!`.
         unsafe { _mm512_test_epi64_mask(self.canonical()[0], splat(1)) }
-    }
-}
-
-impl Lanes for Fe8 {
-    const SINGLES: usize = 2;
-    const UNKNOWN_FROM: usize = 4;
-    const SPREADS: bool = true;
-
-    /// Twelve words of eight lanes, by whole loads and a transposition, in place of fifteen gathers.
-    #[inline(always)]
-    fn lookup<'a>(entry: impl Fn(usize) -> &'a Entry) -> Niels<Self> {
-        let p: [*const u64; 8] = each!(8, i => entry(i).0.as_ptr());
-        // SAFETY: an entry is twelve words; eight are read from its start, four from its eighth.
-        let (rows, rest) = unsafe {
-            let rows = each!(8, i => _mm512_loadu_si512(p[i].cast()));
-            let rest = each!(4, i => {
-                let low = _mm512_castsi256_si512(_mm256_loadu_si256(p[i].add(8).cast()));
-                _mm512_inserti64x4::<1>(low, _mm256_loadu_si256(p[i + 4].add(8).cast()))
-            });
-            (rows, rest)
-        };
-        let w = transpose8(rows);
-        // Each row of `rest` holds words 8 to 11 of lanes i and i + 4.
-        let (a, b) = (low_words(rest[0], rest[1]), high_words(rest[0], rest[1]));
-        let (c, d) = (low_words(rest[2], rest[3]), high_words(rest[2], rest[3]));
-        // SAFETY: see `instructions!`.
-        let (even, odd) = unsafe {
-            (
-                _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13),
-                _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15),
-            )
-        };
-        Niels {
-            y_plus_x: unpack([w[0], w[1], w[2], w[3]]),
-            y_minus_x: unpack([w[4], w[5], w[6], w[7]]),
-            xy2d: unpack([pick(a, even, c), pick(b, even, d), pick(a, odd, c), pick(b, odd, d)]),
-        }
-    }
-
-    #[inline(always)]
-    fn hash(inputs: &[Input<'_>], out: &mut [[u8; 64]]) {
-        hash8(inputs, out);
     }
 }
