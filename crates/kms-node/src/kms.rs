@@ -49,7 +49,8 @@ pub struct CallContext {
     pub deadline_ms: Option<u32>,
 }
 
-/// The answer to one of several requests, or the JSON of its error.
+/// The answer to one of several requests, or the JSON of its error; neither where it takes longer than this thread may
+/// wait.
 #[napi(object)]
 pub struct Answer {
     /// The answer's JSON.
@@ -115,7 +116,9 @@ impl NativeKms {
         guard("dispatch", || {
             let op = parse_op(&op)?;
             let context = self.context(op, context)?;
-            answer(&self.engine, op, target.as_deref(), body.as_ref(), context, false)
+            // Text is read in place: it must stay what it was when it was checked.
+            let body = bytes::owned(&body);
+            answer(&self.engine, op, target.as_deref(), &body, context, false)
         })
     }
 
@@ -161,7 +164,7 @@ impl NativeKms {
                 requests.push((self.parse_context(context), body.ok_or_else(|| fault("offsets"))?));
             }
             let answers = wire::verify_coalesced(&self.engine, requests);
-            Ok(answers.into_iter().map(|answer| to_answer(answer.and_then(utf8))).collect())
+            Ok(answers.into_iter().map(to_answer).collect())
         })
     }
 
@@ -327,9 +330,9 @@ fn utf8(json: Vec<u8>) -> Result<String> {
     String::from_utf8(json).map_err(|_| KmsError::internal("the answer is not UTF-8"))
 }
 
-fn to_answer(result: Result<String>) -> Answer {
-    match result {
-        Ok(answer) => Answer { answer: Some(answer), error: None },
+fn to_answer(result: Result<Option<Vec<u8>>>) -> Answer {
+    match result.and_then(|answer| answer.map(utf8).transpose()) {
+        Ok(answer) => Answer { answer, error: None },
         Err(error) => Answer { answer: None, error: Some(wire::error_json(&error)) },
     }
 }

@@ -221,11 +221,22 @@ pub(super) struct Batch<R> {
     pub(super) requests: Vec<(Context, Result<R>)>,
 }
 
+/// An array asks for at most as many signatures as it may have items: sets of kids count whole.
 pub(super) fn sign_batch(body: &[u8], context: &Context) -> Result<Batch<Request>> {
-    batch(body, context, |item, context| {
+    let mut signatures = 0;
+    let batch = batch(body, context, |item, context| {
         let Object(dto): Object<SignDto<'_>> = json(item)?;
-        Ok((reference(dto.reference.as_deref())?, sign_request(dto, context)?))
-    })
+        let item = (reference(dto.reference.as_deref())?, sign_request(dto, context)?);
+        if let Request::Sign(wish) = &item.1 {
+            signatures += wish.target.kids().len();
+        }
+        Ok(item)
+    })?;
+    if signatures > MAX_ITEMS {
+        let error = KmsError::new(ErrorCode::TooLarge, "asks for more than 512 signatures");
+        return Err(error.field("(body)"));
+    }
+    Ok(batch)
 }
 
 pub(super) fn verify_batch(
@@ -241,7 +252,7 @@ pub(super) fn verify_batch(
 fn batch<R>(
     body: &[u8],
     context: &Context,
-    decode: impl Fn(&[u8], &mut Context) -> Result<(Option<String>, R)>,
+    mut decode: impl FnMut(&[u8], &mut Context) -> Result<(Option<String>, R)>,
 ) -> Result<Batch<R>> {
     let items: Vec<&RawValue> = json(body)?;
     check_len(items.len(), "(body)")?;
