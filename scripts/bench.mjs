@@ -1,4 +1,4 @@
-// `npm run bench` and `npm run bench:gate`: builds, then runs bench/run.mjs or bench/gate.mjs with the given flags.
+// `npm run bench`, `bench:gate`, `bench:pq`: builds, then runs bench/run.mjs, gate.mjs or pq.mjs with the given flags.
 import { build } from './build.mjs'
 import { runNode, step } from './lib.mjs'
 

@@ -145,7 +145,10 @@ function packLong(items: readonly { signature: Uint8Array }[], count: number): P
   const all = Array.from({ length: count }, (_, i) => signatureOf(items, i))
   const signatureOffsets = new Uint32Array(count + 1)
   let total = 0
-  all.forEach(({ length }, i) => {
+  all.forEach((signature, i) => {
+    const { length } = signature
+    // A later getter may have detached what an earlier one gave.
+    if (length === 0) requireAttached(signature, `items[${i}].signature`)
     total += length
     if (total > MAX_BATCH_BYTES)
       throw new KmsError('TooLarge', 'over 4 GiB of signatures', { field: 'items' })

@@ -46,6 +46,8 @@ import { isShort } from './short-work.js'
 export type * from './kms-types.js'
 
 const NOTHING = new Uint8Array(0)
+/** What has no UTF-8. */
+const LONE_SURROGATE = /\p{Surrogate}/u
 const LIBRARY: CallContext = { requestId: '', actor: 'library' }
 
 /**
@@ -78,15 +80,19 @@ export class Kms {
       throw new KmsError('Unsupported', 'only the backend `inmem` is in this version', { field: 'backend' })
     }
     const { NativeKms } = requireNative()
+    const { allowedAlgs } = options
+    if (allowedAlgs !== undefined && !Array.isArray(allowedAlgs)) {
+      throw new KmsError('BadRequest', 'must be an array', { field: 'allowedAlgs' })
+    }
     return attempt(
       () =>
         new Kms(
           new NativeKms({
-            ...(options.allowedAlgs && { allowedAlgs: [...options.allowedAlgs] }),
+            ...(allowedAlgs && { allowedAlgs: [...allowedAlgs] }),
             ...(options.lanes?.sign && { signLane: options.lanes.sign }),
             ...(options.lanes?.verify && { verifyLane: options.lanes.verify }),
             ...(options.lanes?.pq && { pqLane: options.lanes.pq }),
-            ...(options.pq && { pqPolicy: pqPolicyJson(options.pq) }),
+            ...(options.pq !== undefined && { pqPolicy: pqPolicyJson(options.pq) }),
             ...(options.verifyAfterSign !== undefined && { verifyAfterSign: options.verifyAfterSign }),
           }),
         ),
@@ -172,6 +178,9 @@ export class Kms {
   async deriveKey(kid: string, context: string): Promise<CreatedKey> {
     requireString(kid, 'kid')
     requireString(context, 'context')
+    if (LONE_SURROGATE.test(context)) {
+      throw new KmsError('BadRequest', 'must be well-formed Unicode', { field: 'context' })
+    }
     return toCreated(await this.#json<CreatedDto>('derive', kid, { context }))
   }
 
@@ -221,7 +230,7 @@ export class Kms {
     const { context, produceHybrid } = bundleOptions(kid, message, options)
     if (isSlow(kid))
       throw new KmsError('Unsupported', 'SLH-DSA is slow: use the asynchronous call', { field: 'kid' })
-    return attempt(() => this.#native.signBundle(kid, produceHybrid, message, context)) as SignatureBundle
+    return named(() => this.#native.signBundle(kid, produceHybrid, message, context)) as SignatureBundle
   }
 
   /**
@@ -239,7 +248,7 @@ export class Kms {
       const bundle = await this.#native.signBundleAsync(kid, produceHybrid, message, context)
       return bundle as SignatureBundle
     } catch (error) {
-      throw toKmsError(error)
+      throw ownName(error)
     }
   }
 
@@ -305,18 +314,22 @@ export class Kms {
   ): BundleVerdict {
     requireString(kid, 'kid')
     if (!Array.isArray(sigs)) throw new KmsError('BadRequest', 'must be an array', { field: 'sigs' })
-    const read = sigs.map((sig, i) => {
+    // Everything is read before anything is checked: a getter may detach what another one gave. A hole is undefined.
+    const read = Array.from(sigs as SignatureBundle['sigs'], (sig, i) => {
       requireObject(sig, `sigs[${i}]`)
       const { alg, signature } = sig
-      requireString(alg, `sigs[${i}].alg`)
-      requireBytes(signature, `sigs[${i}].signature`)
       return { alg, signature }
     })
     requireObject(options, 'options')
     const { context = NOTHING, mode } = options
+    read.forEach(({ alg, signature }, i) => {
+      requireString(alg, `sigs[${i}].alg`)
+      requireBytes(signature, `sigs[${i}].signature`)
+    })
+    if (mode !== undefined) requireString(mode, 'mode')
     requireBytes(message, 'message')
     requireBytes(context, 'context')
-    return attempt(() => this.#native.verifyBundle(kid, read, mode, message, context)) as BundleVerdict
+    return named(() => this.#native.verifyBundle(kid, read, mode, message, context)) as BundleVerdict
   }
 
   /**
@@ -366,6 +379,7 @@ export class Kms {
     requireObject(dataKey, 'dataKey')
     requireObject(options, 'options')
     const { kemMode } = options
+    if (kemMode !== undefined) requireString(kemMode, 'kemMode')
     let size = 0
     let given: Uint8Array = NOTHING
     if (!ArrayBuffer.isView(dataKey) && 'size' in dataKey) {
@@ -377,7 +391,7 @@ export class Kms {
       requireBytes(dataKey, 'dataKey')
       given = dataKey
     }
-    return attempt(() => this.#native.wrap(kid, size, kemMode, given)) as WrappedKey
+    return named(() => this.#native.wrap(kid, size, kemMode, given)) as WrappedKey
   }
 
   /**
@@ -407,8 +421,8 @@ export class Kms {
    * @throws KmsError `BadRequest` for a rule that contradicts itself.
    */
   setPqPolicy(policy: PqPolicy): void {
-    requireObject(policy, 'policy')
-    attempt(() => this.#native.setPqPolicy(pqPolicyJson(policy)))
+    const json = pqPolicyJson(policy)
+    attempt(() => this.#native.setPqPolicy(json))
   }
 
   /**
@@ -522,9 +536,12 @@ function bundleOptions(kid: unknown, message: unknown, options: SignBundleOption
   requireString(kid, 'kid')
   requireObject(options, 'options')
   const { context = NOTHING, produceHybrid = false } = options
+  if (typeof produceHybrid !== 'boolean') {
+    throw new KmsError('BadRequest', 'must be a boolean', { field: 'produceHybrid' })
+  }
   requireBytes(message, 'message')
   requireBytes(context, 'context')
-  return { context, produceHybrid: produceHybrid === true }
+  return { context, produceHybrid }
 }
 
 function envelopeOptions(envelope: unknown, options: { readonly kid?: string }): string | undefined {
@@ -533,4 +550,26 @@ function envelopeOptions(envelope: unknown, options: { readonly kid?: string }):
   if (kid !== undefined) requireString(kid, 'kid')
   requireBytes(envelope, 'envelope')
   return kid
+}
+
+/** Parameters whose faults the addon reports by their names in the HTTP API, which are others here. */
+const OWN_NAMES: Readonly<Record<string, string>> = {
+  'kid_or_set.kid': 'kid',
+  'policy.mode': 'mode',
+  kem_mode: 'kemMode',
+}
+
+function ownName(caught: unknown): KmsError {
+  const error = toKmsError(caught)
+  const field = error.field === undefined ? undefined : OWN_NAMES[error.field]
+  if (field === undefined) return error
+  return new KmsError(error.code, error.message, { retryable: error.retryable, field })
+}
+
+function named<T>(call: () => T): T {
+  try {
+    return call()
+  } catch (error) {
+    throw ownName(error)
+  }
 }

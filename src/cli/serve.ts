@@ -98,10 +98,9 @@ function stop(code: number, ...lines: string[]): void {
 
 /**
  * SIGHUP reads the settings again. What a running service can take is put in force as a whole; what needs a restart is
- * named in the log; where anything is at fault, everything stays as it was.
+ * named in the log, until there is one; where anything is at fault, everything stays as it was.
  */
-function reloadOnSignal(service: Service, log: Log, first: Config, load: () => Loaded): void {
-  let current = first
+function reloadOnSignal(service: Service, log: Log, running: Config, load: () => Loaded): void {
   process.on('SIGHUP', () => {
     const { config, faults } = load()
     if (!config) {
@@ -109,15 +108,18 @@ function reloadOnSignal(service: Service, log: Log, first: Config, load: () => L
       return
     }
     service.reload(config)
-    log.configReloaded({ restartNeeded: needRestart(current, config) })
-    current = config
+    log.configReloaded({ restartNeeded: needRestart(running, config) })
   })
 }
 
-/** Settings that differ and that a running service cannot take, by their sections. */
-function needRestart(before: Config, after: Config): string[] {
-  const names = Object.keys(before) as (keyof Config)[]
-  return names.filter(name => name !== 'pq' && JSON.stringify(before[name]) !== JSON.stringify(after[name]))
+/** Settings that differ from those in force and that a running service cannot take. */
+function needRestart(running: Config, next: Config): string[] {
+  const fixed = KEYS.filter(key => !key.startsWith('pq.'))
+  return fixed.filter(key => JSON.stringify(settingOf(running, key)) !== JSON.stringify(settingOf(next, key)))
+}
+
+function settingOf(config: Config, key: Key): unknown {
+  return key.split('.').reduce<unknown>((branch, name) => (branch as Record<string, unknown>)[name], config)
 }
 
 /** The first signal drains, the second one exits at once. */

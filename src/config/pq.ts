@@ -15,7 +15,8 @@ function toRule({ produce_hybrid, verify_mode, rollout_percent, legacy_grace }: 
     ...(produce_hybrid !== undefined && { produceHybrid: produce_hybrid }),
     ...(verify_mode !== undefined && { verifyMode: verify_mode }),
     ...(rollout_percent !== undefined && { rolloutPercent: rollout_percent }),
-    ...(legacy_grace !== undefined && legacy_grace > 0 && { legacyGraceUntil: new Date(legacy_grace) }),
+    // `none` is 0, a moment long past: so it ends a tenant's grace where the service has one.
+    ...(legacy_grace !== undefined && { legacyGraceUntil: new Date(legacy_grace) }),
   }
 }
 

@@ -1,7 +1,7 @@
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client'
 import type { TableStats } from '../../index.js'
 import type { EngineMetrics, PqPolicy, PqRule } from '../kms.js'
-import { phaseOf } from '../pq-policy.js'
+import { over, phaseOf } from '../pq-policy.js'
 import {
   ALGORITHMS_AT_ZERO,
   CATALOG,
@@ -151,7 +151,7 @@ function withZeros(ops: EngineMetrics['ops']): Sample[] {
 function phases({ tenants = {}, ...service }: PqPolicy): Sample[] {
   const rules: [string, PqRule][] = [['*', service], ...Object.entries(tenants)]
   return rules.map(([tenant, rule]) => ({
-    labels: { tenant, phase: phaseOf({ ...service, ...rule }) },
+    labels: { tenant, phase: phaseOf(over(service, rule)) },
     value: 1,
   }))
 }

@@ -1,7 +1,9 @@
 // Strangers and our post-quantum verbs understand each other: node:crypto of a Node with OpenSSL 3.5, and
-// @noble/post-quantum. Both sign and we verify; we encapsulate and both decapsulate.
-import { execFileSync } from 'node:child_process'
+// @noble/post-quantum. Both sign and we verify; we encapsulate and both decapsulate. The key service against both is in
+// the script beside this file.
+import { execFile, execFileSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { mlDsa, mlKem, type SlhDsaSet, slhDsa } from '../../src/primitives.js'
 import { part } from '../support/parts.js'
@@ -129,6 +131,31 @@ describe.skipIf(!node.available)('node:crypto', () => {
     )
     for (const [i, { set, sharedSecret }] of made.entries()) {
       expect(answers[i]?.sharedSecret, set).toBe(text(sharedSecret))
+    }
+  })
+})
+
+describe.skipIf(!node.available)('keys of the service', () => {
+  const script = fileURLToPath(new URL('post-quantum.mjs', import.meta.url))
+
+  it('sign, bind and wrap as documented: strangers agree', { timeout: 120_000 }, async () => {
+    const run = promisify(execFile)(node.path, [script])
+    const { stdout } = await run.catch((error: { stdout?: string }) => ({
+      stdout: error.stdout || String(error),
+    }))
+    const lines = stdout.trimEnd().split('\n')
+    expect(lines.filter(line => !line.startsWith('ok '))).toEqual([
+      expect.stringMatching(/^\d{3} facts hold, 0 do not$/),
+    ])
+    // Of each kind something was checked.
+    for (const what of [
+      /node:crypto of Node \d+\S+ verifies our ml-dsa-65 \(aws-lc\)/,
+      /@noble\/post-quantum verifies our ml-dsa-87 \(rustcrypto\)/,
+      /verifies the ML-DSA half of our hybrid signatures/,
+      /we open an envelope from outside: x-wing, aes-256-gcm/,
+      /a stranger opens our envelope: ml-kem-768, chacha20-poly1305, psk/,
+    ]) {
+      expect(lines.some(line => line.startsWith('ok ') && what.test(line))).toBe(true)
     }
   })
 })

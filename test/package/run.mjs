@@ -9,9 +9,9 @@ import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from
 import { tmpdir } from 'node:os'
 import { basename, delimiter, join } from 'node:path'
 import { at, capture, fail, npm, readJson, requireAll } from '../../scripts/lib.mjs'
+import { NEWER_NODE, newerNode } from '../../scripts/newer-node.mjs'
 import { pack } from '../../scripts/pack-local.mjs'
 
-const newerMajor = '24'
 const work = mkdtempSync(join(tmpdir(), 'ron-kms-package-'))
 process.on('exit', () => rmSync(work, { recursive: true, force: true }))
 
@@ -20,7 +20,10 @@ const path = pathWithoutRust()
 
 const app = folder('app', platformTarball, mainTarball)
 const bare = folder('bare', mainTarball)
-const nodes = [process.execPath, newerNode()].filter(Boolean)
+const newer = newerNode()
+if (!newer && requireAll) fail(`${NEWER_NODE} cannot be had from the registry`)
+if (!newer) console.log(`skipped: ${NEWER_NODE} (cannot be had from the registry)`)
+const nodes = [...new Set([process.execPath, newer])].filter(Boolean)
 
 for (const node of nodes) {
   use(node, app, 'use.mjs')
@@ -115,21 +118,4 @@ function pathWithoutRust() {
     console.log('note: cargo is in a system folder of this machine and stays on the PATH')
   }
   return path
-}
-
-/** A newer Node, from the npm package that carries its binary, in a folder that is thrown away. */
-function newerNode() {
-  if (Number(process.versions.node.split('.')[0]) >= Number(newerMajor)) return undefined
-  const name = `node-${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}`
-  const path = join(work, 'newer')
-  mkdirSync(path)
-  writeFileSync(join(path, 'package.json'), '{"private":true}')
-  const { code } = npm(['install', '--no-audit', '--no-fund', '--loglevel=error', `${name}@${newerMajor}`], {
-    cwd: path,
-  })
-  if (code === 0)
-    return join(path, 'node_modules', name, 'bin', process.platform === 'win32' ? 'node.exe' : 'node')
-  if (requireAll) fail(`Node ${newerMajor} cannot be had as the npm package ${name}`)
-  console.log(`skipped: a newer Node (the npm package ${name}@${newerMajor} cannot be had)`)
-  return undefined
 }

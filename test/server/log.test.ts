@@ -49,8 +49,25 @@ describe('the log', () => {
       ...{ token: 'canary' },
     })
     log.configAlias({ old: 'KMS_BIND', name: 'RON_KMS_BIND_ADDR', ...{ value: 'canary' } })
-    expect(lines).toHaveLength(3)
+    log.configReloaded({ restartNeeded: ['max_conns'], ...{ values: 'canary' } })
+    log.configRefused({ faults: 1, first: 'config: …', ...{ file: 'canary' } })
+    expect(lines).toHaveLength(5)
     expect(lines.join('')).not.toContain('canary')
+  })
+
+  it('says of new settings whether they are in force, and what needs a restart', () => {
+    const { lines, log } = capture('debug', 'json')
+    log.configReloaded({ restartNeeded: ['max_conns', 'log.level'] })
+    log.configRefused({ faults: 2, first: 'config: max_conns = many: must be a number' })
+    expect(lines.map(line => JSON.parse(line))).toMatchObject([
+      { level: 'INFO', event: 'config_reloaded', restart_needed: ['max_conns', 'log.level'] },
+      {
+        level: 'ERROR',
+        event: 'config_refused',
+        faults: 2,
+        first: 'config: max_conns = many: must be a number',
+      },
+    ])
   })
 
   it('keeps to its level', () => {

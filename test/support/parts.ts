@@ -3,10 +3,10 @@
 //
 //   const promtool = part('promtool')
 //   it.skipIf(!promtool.available)('is accepted by promtool', () => { execFileSync(promtool.path, …) })
-import { execFileSync } from 'node:child_process'
-import { accessSync, appendFileSync, constants, mkdirSync, writeFileSync } from 'node:fs'
+import { accessSync, appendFileSync, constants, mkdirSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { newerNode } from '../../scripts/newer-node.mjs'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -90,29 +90,6 @@ function onPath(program: string): string | undefined {
     if (found) return found
   }
   return undefined
-}
-
-/** This Node, or a newer one from the npm package that carries its binary, in a folder that `npm test` throws away. */
-function newerNode(): string | undefined {
-  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
-  // The first with SLH-DSA and with contexts in node:crypto.
-  if (major > 24 || (major === 24 && minor >= 8)) return process.execPath
-  const windows = process.platform === 'win32'
-  const name = `node-${windows ? 'win' : process.platform}-${process.arch}`
-  const folder = join(root, 'test/.parts/node')
-  const find = () =>
-    file(join(folder, 'node_modules', name, 'bin', windows ? 'node.exe' : 'node'), constants.X_OK)
-  const there = find()
-  if (there) return there
-  mkdirSync(folder, { recursive: true })
-  writeFileSync(join(folder, 'package.json'), '{"private":true}')
-  const args = ['install', '--prefer-offline', '--no-audit', '--no-fund', '--no-package-lock', `${name}@24`]
-  try {
-    execFileSync('npm', args, { cwd: folder, stdio: 'ignore', timeout: 120_000, shell: windows })
-  } catch {
-    return undefined
-  }
-  return find()
 }
 
 function file(path: string, mode: number = constants.R_OK): string | undefined {

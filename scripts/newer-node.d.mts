@@ -1,0 +1,3 @@
+export const NEWER_NODE: string
+export function isNewerNode(): boolean
+export function newerNode(): string | undefined
