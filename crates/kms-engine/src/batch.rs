@@ -72,9 +72,8 @@ impl Engine {
                 .iter()
                 .map(|kid| {
                     let kid = kid.as_ref().map_err(Clone::clone)?;
-                    let rule = self.pq_rule(&kid.key);
                     let mut trace = Trace::default();
-                    let (alg, group) = self.one_track(kid, rule, &mut trace)?;
+                    let (alg, group) = self.one_track(kid, &mut trace)?;
                     let public = &self.version_of(kid)?.public;
                     Ok(Resolved { key: &kid.key, version: kid.version, alg, public, group, trace })
                 })

@@ -90,8 +90,10 @@ pub(crate) struct Counters {
     classical_only: RwLock<HashMap<Box<str>, Arc<AtomicU64>>>,
 }
 
-/// Tenants that are counted by name; the others share the name `other`.
+/// Tenants that are counted by name.
 const MOST_TENANTS: usize = 1000;
+/// The name of all others, which no tenant can have.
+const OTHERS: &str = "(others)";
 
 impl Counters {
     /// One operation ended.
@@ -128,7 +130,7 @@ impl Counters {
     pub(crate) fn classical_only(&self, tenant: &str) -> Arc<AtomicU64> {
         let mut tenants = self.classical_only.write().unwrap_or_else(PoisonError::into_inner);
         let room = tenants.len() < MOST_TENANTS || tenants.contains_key(tenant);
-        let name = if room { tenant } else { "other" };
+        let name = if room { tenant } else { OTHERS };
         Arc::clone(tenants.entry(name.into()).or_default())
     }
 

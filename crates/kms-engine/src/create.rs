@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::key::{Key, KeyFacts, KeyVersion};
 use crate::material::{PublicHalf, SecretHalf};
 use crate::op::Op;
-use crate::policy::{self, KeyPolicy, PqRule};
+use crate::policy::{self, Demand, KeyPolicy};
 use crate::suite::Suite;
 
 /// A wish for a new key.
@@ -40,13 +40,13 @@ impl Engine {
             self.check_allowed(suite)?;
             trace.alg = suite.label();
             let signs = wish.signs.as_deref().map_or(Ok(Signs::Digest), Signs::parse)?;
-            let policy = KeyPolicy::from_hints(wish.policy_hints.as_deref())?;
+            let own = KeyPolicy::from_hints(wish.policy_hints.as_deref())?;
             context.permit(tenant.as_str()).map_err(|error| error.field("tenant"))?;
 
             let id = KeyId { tenant, purpose, alg: suite.named_by(), uuid: self.fresh_uuid()? };
-            let facts = self.facts(id, signs, wish.policy_hints.clone(), policy);
-            let rule = self.rule_for(&facts.id, policy::bucket(&facts.id), &facts.policy);
-            self.check_signs(rule, suite).map_err(|error| error.field("alg"))?;
+            let demand = self.demand_for(&id, policy::bucket(&id), &own);
+            self.check_signs(demand, suite).map_err(|error| error.field("alg"))?;
+            let facts = self.facts(id, signs, wish.policy_hints.clone(), own);
             let version = self.fresh_version(suite)?;
             self.publish(Op::Create, context, facts, version)
         })
@@ -94,12 +94,12 @@ impl Engine {
     ///
     /// # Errors
     /// `Unsupported`, field `kid`.
-    pub(crate) fn check_signs(&self, rule: PqRule, suite: Suite) -> Result<()> {
+    pub(crate) fn check_signs(&self, demand: Demand, suite: Suite) -> Result<()> {
         let classical = !suite.is_hybrid() && !suite.named_by().is_post_quantum();
         if !classical || suite.wraps() {
             return Ok(());
         }
-        if rule.accepts_classical(|| self.config.clock.unix_ms()) {
+        if demand.accepts_classical(|| self.config.clock.unix_ms()) {
             return Ok(());
         }
         self.counters.pq_refused();

@@ -34,6 +34,7 @@ impl Engine {
             let suite = held.suite;
             trace.alg = suite.label();
             self.check_allowed(suite)?;
+            self.check_signs(self.demand(parent), suite)?;
             let id = parent.id();
             let label = kdf::derive_label(&id.tenant, &id.purpose, name)?;
             let uuid_label = format!("{UUID_PREFIX}{label}");

@@ -11,11 +11,9 @@ use crate::create::{CreateKey, PublicHalves};
 use crate::describe::{Attested, Described};
 use crate::engine::{Engine, Trace};
 use crate::idempotency::{Begun, Scope, fingerprint};
-use crate::known::KnownKid;
 use crate::op::Op;
 use crate::rotate::{RotateKey, Rotated};
 use crate::sign::{SignRequest, Signed, Target};
-use crate::suite::Suite;
 use crate::verify::{Verified, VerifyRequest};
 use crate::wrap::{DataKey, KemMode, Unwrapped, Wrapped};
 
@@ -143,7 +141,7 @@ impl Engine {
     }
 
     /// What must still hold for a recorded answer to be given again: the caller may know of every key,
-    /// and none is closed to changes and signing.
+    /// none is closed to changes and signing, and policy still lets them sign.
     fn recheck(&self, context: &Context, request: &Request, trace: &mut Trace) -> Result<()> {
         let kids = match request {
             Request::Rotate(kid, _) => std::slice::from_ref(kid),
@@ -153,8 +151,10 @@ impl Engine {
         for kid in kids {
             let key = self.find(&KidRef::parse(kid)?, context)?;
             let head = self.head_of(&key)?;
-            trace.alg = key.published(head.active)?.suite.label();
+            let suite = key.published(head.active)?.suite;
+            trace.alg = suite.label();
             key.check_sound()?;
+            self.check_signs(self.demand(&key), suite)?;
         }
         Ok(())
     }
@@ -194,25 +194,6 @@ impl Engine {
                 self.derive(context, kid, name).map(|(kid, public)| Response::Created(kid, public))
             }
             Request::Export(kid) => match self.export(context, kid)? {},
-        }
-    }
-
-    /// Whether a request takes longer than the event loop may wait. What does not even name a key does not.
-    pub(crate) fn is_slow(&self, context: &Context, request: &Request) -> bool {
-        let slow = |kid: &str| {
-            let head = |kid: KnownKid| {
-                let head = self.head_of(&kid.key)?;
-                Ok(kid.key.published(head.active)?.suite.is_slow())
-            };
-            self.know(context, kid).and_then(head).unwrap_or(false)
-        };
-        match request {
-            Request::Create(wish) => {
-                Suite::parse(&wish.alg, &wish.purpose).is_ok_and(Suite::is_slow)
-            }
-            Request::Rotate(kid, _) | Request::Derive(kid, _) => slow(kid),
-            Request::Sign(wish) => wish.target.kids().iter().any(|kid| slow(kid)),
-            _ => false,
         }
     }
 

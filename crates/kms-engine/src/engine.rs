@@ -19,7 +19,7 @@ use crate::idempotency::Idempotency;
 use crate::key::Key;
 use crate::material::Lanes;
 use crate::op::Op;
-use crate::policy::{KeyPolicy, Mode, PqPolicy, PqRule};
+use crate::policy::{Demand, KeyPolicy, PqPolicy};
 use crate::pool::Pool;
 use crate::registry::Registry;
 use crate::suite::Label;
@@ -131,15 +131,13 @@ impl Engine {
         self.pq.load_full()
     }
 
-    /// The rule for a key, tightened by the key's own policy.
-    pub(crate) fn pq_rule(&self, key: &Key) -> PqRule {
-        self.rule_for(key.id(), key.bucket, &key.facts.policy)
+    /// What is asked for of a key, by policy and by its own hints.
+    pub(crate) fn demand(&self, key: &Key) -> Demand {
+        self.demand_for(key.id(), key.bucket, &key.facts.policy)
     }
 
-    pub(crate) fn rule_for(&self, id: &KeyId, bucket: u8, own: &KeyPolicy) -> PqRule {
-        let mut rule = self.pq.load().rule(id.tenant.as_str(), bucket);
-        rule.verify_mode = rule.verify_mode.max(own.verify_mode.unwrap_or(Mode::Or));
-        rule
+    pub(crate) fn demand_for(&self, id: &KeyId, bucket: u8, own: &KeyPolicy) -> Demand {
+        self.pq.load().demand(id.tenant.as_str(), bucket).and(own.verify_mode)
     }
 
     pub(crate) fn lanes(&self) -> Lanes {

@@ -15,8 +15,8 @@ use crate::op::Op;
 
 /// How long an answer is kept: 24 hours, in milliseconds.
 const KEEP_MS: u64 = 24 * 3_600_000;
-/// Most answers kept, where an answer of n signatures counts n times. Past it mutations with a new
-/// op_id are refused until old ones expire.
+/// Most answers kept, where an answer counts once for each 512 bytes of each of its signatures: some tens of
+/// megabytes. Past it mutations with a new op_id are refused until old ones expire.
 const CAPACITY: usize = 65_536;
 
 /// To whom an op_id belongs.
@@ -113,7 +113,9 @@ impl Answers {
 
 fn weight(response: &Response) -> usize {
     match response {
-        Response::Signed(signed, _) => signed.len(),
+        Response::Signed(signed, _) => {
+            signed.iter().map(|it| it.signature.as_bytes().len().div_ceil(512)).sum()
+        }
         _ => 1,
     }
 }

@@ -7,6 +7,7 @@
 mod arena;
 mod batch;
 mod checks;
+mod cost;
 mod counters;
 mod create;
 mod derive;

@@ -19,8 +19,9 @@ use serde_json::Value;
 
 use crate::suite::Suite;
 
-/// Which halves of a hybrid signature must hold. Later ones are stricter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Which halves of a hybrid signature must hold. None is the strictest: of a hybrid key `and` asks for more than
+/// `pq_only`, of a classical one for less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Any half that the version has.
     Or,
@@ -32,7 +33,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Every mode, from the loosest.
+    /// Every mode.
     pub const ALL: [Mode; 3] = [Mode::Or, Mode::And, Mode::PqOnly];
 
     /// The name in `policy.mode`.
@@ -96,21 +97,79 @@ impl PqRule {
         }
         PqRule { produce_hybrid: false, verify_mode: Mode::Or, ..self }
     }
+}
 
-    /// The tracks that sign.
-    pub(crate) fn signing_tracks(&self, suite: Suite) -> &'static [Algorithm] {
-        let algs = suite.algs();
-        match (algs.len(), self.produce_hybrid, self.verify_mode) {
-            (2, false, Mode::PqOnly) => &algs[1..],
-            (2, false, _) => &algs[..1],
-            _ => algs,
+/// What a rule comes to for one key, joined with what the key and the request ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Demand {
+    produce_hybrid: bool,
+    /// Every half must hold.
+    every: bool,
+    /// The post-quantum half must hold, and a key without one satisfies nothing.
+    post_quantum: bool,
+    legacy_grace_until_ms: Option<u64>,
+}
+
+impl Demand {
+    fn of(rule: PqRule) -> Demand {
+        let none = Demand {
+            produce_hybrid: rule.produce_hybrid,
+            every: false,
+            post_quantum: false,
+            legacy_grace_until_ms: rule.legacy_grace_until_ms,
+        };
+        none.and(Some(rule.verify_mode))
+    }
+
+    /// Asks for what a mode asks for, too. Nothing that was asked for before is taken back.
+    pub(crate) fn and(self, mode: Option<Mode>) -> Demand {
+        Demand {
+            every: self.every || mode == Some(Mode::And),
+            post_quantum: self.post_quantum || mode == Some(Mode::PqOnly),
+            ..self
         }
     }
 
-    /// Whether a classical key may still be used as if it satisfied the mode.
+    /// The name of what is asked for: the more telling one where it is `and` and `pq_only` together.
+    pub(crate) fn mode(&self) -> Mode {
+        match (self.post_quantum, self.every) {
+            (true, _) => Mode::PqOnly,
+            (false, true) => Mode::And,
+            (false, false) => Mode::Or,
+        }
+    }
+
+    /// The tracks that sign: never fewer than what must hold.
+    pub(crate) fn signing_tracks(&self, suite: Suite) -> &'static [Algorithm] {
+        let algs = suite.algs();
+        match algs {
+            [_, pq] if !self.produce_hybrid && !self.every => {
+                let classical = &algs[..1];
+                if self.post_quantum { std::slice::from_ref(pq) } else { classical }
+            }
+            algs => algs,
+        }
+    }
+
+    /// Whether a classical key may still be used as if it satisfied the demand.
     pub(crate) fn accepts_classical(&self, unix_ms: impl Fn() -> u64) -> bool {
-        self.verify_mode != Mode::PqOnly
-            || self.legacy_grace_until_ms.is_some_and(|until| unix_ms() < until)
+        !self.post_quantum || self.legacy_grace_until_ms.is_some_and(|until| unix_ms() < until)
+    }
+
+    /// Whether the halves that held satisfy the demand, for a version of this suite.
+    pub(crate) fn is_met(
+        &self,
+        suite: Suite,
+        [first, second]: [bool; 2],
+        unix_ms: impl Fn() -> u64,
+    ) -> bool {
+        match (suite.is_hybrid(), suite.named_by().is_post_quantum()) {
+            (false, false) => first && self.accepts_classical(unix_ms),
+            (false, true) => first,
+            (true, _) if self.every => first && second,
+            (true, _) if self.post_quantum => second,
+            (true, _) => first || second,
+        }
     }
 }
 
@@ -124,8 +183,12 @@ pub struct PqPolicy {
 }
 
 impl PqPolicy {
-    /// The rule for one key, before the key's and the request's own policies.
-    pub(crate) fn rule(&self, tenant: &str, bucket: u8) -> PqRule {
+    /// What is asked for of one key, before the key's and the request's own policies.
+    pub(crate) fn demand(&self, tenant: &str, bucket: u8) -> Demand {
+        Demand::of(self.rule(tenant, bucket))
+    }
+
+    fn rule(&self, tenant: &str, bucket: u8) -> PqRule {
         self.tenants.get(tenant).unwrap_or(&self.service).in_bucket(bucket)
     }
 }
@@ -233,11 +296,42 @@ mod tests {
         assert_eq!(rule(true, Mode::Or).phase(), 1);
         assert_eq!(rule(true, Mode::And).phase(), 2);
         assert_eq!(rule(true, Mode::PqOnly).phase(), 3);
-        let halves = |rule: PqRule| rule.signing_tracks(Suite::Hybrid);
+        let halves = |rule: PqRule| Demand::of(rule).signing_tracks(Suite::Hybrid);
         assert_eq!(halves(rule(false, Mode::Or)), [Algorithm::Ed25519]);
         assert_eq!(halves(rule(true, Mode::Or)), Suite::Hybrid.algs());
         assert_eq!(halves(rule(false, Mode::PqOnly)), [Algorithm::MlDsa65]);
         assert_eq!(halves(rule(true, Mode::PqOnly)), Suite::Hybrid.algs());
+    }
+
+    #[test]
+    fn demands_only_grow() {
+        let all = [None, Some(Mode::Or), Some(Mode::And), Some(Mode::PqOnly)];
+        let suites =
+            [Suite::Ed25519, Suite::Hybrid, Suite::MlDsa(kms_crypto::ml_dsa::Set::MlDsa65)];
+        let halves = [[false, false], [true, false], [false, true], [true, true]];
+        for service in Mode::ALL {
+            let rule = PqRule { verify_mode: service, ..PqRule::default() };
+            let before = Demand::of(rule);
+            for (own, request) in all.iter().flat_map(|own| all.map(|request| (*own, request))) {
+                let after = before.and(own).and(request);
+                for (suite, halves) in suites.iter().flat_map(|it| halves.map(|h| (*it, h))) {
+                    let met = |demand: Demand| demand.is_met(suite, halves, || 0);
+                    let each = [Some(service), own, request].into_iter().flatten();
+                    let alone = each.map(|verify_mode| {
+                        met(Demand::of(PqRule { verify_mode, ..PqRule::default() }))
+                    });
+                    assert_eq!(met(after), alone.into_iter().all(|it| it), "{suite:?} {halves:?}");
+                }
+                for produce_hybrid in [false, true] {
+                    let demand = Demand { produce_hybrid, ..after };
+                    let signed = demand.signing_tracks(Suite::Hybrid);
+                    let made = Suite::Hybrid.algs().iter().map(|alg| signed.contains(alg));
+                    let made: Vec<bool> = made.collect();
+                    let ok = demand.is_met(Suite::Hybrid, [made[0], made[1]], || 0);
+                    assert!(ok, "what is signed verifies: {demand:?}");
+                }
+            }
+        }
     }
 
     #[test]

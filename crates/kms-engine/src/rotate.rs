@@ -60,7 +60,7 @@ impl Engine {
             let suite = key.published(head.active)?.suite.rotated(wish.alg.as_deref())?;
             self.check_allowed(suite)?;
             trace.alg = suite.label();
-            self.check_signs(self.pq_rule(&key), suite)?;
+            self.check_signs(self.demand(&key), suite)?;
             let version = self.fresh_version(suite)?;
             let next = head.active.checked_add(1).ok_or_else(|| {
                 KmsError::conflict("no version number is left for this key").field("kid")

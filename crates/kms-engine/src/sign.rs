@@ -15,7 +15,7 @@ use crate::key::{Key, KeyVersion};
 use crate::known::{ItemKid, KnownKid};
 use crate::material::{SecretHalf, Signature};
 use crate::op::Op;
-use crate::policy::PqRule;
+use crate::policy::Demand;
 use crate::suite::Suite;
 
 /// What the service's own statements begin with; no sign API signs a message that does.
@@ -210,9 +210,9 @@ impl Engine {
             let error = KmsError::unsupported("this key wraps, and does not sign");
             return Err(error.field("kid"));
         }
-        let rule = self.pq_rule(key);
-        self.check_signs(rule, held.suite)?;
-        Ok(SigningHead { key, version, held, rule })
+        let demand = self.demand(key);
+        self.check_signs(demand, held.suite)?;
+        Ok(SigningHead { key, version, held, demand })
     }
 
     /// A signature by one track, verified before it is given where the service does so.
@@ -278,12 +278,12 @@ impl Engine {
     }
 }
 
-/// The version that signs, and the rule for it.
+/// The version that signs, and what is asked for of it.
 pub(crate) struct SigningHead<'a> {
     pub(crate) key: &'a Arc<Key>,
     pub(crate) version: Version,
     pub(crate) held: &'a KeyVersion,
-    rule: PqRule,
+    demand: Demand,
 }
 
 impl SigningHead<'_> {
@@ -313,7 +313,7 @@ impl SigningHead<'_> {
         if produce_hybrid == Some(true) {
             return self.held.suite.algs();
         }
-        self.rule.signing_tracks(self.held.suite)
+        self.demand.signing_tracks(self.held.suite)
     }
 
     fn check_wish(&self, wish: &SignRequest<'_>, context: SignatureContext<'_>) -> Result<()> {

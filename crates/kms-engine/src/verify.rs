@@ -14,7 +14,7 @@ use crate::engine::{Engine, Trace, contain};
 use crate::key::Key;
 use crate::known::{ItemKid, KnownKid};
 use crate::op::Op;
-use crate::policy::{Mode, PqRule};
+use crate::policy::{Demand, Mode};
 use crate::sign::Payload;
 use crate::suite::Suite;
 
@@ -40,7 +40,7 @@ pub struct VerifyRequest<'a> {
     pub context: Vec<u8>,
     /// The signatures.
     pub sigs: Vec<SignatureEntry>,
-    /// Which of them must hold, for each kid; never less than what the service and the key ask for.
+    /// What must hold for each kid, beside what the service and the key ask for.
     pub mode: Option<Mode>,
 }
 
@@ -70,8 +70,7 @@ impl Engine {
     ) -> Result<bool> {
         self.run(Op::Verify, context, |trace| {
             let kid = self.find_item(context, kid)?;
-            let rule = self.pq_rule(&kid.key);
-            let (alg, mut group) = self.one_track(&kid, rule, trace)?;
+            let (alg, mut group) = self.one_track(&kid, trace)?;
             let payload = Payload::Local(message);
             let check = self.check(&kid, alg, &payload, SignatureContext::EMPTY, signature)?;
             group.halves[0] = Some(check.verdict(self.verify_lanes()));
@@ -149,7 +148,6 @@ impl Engine {
     pub(crate) fn one_track<'a>(
         &self,
         kid: &'a KnownKid,
-        rule: PqRule,
         trace: &mut Trace,
     ) -> Result<(Algorithm, Group<'a>)> {
         let suite = self.version_of(kid)?.suite;
@@ -158,7 +156,8 @@ impl Engine {
             let why = "this key makes bundles of signatures, or none; verify the bundle";
             return Err(KmsError::unsupported(why).field("kid"));
         }
-        Ok((suite.named_by(), Group { key: &kid.key, suite, rule, halves: [None; 2] }))
+        let demand = self.demand(&kid.key);
+        Ok((suite.named_by(), Group { key: &kid.key, suite, demand, halves: [None; 2] }))
     }
 
     /// Resolves the signatures of a request into checks. On an error some may have been added.
@@ -191,9 +190,8 @@ impl Engine {
                         let error = KmsError::unsupported("this key wraps, and does not sign");
                         return Err(at(error.field("kid")));
                     }
-                    let mut rule = self.pq_rule(&known.key);
-                    rule.verify_mode = rule.verify_mode.max(wish.mode.unwrap_or(Mode::Or));
-                    plan.groups.push(OwnedGroup { kid: known, suite, rule, halves: [None; 2] });
+                    let demand = self.demand(&known.key).and(wish.mode);
+                    plan.groups.push(OwnedGroup { kid: known, suite, demand, halves: [None; 2] });
                     kids.push(kid);
                     kids.len() - 1
                 }
@@ -235,33 +233,26 @@ impl Engine {
         // Every group is counted, whatever the others came to.
         let held = plan.groups.iter().filter(|group| self.conclude(&group.lend())).count();
         let ok = held == plan.groups.len();
-        let mode = plan.groups.iter().map(|group| group.rule.verify_mode).min();
+        let modes: Vec<Mode> = plan.groups.iter().map(|group| group.demand.mode()).collect();
+        let least = Mode::ALL.into_iter().find(|mode| modes.contains(mode));
         Verified {
             ok,
             checked: std::mem::take(&mut plan.checked),
-            satisfied_mode: mode.filter(|_| ok),
+            satisfied_mode: least.filter(|_| ok),
         }
     }
 
     /// Whether the halves that were given satisfy the mode. Counts what held by its classical half alone, and what
     /// only policy refused.
     pub(crate) fn conclude(&self, group: &Group<'_>) -> bool {
-        let Group { key, suite, rule, halves: [first, second] } = group;
-        let holds = |half: &Option<bool>| *half == Some(true);
+        let Group { key, suite, demand, halves } = group;
+        let held = halves.map(|half| half == Some(true));
+        let ok = demand.is_met(*suite, held, || self.config.clock.unix_ms());
         let classical = !suite.named_by().is_post_quantum();
-        let ok = match (suite.is_hybrid(), rule.verify_mode) {
-            (false, _) if classical => {
-                holds(first) && rule.accepts_classical(|| self.config.clock.unix_ms())
-            }
-            (false, _) => holds(first),
-            (true, Mode::Or) => holds(first) || holds(second),
-            (true, Mode::And) => holds(first) && holds(second),
-            (true, Mode::PqOnly) => holds(second),
-        };
-        if ok && classical && !holds(second) {
+        if ok && classical && !held[1] {
             key.facts.classical_only.fetch_add(1, Relaxed);
         }
-        let sound = [first, second].into_iter().flatten().all(|half| *half);
+        let sound = halves.iter().flatten().all(|half| *half);
         if !ok && sound {
             self.counters.pq_refused();
         }
@@ -273,7 +264,7 @@ impl Engine {
 pub(crate) struct Group<'a> {
     key: &'a Arc<Key>,
     suite: Suite,
-    rule: PqRule,
+    demand: Demand,
     /// By track, the classical one first.
     pub(crate) halves: [Option<bool>; 2],
 }
@@ -281,13 +272,13 @@ pub(crate) struct Group<'a> {
 struct OwnedGroup {
     kid: KnownKid,
     suite: Suite,
-    rule: PqRule,
+    demand: Demand,
     halves: [Option<bool>; 2],
 }
 
 impl OwnedGroup {
     fn lend(&self) -> Group<'_> {
-        Group { key: &self.kid.key, suite: self.suite, rule: self.rule, halves: self.halves }
+        Group { key: &self.kid.key, suite: self.suite, demand: self.demand, halves: self.halves }
     }
 }
 

@@ -87,7 +87,8 @@ impl NativeKms {
 
     /// The verdict on the signatures of one key over one message. `mode` may ask for more than policy does.
     ///
-    /// The signatures come before the message: reading them runs the caller's getters.
+    /// The signatures must be arrays and objects that only the caller in TypeScript holds: their buffers are read after
+    /// all of them were converted.
     #[napi]
     pub fn verify_bundle(
         &self,

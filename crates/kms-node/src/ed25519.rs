@@ -115,15 +115,13 @@ pub fn ed25519_verify_batch(
 ) -> napi::Result<()> {
     guard("ed25519VerifyBatch", || {
         let lane = lane(lane_number)?;
-        let offsets = offsets.to_vec();
         let handles = handles::resolve(&key_numbers);
-        let batch = PackedBatch::new(
-            public_keys.as_ref(),
-            signatures.as_ref(),
-            messages.as_ref(),
-            &offsets,
-        )?
-        .with_handles(&handles);
+        // Each is read more than once, and another thread may write to them meanwhile: R between the hash and the
+        // comparison, say, which would make a signature of any message. Messages are read once.
+        let (public_keys, signatures) = (bytes::owned(&public_keys), bytes::owned(&signatures));
+        let offsets = offsets.to_vec();
+        let batch = PackedBatch::new(&public_keys, &signatures, messages.as_ref(), &offsets)?
+            .with_handles(&handles);
         let mut verdicts = vec![0; batch.len()];
         batch.verify(lane, &mut verdicts);
         bytes::write(&mut out, &verdicts)

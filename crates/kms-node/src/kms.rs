@@ -14,7 +14,6 @@ use uuid::Uuid;
 
 use crate::bytes;
 use crate::known::KnownKids;
-use crate::packed::{self, OwnedKids};
 use crate::pq;
 use crate::task::{guard, spawn};
 
@@ -50,36 +49,8 @@ pub struct CallContext {
     pub deadline_ms: Option<u32>,
 }
 
-/// What a batch came to.
-#[napi(object)]
-pub struct BatchVerdicts {
-    /// 0 invalid, 1 valid, 2 could not check; one byte an item.
-    pub verdicts: Uint8Array,
-    /// JSON array of `[item, error]`, absent when every item was checked.
-    pub errors: Option<String>,
-}
-
-/// What a batch of messages came to.
-#[napi(object)]
-pub struct BatchSignatures {
-    /// 64 bytes an item: Ed25519's, and zeros for others.
-    pub signatures: Uint8Array,
-    /// What became of the other items, absent when there are none.
-    pub rest: Option<SignedRest>,
-}
-
-/// The items of a batch that have no Ed25519 signature.
-#[napi(object)]
-pub struct SignedRest {
-    /// JSON array of `[item, error]`.
-    pub errors: String,
-    /// Items with signatures of other algorithms.
-    pub items: Vec<u32>,
-    /// Their signatures.
-    pub signatures: Vec<Uint8Array>,
-}
-
-/// The answer to one of several requests, or the JSON of its error.
+/// The answer to one of several requests, or the JSON of its error; neither where it takes longer than this thread may
+/// wait.
 #[napi(object)]
 pub struct Answer {
     /// The answer's JSON.
@@ -94,7 +65,7 @@ pub struct NativeKms {
     pub(crate) engine: Arc<Engine>,
     pub(crate) library: Context,
     /// Used on the JS thread only.
-    known: RefCell<KnownKids>,
+    pub(crate) known: RefCell<KnownKids>,
 }
 
 #[napi]
@@ -145,7 +116,9 @@ impl NativeKms {
         guard("dispatch", || {
             let op = parse_op(&op)?;
             let context = self.context(op, context)?;
-            answer(&self.engine, op, target.as_deref(), body.as_ref(), context, false)
+            // Text is read in place: it must stay what it was when it was checked.
+            let body = bytes::owned(&body);
+            answer(&self.engine, op, target.as_deref(), &body, context, false)
         })
     }
 
@@ -191,7 +164,7 @@ impl NativeKms {
                 requests.push((self.parse_context(context), body.ok_or_else(|| fault("offsets"))?));
             }
             let answers = wire::verify_coalesced(&self.engine, requests);
-            Ok(answers.into_iter().map(|answer| to_answer(answer.and_then(utf8))).collect())
+            Ok(answers.into_iter().map(to_answer).collect())
         })
     }
 
@@ -252,54 +225,6 @@ impl NativeKms {
         })
     }
 
-    /// Signs a packed batch: item i is the message between the offsets i and i + 1. Its kid is known by
-    /// `kidNumbers[i]`, or is the next of `kids` where that is 0. Writes 64 bytes for each item into `out`: Ed25519's
-    /// signature, or zeros for an item of which `SignedRest` says the rest.
-    #[napi]
-    pub fn sign_batch(
-        &self,
-        kids: Vec<String>,
-        kid_numbers: Uint32ArraySlice<'_>,
-        messages: Uint8ArraySlice<'_>,
-        offsets: Uint32ArraySlice<'_>,
-        mut out: Uint8ArraySlice<'_>,
-    ) -> napi::Result<Option<SignedRest>> {
-        guard("signBatch", || {
-            let known = self.known.borrow();
-            let kids = packed::kids(&known, &kid_numbers, &kids)?;
-            let offsets = offsets.to_vec();
-            // A message is read twice: it must be the same both times.
-            let messages = bytes::owned(&messages);
-            let items = packed::messages(&kids, &messages, &offsets)?;
-            let signed = packed::sign(&self.engine, &self.library, &items, false)?;
-            bytes::write(&mut out, signed.packed.as_flattened())?;
-            Ok(rest(signed))
-        })
-    }
-
-    /// As `signBatch`, on the service's threads; the inputs are copied before this returns.
-    #[napi(ts_return_type = "Promise<BatchSignatures>")]
-    pub fn sign_batch_async<'env>(
-        &self,
-        env: &'env Env,
-        kids: Vec<String>,
-        kid_numbers: Uint32ArraySlice<'_>,
-        messages: Uint8ArraySlice<'_>,
-        offsets: Uint32ArraySlice<'_>,
-    ) -> napi::Result<Object<'env>> {
-        let owned = guard("signBatchAsync", || self.owned_kids(kids, &kid_numbers))?;
-        let (engine, context) = (Arc::clone(&self.engine), self.library.clone());
-        let (messages, offsets) = (bytes::owned(&messages), offsets.to_vec());
-        let work = move || {
-            let items = packed::messages(&owned.kids(), &messages, &offsets)?;
-            packed::sign(&engine, &context, &items, true)
-        };
-        spawn(env, self.engine.pool(), "signBatchAsync.task", work, |_, mut signed| {
-            let signatures = std::mem::take(&mut signed.packed).into_flattened().into();
-            Ok(BatchSignatures { signatures, rest: rest(signed) })
-        })
-    }
-
     /// The verdict on one signature of a key with one track; the kid must have a version. It is known by a number, or
     /// is given as text.
     #[napi(ts_args_type = "kid: number | string, message: Uint8Array, signature: Uint8Array")]
@@ -322,58 +247,6 @@ impl NativeKms {
                     self.engine.verify_one(&self.library, kid, message.as_ref(), &signature)
                 }
             }
-        })
-    }
-
-    /// Verifies a packed batch: item i has the i-th 64 bytes as its signature, or those between the i-th and the next of
-    /// `signatureOffsets` where there are any; its message and kid are as in `signBatch`. Writes 0, 1 or 2 for each item into `out` and returns the errors as in `BatchVerdicts`.
-    #[napi]
-    pub fn verify_batch(
-        &self,
-        kids: Vec<String>,
-        kid_numbers: Uint32ArraySlice<'_>,
-        signatures: Uint8ArraySlice<'_>,
-        signature_offsets: Uint32ArraySlice<'_>,
-        messages: Uint8ArraySlice<'_>,
-        offsets: Uint32ArraySlice<'_>,
-        mut out: Uint8ArraySlice<'_>,
-    ) -> napi::Result<Option<String>> {
-        guard("verifyBatch", || {
-            let known = self.known.borrow();
-            let kids = packed::kids(&known, &kid_numbers, &kids)?;
-            let offsets = offsets.to_vec();
-            let items = packed::messages(&kids, messages.as_ref(), &offsets)?;
-            let ends = signature_offsets.to_vec();
-            let items = packed::signed(&items, signatures.as_ref(), &ends)?;
-            let (verdicts, errors) = packed::verify(&self.engine, &self.library, &items, false)?;
-            bytes::write(&mut out, &verdicts)?;
-            Ok(errors)
-        })
-    }
-
-    /// As `verifyBatch`, on the service's threads; the inputs are copied before this returns.
-    #[napi(ts_return_type = "Promise<BatchVerdicts>")]
-    pub fn verify_batch_async<'env>(
-        &self,
-        env: &'env Env,
-        kids: Vec<String>,
-        kid_numbers: Uint32ArraySlice<'_>,
-        signatures: Uint8ArraySlice<'_>,
-        signature_offsets: Uint32ArraySlice<'_>,
-        messages: Uint8ArraySlice<'_>,
-        offsets: Uint32ArraySlice<'_>,
-    ) -> napi::Result<Object<'env>> {
-        let owned = guard("verifyBatchAsync", || self.owned_kids(kids, &kid_numbers))?;
-        let (engine, context) = (Arc::clone(&self.engine), self.library.clone());
-        let (signatures, offsets) = (bytes::owned(&signatures), offsets.to_vec());
-        let (messages, ends) = (bytes::owned(&messages), signature_offsets.to_vec());
-        let work = move || {
-            let items = packed::messages(&owned.kids(), &messages, &offsets)?;
-            let items = packed::signed(&items, &signatures, &ends)?;
-            packed::verify(&engine, &context, &items, true)
-        };
-        spawn(env, self.engine.pool(), "verifyBatchAsync.task", work, |_, (verdicts, errors)| {
-            Ok(BatchVerdicts { verdicts: verdicts.into(), errors })
         })
     }
 
@@ -403,12 +276,6 @@ impl NativeKms {
             self.engine.close();
             Ok(())
         })
-    }
-
-    /// The kids of a batch that leaves this thread.
-    fn owned_kids(&self, kids: Vec<String>, numbers: &[u32]) -> Result<OwnedKids> {
-        let known = self.known.borrow();
-        packed::kids(&known, numbers, &kids).map(|kids| OwnedKids::new(&kids))
     }
 
     fn context(&self, op: Op, call: CallContext) -> Result<Context> {
@@ -444,16 +311,6 @@ fn item_kid<'a>(known: &'a KnownKids, kid: &'a Either<u32, String>) -> Result<It
     }
 }
 
-/// What a batch came to beside its Ed25519 signatures.
-fn rest(signed: packed::Signed) -> Option<SignedRest> {
-    let packed::Signed { errors, long, .. } = signed;
-    if errors.is_none() && long.is_empty() {
-        return None;
-    }
-    let (items, signatures) = long.into_iter().map(|(item, it)| (item, it.into())).unzip();
-    Some(SignedRest { errors: errors.unwrap_or_else(|| "[]".to_owned()), items, signatures })
-}
-
 fn parse_op(name: &str) -> Result<Op> {
     Op::parse(name).ok_or_else(|| KmsError::bad_request("no such operation").field("op"))
 }
@@ -473,9 +330,9 @@ fn utf8(json: Vec<u8>) -> Result<String> {
     String::from_utf8(json).map_err(|_| KmsError::internal("the answer is not UTF-8"))
 }
 
-fn to_answer(result: Result<String>) -> Answer {
-    match result {
-        Ok(answer) => Answer { answer: Some(answer), error: None },
+fn to_answer(result: Result<Option<Vec<u8>>>) -> Answer {
+    match result.and_then(|answer| answer.map(utf8).transpose()) {
+        Ok(answer) => Answer { answer, error: None },
         Err(error) => Answer { answer: None, error: Some(wire::error_json(&error)) },
     }
 }

@@ -148,8 +148,12 @@ pub(crate) fn verify(
 
 /// A JSON array of `[item, error]`, or nothing where there is no error.
 fn errors_json(errors: &[(usize, KmsError)]) -> Option<String> {
-    let errors = errors.iter().map(|(i, error)| format!("[{i},{}]", wire::error_json(error)));
-    errors.reduce(|all, next| format!("{all},{next}")).map(|errors| format!("[{errors}]"))
+    let mut json = String::new();
+    for (item, error) in errors {
+        json.push(if json.is_empty() { '[' } else { ',' });
+        json.push_str(&format!("[{item},{}]", wire::error_json(error)));
+    }
+    (!json.is_empty()).then(|| json + "]")
 }
 
 fn fault(field: &'static str, why: &'static str) -> KmsError {

@@ -11,6 +11,7 @@ mod hints;
 pub use encode::error as error_json;
 use kms_core::{Context, KmsError, Result};
 
+use crate::cost;
 use crate::dispatch::Request;
 use crate::engine::Engine;
 use crate::op::Op;
@@ -44,10 +45,7 @@ pub fn handle(
     let request = match op {
         Op::SignBatch => {
             let batch = engine.counting(op, || decode::sign_batch(body, &context))?;
-            let slow = |(context, request): &(Context, Result<Request>)| {
-                request.as_ref().is_ok_and(|request| engine.is_slow(context, request))
-            };
-            if !parallel && batch.requests.iter().any(slow) {
+            if !parallel && cost::are_slow(batch.requests.iter()) {
                 return Ok(None);
             }
             let answers = engine.sign_batch(batch.requests, &context, parallel)?;
@@ -55,6 +53,9 @@ pub fn handle(
         }
         Op::VerifyBatch => {
             let batch = engine.counting(op, || decode::verify_batch(body, &context))?;
+            if !parallel && cost::are_slow_to_verify(batch.requests.iter()) {
+                return Ok(None);
+            }
             let answers = engine.verify_batch(&batch.requests, &context, parallel)?;
             return Ok(Some(encode::batch(&answers, &batch.references)));
         }
@@ -76,25 +77,35 @@ pub fn handle(
         Op::Attest => Request::Attest(kid()?),
         Op::Export => Request::Export(kid()?),
     };
-    if !parallel && engine.is_slow(&context, &request) {
+    if !parallel && cost::is_slow(&request) {
         return Ok(None);
     }
     engine.dispatch(&context, &request).map(|response| Some(encode::response(&response)))
 }
 
 /// As [`handle`] for many requests to verify that came at the same time: an answer each, in order. Their
-/// signatures are verified side by side. One whose context is at fault fails alone.
+/// signatures are verified side by side. One whose context is at fault fails alone, and one that takes longer than an
+/// event loop may wait is not done: its answer is `None`, as that of [`handle`].
 pub fn verify_coalesced(
     engine: &Engine,
     requests: Vec<(Result<Context>, &[u8])>,
-) -> Vec<Result<Vec<u8>>> {
-    let decoded: Vec<_> = requests
-        .into_iter()
-        .map(|(context, body)| match context {
+) -> Vec<Result<Option<Vec<u8>>>> {
+    let mut slow = Vec::with_capacity(requests.len());
+    let mut quick = Vec::with_capacity(requests.len());
+    for (context, body) in requests {
+        let request = match context {
             Ok(context) => (context, decode::verify(body)),
             Err(error) => (Context::default(), Err(error)),
-        })
-        .collect();
-    let answers = engine.verify_coalesced(&decoded);
-    answers.into_iter().map(|answer| answer.map(|answer| encode::response(&answer))).collect()
+        };
+        slow.push(cost::are_slow_to_verify(std::iter::once(&request)));
+        if slow.last() == Some(&false) {
+            quick.push(request);
+        }
+    }
+    let mut answers = engine.verify_coalesced(&quick).into_iter();
+    let answer = |slow: bool| {
+        let next = if slow { None } else { answers.next() };
+        next.map(|answer| answer.map(|answer| encode::response(&answer))).transpose()
+    };
+    slow.into_iter().map(answer).collect()
 }

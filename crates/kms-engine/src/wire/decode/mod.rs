@@ -1,61 +1,33 @@
 //! JSON to requests.
 
+mod json;
+mod wrapping;
+
 use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kms_core::{Algorithm, Context, ErrorCode, KmsError, Result, SecretBytes};
+use kms_core::{Algorithm, Context, ErrorCode, KmsError, Result};
 use kms_crypto::context::MAX_CONTEXT_LEN;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
-use zeroize::Zeroize;
 
+use self::json::{Object, json, present};
+pub(super) use self::wrapping::{rewrap, unwrap, wrap};
 use super::hints::Hints;
 use super::{MAX_ITEMS, MAX_MESSAGE_LEN};
 use crate::create::CreateKey;
-use crate::dispatch::{GivenOrFresh, Request, SecretData, WrapRequest};
+use crate::dispatch::Request;
 use crate::policy::Mode;
 use crate::rotate::RotateKey;
 use crate::sign::{Payload, SignRequest, Target};
 use crate::verify::{SignatureEntry, VerifyRequest};
-use crate::wrap::KemMode;
 
 /// Longest `reference` of a batch item, in bytes.
 const MAX_REFERENCE_LEN: usize = 256;
 
 type Text<'a> = Cow<'a, str>;
-
-/// An object. A derived struct alone would take an array of its values as well.
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OnlyMaps<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyMaps<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
-            }
-        }
-        deserializer.deserialize_map(OnlyMaps(PhantomData))
-    }
-}
-
-/// An optional value that, where it is named, is not `null`.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(d).map(Some)
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -153,6 +125,13 @@ struct VerifyPolicyDto<'a> {
     mode: Option<Text<'a>>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeriveDto<'a> {
+    #[serde(borrow)]
+    context: Text<'a>,
+}
+
 pub(super) fn create(body: &[u8], context: &mut Context) -> Result<Request> {
     let Object(dto): Object<CreateDto<'_>> = json(body)?;
     take_op_id(dto.op_id.as_deref(), context)?;
@@ -172,6 +151,11 @@ pub(super) fn rotate(kid: String, body: &[u8], context: &mut Context) -> Result<
     take_op_id(dto.op_id.as_deref(), context)?;
     let alg = dto.alg.map(Cow::into_owned);
     Ok(Request::Rotate(kid, RotateKey { alg, activate_after_ms: dto.activate_after_ms }))
+}
+
+pub(super) fn derive(kid: String, body: &[u8]) -> Result<Request> {
+    let Object(dto): Object<DeriveDto<'_>> = json(body)?;
+    Ok(Request::Derive(kid, dto.context.into_owned()))
 }
 
 pub(super) fn sign(body: &[u8], context: &mut Context) -> Result<Request> {
@@ -231,88 +215,28 @@ fn verify_request(dto: VerifyDto<'_>) -> Result<VerifyRequest<'static>> {
     })
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrapDto<'a> {
-    #[serde(borrow)]
-    kid: Text<'a>,
-    #[serde(default, deserialize_with = "present")]
-    plaintext_key_b64: Option<Text<'a>>,
-    #[serde(default, deserialize_with = "present")]
-    size: Option<usize>,
-    #[serde(default, deserialize_with = "present")]
-    kem_mode: Option<Text<'a>>,
-    #[serde(default)]
-    return_plaintext: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UnwrapDto<'a> {
-    #[serde(borrow)]
-    kid: Text<'a>,
-    wrapped_b64: Text<'a>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeriveDto<'a> {
-    #[serde(borrow)]
-    context: Text<'a>,
-}
-
-pub(super) fn wrap(body: &[u8]) -> Result<Request> {
-    let Object(dto): Object<WrapDto<'_>> = json(body)?;
-    let data_key = match (dto.plaintext_key_b64, dto.size) {
-        (Some(text), None) => {
-            let mut bytes = base64(&text, "plaintext_key_b64")?;
-            let secret = SecretBytes::copy_of(&bytes);
-            bytes.zeroize();
-            GivenOrFresh::Given(Arc::new(SecretData(secret)))
-        }
-        (None, Some(size)) => GivenOrFresh::Fresh(size),
-        (Some(_), Some(_)) => {
-            return Err(KmsError::bad_request("excludes plaintext_key_b64").field("size"));
-        }
-        (None, None) => {
-            let error = KmsError::bad_request("plaintext_key_b64 or size is needed");
-            return Err(error.field("plaintext_key_b64"));
-        }
-    };
-    Ok(Request::Wrap(WrapRequest {
-        kid: dto.kid.into_owned(),
-        data_key,
-        kem_mode: dto.kem_mode.map(|mode| KemMode::parse(&mode)).transpose()?,
-        return_plaintext: dto.return_plaintext,
-    }))
-}
-
-pub(super) fn unwrap(body: &[u8]) -> Result<Request> {
-    let Object(dto): Object<UnwrapDto<'_>> = json(body)?;
-    Ok(Request::Unwrap(dto.kid.into_owned(), base64(&dto.wrapped_b64, "wrapped_b64")?))
-}
-
-pub(super) fn rewrap(body: &[u8]) -> Result<Request> {
-    let Object(dto): Object<UnwrapDto<'_>> = json(body)?;
-    Ok(Request::Rewrap(dto.kid.into_owned(), base64(&dto.wrapped_b64, "wrapped_b64")?))
-}
-
-pub(super) fn derive(kid: String, body: &[u8]) -> Result<Request> {
-    let Object(dto): Object<DeriveDto<'_>> = json(body)?;
-    Ok(Request::Derive(kid, dto.context.into_owned()))
-}
-
 /// The items of a batch, in parallel lists. A fault of form is its item's own and spoils no other.
 pub(super) struct Batch<R> {
     pub(super) references: Vec<Option<String>>,
     pub(super) requests: Vec<(Context, Result<R>)>,
 }
 
+/// An array asks for at most as many signatures as it may have items: sets of kids count whole.
 pub(super) fn sign_batch(body: &[u8], context: &Context) -> Result<Batch<Request>> {
-    batch(body, context, |item, context| {
+    let mut signatures = 0;
+    let batch = batch(body, context, |item, context| {
         let Object(dto): Object<SignDto<'_>> = json(item)?;
-        Ok((reference(dto.reference.as_deref())?, sign_request(dto, context)?))
-    })
+        let item = (reference(dto.reference.as_deref())?, sign_request(dto, context)?);
+        if let Request::Sign(wish) = &item.1 {
+            signatures += wish.target.kids().len();
+        }
+        Ok(item)
+    })?;
+    if signatures > MAX_ITEMS {
+        let error = KmsError::new(ErrorCode::TooLarge, "asks for more than 512 signatures");
+        return Err(error.field("(body)"));
+    }
+    Ok(batch)
 }
 
 pub(super) fn verify_batch(
@@ -328,7 +252,7 @@ pub(super) fn verify_batch(
 fn batch<R>(
     body: &[u8],
     context: &Context,
-    decode: impl Fn(&[u8], &mut Context) -> Result<(Option<String>, R)>,
+    mut decode: impl FnMut(&[u8], &mut Context) -> Result<(Option<String>, R)>,
 ) -> Result<Batch<R>> {
     let items: Vec<&RawValue> = json(body)?;
     check_len(items.len(), "(body)")?;
@@ -447,46 +371,4 @@ fn take_op_id(text: Option<&str>, context: &mut Context) -> Result<()> {
             Ok(())
         }
     }
-}
-
-/// Parses JSON. Only on failure is it parsed again, slower, to learn the path of the fault.
-fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(body).map_err(|_| explain::<T>(body))
-}
-
-fn explain<'a, T: Deserialize<'a>>(body: &'a [u8]) -> KmsError {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut deserializer) else {
-        return KmsError::bad_request("bytes follow the JSON value").field("(body)");
-    };
-    let path = error.path().to_string();
-    let path = if path == "." { "" } else { path.as_str() };
-    let inner = error.inner();
-    if !inner.is_data() {
-        return KmsError::bad_request("not well-formed JSON").field("(body)");
-    }
-    // serde gives the kind of fault in words only; its values are not repeated.
-    let text = inner.to_string();
-    let named = |start: &str| text.strip_prefix(start)?.split_once('`').map(|(name, _)| name);
-    let (why, name) = if let Some(name) = named("unknown field `") {
-        ("unknown field", name)
-    } else if let Some(name) = named("missing field `") {
-        ("required field is missing", name)
-    } else if let Some(name) = named("duplicate field `") {
-        ("field appears twice", name)
-    } else {
-        ("wrong type or out of range", "")
-    };
-    let leaf = path.rsplit('.').next().unwrap_or_default();
-    let field = match (path, name) {
-        ("", "") => "(body)".to_owned(),
-        (path, "") => path.to_owned(),
-        ("", name) => name.to_owned(),
-        (path, name) if leaf == name => path.to_owned(),
-        (path, name) => format!("{path}.{name}"),
-    };
-    let plain = field.len() <= 96
-        && field.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.[]()-".contains(&b));
-    let error = KmsError::bad_request(why);
-    if plain { error.field(field) } else { error.field("(body)") }
 }

@@ -1,0 +1,65 @@
+//! How long a request takes, roughly: whether an event loop may wait for it.
+//!
+//! By what the request says alone, and by the most that it can mean: a kid that shows `ed25519` may be of a hybrid key.
+//! Microseconds of a slow machine.
+
+use kms_core::{Algorithm, Context, Result};
+
+use crate::dispatch::Request;
+use crate::verify::VerifyRequest;
+
+/// An event loop may wait for this long.
+const BUDGET_MICROS: u64 = 1_000;
+
+/// Whether these requests together take longer than an event loop may wait. What is at fault takes no time.
+pub(crate) fn are_slow<'a>(requests: impl Iterator<Item = &'a (Context, Result<Request>)>) -> bool {
+    requests.flat_map(|(_, request)| request).map(micros).sum::<u64>() > BUDGET_MICROS
+}
+
+/// Whether one request does.
+pub(crate) fn is_slow(request: &Request) -> bool {
+    micros(request) > BUDGET_MICROS
+}
+
+/// Whether these verifications do.
+pub(crate) fn are_slow_to_verify<'a>(
+    requests: impl Iterator<Item = &'a (Context, Result<VerifyRequest<'static>>)>,
+) -> bool {
+    requests.flat_map(|(_, request)| request).map(to_verify).sum::<u64>() > BUDGET_MICROS
+}
+
+fn micros(request: &Request) -> u64 {
+    match request {
+        Request::Create(wish) => to_make(&wish.alg),
+        Request::Rotate(kid, _) | Request::Derive(kid, _) => to_make(shown(kid)),
+        Request::Sign(wish) => wish.target.kids().iter().map(|kid| to_sign(shown(kid))).sum(),
+        Request::Verify(wish) => to_verify(wish),
+        _ => 0,
+    }
+}
+
+pub(crate) fn to_verify(wish: &VerifyRequest<'_>) -> u64 {
+    let one = |alg: Algorithm| match alg.family() {
+        "ed25519" => 10,
+        "ml-dsa" => 70,
+        _ => 10_000,
+    };
+    wish.sigs.iter().map(|entry| one(entry.alg)).sum()
+}
+
+fn to_sign(alg: &str) -> u64 {
+    match alg {
+        "ed25519" => 190,
+        alg if alg.starts_with("slh-dsa") => 500_000,
+        _ => 250,
+    }
+}
+
+fn to_make(alg: &str) -> u64 {
+    if alg.starts_with("slh-dsa") { 100_000 } else { 250 }
+}
+
+/// The algorithm that a kid shows, as far as it is well formed.
+fn shown(kid: &str) -> &str {
+    kid.split('/').nth(2).unwrap_or_default()
+}
