@@ -460,9 +460,9 @@ export class Kms {
 
   /**
    * {@link Kms.dispatch} of `verify` for requests that came at the same time: their signatures are verified side by
-   * side, which costs less. An outcome for each, in order.
+   * side, which costs less. An outcome for each, in order; `null` as of {@link Kms.dispatch}.
    */
-  verifyCoalesced(requests: readonly VerifyRequest[]): Outcome<string>[] {
+  verifyCoalesced(requests: readonly VerifyRequest[]): Outcome<string | null>[] {
     const offsets = new Uint32Array(requests.length + 1)
     requests.forEach(({ body }, i) => {
       requireBytes(body, `requests[${i}].body`)
@@ -471,8 +471,8 @@ export class Kms {
     const bodies = Buffer.concat(requests.map(({ body }) => body))
     const contexts = requests.map(({ context }) => context)
     const answers = attempt(() => this.#native.verifyCoalesced(contexts, bodies, offsets))
-    return answers.map(({ answer, error }) =>
-      answer === undefined ? { error: fromRecord(JSON.parse(error ?? 'null') as ErrorRecord) } : { answer },
+    return answers.map(({ answer = null, error }) =>
+      error === undefined ? { answer } : { error: fromRecord(JSON.parse(error) as ErrorRecord) },
     )
   }
 

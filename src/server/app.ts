@@ -92,14 +92,13 @@ function dispatchOf({ op, inlineBytes = INLINE_BYTES, coalesced }: Endpoint, kms
     kms.dispatch(op, target, body, context) ?? kms.dispatchAsync(op, target, body, context)
   let inline = alone
   if (coalesced) {
-    const requests = new Coalescer<VerifyRequest, string>(batch => {
+    const requests = new Coalescer<VerifyRequest, string | null>(batch => {
       const [first] = batch
       if (first === undefined || batch.length > 1) return kms.verifyCoalesced(batch)
-      const answer = kms.dispatch(op, null, first.body, first.context)
-      // A verification never takes that long.
-      return answer === null ? kms.verifyCoalesced(batch) : [{ answer }]
+      return [{ answer: kms.dispatch(op, null, first.body, first.context) }]
     })
-    inline = (_target, body, context) => requests.submit({ body, context })
+    inline = async (target, body, context) =>
+      (await requests.submit({ body, context })) ?? kms.dispatchAsync(op, target, body, context)
   }
   return (target, body, context) =>
     body.length > inlineBytes ? kms.dispatchAsync(op, target, body, context) : inline(target, body, context)

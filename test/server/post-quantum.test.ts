@@ -226,11 +226,25 @@ describe('POST /sign and /verify', () => {
   })
 
   it('that come together are verified side by side, hybrid ones among them', async () => {
-    const kids = await Promise.all(['ed25519', 'hybrid', 'ml-dsa'].map(alg => newKey(alg)))
+    const algs = ['ed25519', 'hybrid', 'ml-dsa']
+    const kids = await Promise.all(algs.map(alg => newKey(alg)))
     const requests = await Promise.all(kids.map(async kid => ({ kid, message_b64, sigs: await sign(kid) })))
     const forged = requests.map(request => ({ ...request, message_b64: base64('b') }))
     const answers = await Promise.all([...requests, ...forged].map(request => post('/verify', request)))
     expect(answers.map(({ json }) => json.ok)).toEqual([true, true, true, false, false, false])
+  })
+
+  it('that take long are verified elsewhere, alone and in company', async () => {
+    const kid = await newKey('slh-dsa-sha2-128f')
+    const quick = await newKey('ed25519')
+    const good = { kid: quick, message_b64, sigs: await sign(quick) }
+    // Short, so that only the algorithm tells.
+    const short = { kid, message_b64, sigs: [{ alg: 'slh-dsa-sha2-128f', signature_b64: 'AAAA' }] }
+    for (let i = 0; i < 5; i++) {
+      const answers = await Promise.all([short, good, short, good].map(request => post('/verify', request)))
+      expect(answers.map(({ json }) => json.ok)).toEqual([false, true, false, true])
+      expect((await post('/verify', short)).json.ok).toBe(false)
+    }
   })
 })
 
