@@ -24,6 +24,21 @@ export declare class MlDsaPublicKey {
 /** A key service in memory. Its private keys are wiped when it is closed or collected. */
 export declare class NativeKms {
   /**
+   * Signs a packed batch: item i is the message between the offsets i and i + 1. Its kid is known by
+   * `kidNumbers[i]`, or is the next of `kids` where that is 0. Writes 64 bytes for each item into `out`: Ed25519's
+   * signature, or zeros for an item of which `SignedRest` says the rest.
+   */
+  signBatch(kids: Array<string>, kidNumbers: Uint32Array, messages: Uint8Array, offsets: Uint32Array, out: Uint8Array): SignedRest | null
+  /** As `signBatch`, on the service's threads; the inputs are copied before this returns. */
+  signBatchAsync(kids: Array<string>, kidNumbers: Uint32Array, messages: Uint8Array, offsets: Uint32Array): Promise<BatchSignatures>
+  /**
+   * Verifies a packed batch: item i has the i-th 64 bytes as its signature, or those between the i-th and the next of
+   * `signatureOffsets` where there are any; its message and kid are as in `signBatch`. Writes 0, 1 or 2 for each item into `out` and returns the errors as in `BatchVerdicts`.
+   */
+  verifyBatch(kids: Array<string>, kidNumbers: Uint32Array, signatures: Uint8Array, signatureOffsets: Uint32Array, messages: Uint8Array, offsets: Uint32Array, out: Uint8Array): string | null
+  /** As `verifyBatch`, on the service's threads; the inputs are copied before this returns. */
+  verifyBatchAsync(kids: Array<string>, kidNumbers: Uint32Array, signatures: Uint8Array, signatureOffsets: Uint32Array, messages: Uint8Array, offsets: Uint32Array): Promise<BatchVerdicts>
+  /**
    * Signs with every track that policy asks for. `context` is FIPS 204's, at most 255 bytes. Where `produceHybrid` is
    * true both tracks of a hybrid key sign in any case.
    */
@@ -33,7 +48,8 @@ export declare class NativeKms {
   /**
    * The verdict on the signatures of one key over one message. `mode` may ask for more than policy does.
    *
-   * The signatures come before the message: reading them runs the caller's getters.
+   * The signatures must be arrays and objects that only the caller in TypeScript holds: their buffers are read after
+   * all of them were converted.
    */
   verifyBundle(kid: string, sigs: Array<BundleSignature>, mode: string | undefined | null, message: Uint8Array, context: Uint8Array): BundleVerdict
   /** Opens an empty service. */
@@ -68,25 +84,10 @@ export declare class NativeKms {
   /** As `sign`, on the service's threads, for keys that are slow. */
   signAsync(kid: string, message: Uint8Array): Promise<Uint8Array>
   /**
-   * Signs a packed batch: item i is the message between the offsets i and i + 1. Its kid is known by
-   * `kidNumbers[i]`, or is the next of `kids` where that is 0. Writes 64 bytes for each item into `out`: Ed25519's
-   * signature, or zeros for an item of which `SignedRest` says the rest.
-   */
-  signBatch(kids: Array<string>, kidNumbers: Uint32Array, messages: Uint8Array, offsets: Uint32Array, out: Uint8Array): SignedRest | null
-  /** As `signBatch`, on the service's threads; the inputs are copied before this returns. */
-  signBatchAsync(kids: Array<string>, kidNumbers: Uint32Array, messages: Uint8Array, offsets: Uint32Array): Promise<BatchSignatures>
-  /**
    * The verdict on one signature of a key with one track; the kid must have a version. It is known by a number, or
    * is given as text.
    */
   verify(kid: number | string, message: Uint8Array, signature: Uint8Array): boolean
-  /**
-   * Verifies a packed batch: item i has the i-th 64 bytes as its signature, or those between the i-th and the next of
-   * `signatureOffsets` where there are any; its message and kid are as in `signBatch`. Writes 0, 1 or 2 for each item into `out` and returns the errors as in `BatchVerdicts`.
-   */
-  verifyBatch(kids: Array<string>, kidNumbers: Uint32Array, signatures: Uint8Array, signatureOffsets: Uint32Array, messages: Uint8Array, offsets: Uint32Array, out: Uint8Array): string | null
-  /** As `verifyBatch`, on the service's threads; the inputs are copied before this returns. */
-  verifyBatchAsync(kids: Array<string>, kidNumbers: Uint32Array, signatures: Uint8Array, signatureOffsets: Uint32Array, messages: Uint8Array, offsets: Uint32Array): Promise<BatchVerdicts>
   /**
    * Replaces the post-quantum policy. JSON: `{"service": rule, "tenants": {name: rule}}`, where a rule is
    * `{"produce_hybrid", "verify_mode", "rollout_percent", "legacy_grace_until_ms"?}`.
@@ -104,7 +105,10 @@ export declare class NativeKms {
   rewrap(kid: string | undefined | null, envelope: Uint8Array): WrappedKey
 }
 
-/** The answer to one of several requests, or the JSON of its error. */
+/**
+ * The answer to one of several requests, or the JSON of its error; neither where it takes longer than this thread may
+ * wait.
+ */
 export interface Answer {
   /** The answer's JSON. */
   answer?: string

@@ -38,7 +38,7 @@ import type {
   VerifyRequest,
   WrappedKey,
 } from './kms-types.js'
-import { KnownKids } from './known-kids.js'
+import { algOf, KnownKids } from './known-kids.js'
 import { requireNative } from './native.js'
 import { pqPolicyJson } from './pq-policy.js'
 import { isShort } from './short-work.js'
@@ -270,7 +270,7 @@ export class Kms {
   async signBatchAsync(items: readonly KidSignItem[]): Promise<BatchSignatures> {
     const packed = packSignItems(items, this.#kids)
     const { kids, kidNumbers, messages, offsets } = packed
-    const quick = items.every(({ kid }) => !isPostQuantum(kid))
+    const quick = kidNumbers.every(number => this.#kids.isEd25519(number))
     if (quick && isShort('sign', kidNumbers.length, messages.length)) return this.#signPacked(packed)
     try {
       return toSignatures(await this.#native.signBatchAsync(kids, kidNumbers, messages, offsets))
@@ -460,7 +460,7 @@ export class Kms {
 
   /**
    * {@link Kms.dispatch} of `verify` for requests that came at the same time: their signatures are verified side by
-   * side, which costs less. An outcome for each, in order; `null` as of {@link Kms.dispatch}.
+   * side, which costs less. An outcome for each, in order; `null` as in {@link Kms.dispatch}.
    */
   verifyCoalesced(requests: readonly VerifyRequest[]): Outcome<string | null>[] {
     const offsets = new Uint32Array(requests.length + 1)
@@ -471,8 +471,10 @@ export class Kms {
     const bodies = Buffer.concat(requests.map(({ body }) => body))
     const contexts = requests.map(({ context }) => context)
     const answers = attempt(() => this.#native.verifyCoalesced(contexts, bodies, offsets))
-    return answers.map(({ answer = null, error }) =>
-      error === undefined ? { answer } : { error: fromRecord(JSON.parse(error) as ErrorRecord) },
+    return answers.map(({ answer, error }) =>
+      error === undefined
+        ? { answer: answer ?? null }
+        : { error: fromRecord(JSON.parse(error) as ErrorRecord) },
     )
   }
 
@@ -518,18 +520,9 @@ function toJson(body: object): Uint8Array {
   }
 }
 
-/** The algorithm that a kid shows, as far as it is well formed. */
-function algOf(kid: unknown): string {
-  return typeof kid === 'string' ? (kid.split('/', 3)[2] ?? '') : ''
-}
-
-function isPostQuantum(kid: unknown): boolean {
-  return algOf(kid) !== 'ed25519'
-}
-
 /** Whether signing takes longer than the event loop may wait. */
 function isSlow(kid: unknown): boolean {
-  return algOf(kid).startsWith('slh-dsa')
+  return typeof kid === 'string' && algOf(kid).startsWith('slh-dsa')
 }
 
 function bundleOptions(kid: unknown, message: unknown, options: SignBundleOptions) {

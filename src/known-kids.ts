@@ -1,6 +1,11 @@
 import type { NativeKms } from '../index.js'
 import { requireString } from './bytes.js'
 
+/** The algorithm that a kid shows, as far as it is well formed. */
+export function algOf(kid: string): string {
+  return kid.split('/', 3)[2] ?? ''
+}
+
 /** Kids that are remembered. Past this all are forgotten and learned anew, so that memory stays bounded. */
 const MOST = 65_536
 
@@ -11,6 +16,8 @@ const MOST = 65_536
  */
 export class KnownKids {
   readonly #numbers = new Map<string, number>()
+  /** Those that are not of Ed25519. */
+  readonly #others = new Set<number>()
   readonly #native: NativeKms
 
   constructor(native: NativeKms) {
@@ -21,6 +28,7 @@ export class KnownKids {
   trim(): void {
     if (this.#numbers.size < MOST) return
     this.#numbers.clear()
+    this.#others.clear()
     this.#native.forgetKnown()
   }
 
@@ -34,7 +42,15 @@ export class KnownKids {
     if (known !== undefined) return known
     requireString(kid, field)
     const number = this.#native.know(kid)
-    if (number > 0) this.#numbers.set(kid, number)
+    if (number > 0) {
+      this.#numbers.set(kid, number)
+      if (algOf(kid) !== 'ed25519') this.#others.add(number)
+    }
     return number
+  }
+
+  /** Whether a number is of a key whose name shows Ed25519. */
+  isEd25519(number: number): boolean {
+    return number > 0 && !this.#others.has(number)
   }
 }

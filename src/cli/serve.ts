@@ -41,6 +41,9 @@ export function serveCommand(): Command {
 }
 
 async function serve(load: () => Loaded, dev: boolean): Promise<void> {
+  // A SIGHUP that comes while the service starts would end the process. There is nothing to reload then.
+  const early = () => {}
+  process.on('SIGHUP', early)
   const loaded = load()
   const faults = dev ? loaded.faults : [NO_CAPABILITIES, ...loaded.faults]
   if (!loaded.config || faults.length > 0) return stop(EXIT_CONFIG, ...faults.map(formatFault))
@@ -70,6 +73,7 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   log.serverStarted(startedEvent(service, config, cpuTier, dev))
   stopOnSignals(service, log)
   reloadOnSignal(service, log, config, load)
+  process.off('SIGHUP', early)
   process.stdout.write(await devBanner({ kms, service, token, cpuTier }))
 }
 

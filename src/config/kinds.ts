@@ -109,7 +109,11 @@ export function listOf<const W extends string>(...words: W[]): Kind<readonly W[]
 export const moment: Kind<number> = {
   text(raw) {
     if (raw === 'none') return 0
-    if (!/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/.test(raw)) return undefined
+    const date = /^(\d{4}-\d{2}-\d{2})T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})$/.exec(raw)?.[1]
+    if (date === undefined) return undefined
+    // 30 February is read as 2 March.
+    const day = new Date(`${date}T00:00:00Z`)
+    if (Number.isNaN(day.getTime()) || !day.toISOString().startsWith(date)) return undefined
     const ms = Date.parse(raw)
     return ms > 0 ? ms : undefined
   },

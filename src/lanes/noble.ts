@@ -25,9 +25,11 @@ const SMALL_ORDER_Y: ReadonlySet<bigint> = new Set([1n, 0n, P - 1n, Y8, P - Y8])
  *
  * The equation is [S]B + [k](-A) = R with k in [0, L), compared by encoding, without the cofactor.
  */
-export function verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+export function verify(key: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   if (signature.length !== 64) return false
-  const r = signature.subarray(0, 32)
+  // Both are read more than once, and another thread may write to them meanwhile.
+  const publicKey = Uint8Array.from(key)
+  const r = Uint8Array.from(signature.subarray(0, 32))
   const s = littleEndian(signature.subarray(32))
   if (s >= L || !isCanonicalPoint(r) || !isCanonicalPoint(publicKey)) return false
   const a = decodePoint(publicKey)

@@ -46,6 +46,9 @@ interface Exchange {
 const ENDPOINTS: readonly Endpoint[] = [...keyEndpoints, ...signatureEndpoints, ...wrappingEndpoints]
 const NO_BODY = new Uint8Array(0)
 
+/** Work that has not begun by then is given up. */
+const DEADLINE_MS = 2000
+
 /** Codes of the engine that also count as a rejection before work. */
 const REASONS: Partial<Record<KmsError['code'], RejectReason>> = {
   Backpressure: 'backpressure',
@@ -87,21 +90,19 @@ export function createApp(parts: AppParts): Hono<Env> {
 
 /** Where and how an endpoint's work is done. */
 function dispatchOf({ op, inlineBytes = INLINE_BYTES, coalesced }: Endpoint, kms: AppParts['kms']): Dispatch {
+  const later: Dispatch = (target, body, context) => kms.dispatchAsync(op, target, body, context)
   // What would hold the event loop up is not done at once: nothing has happened yet then.
-  const alone: Dispatch = (target, body, context) =>
-    kms.dispatch(op, target, body, context) ?? kms.dispatchAsync(op, target, body, context)
-  let inline = alone
-  if (coalesced) {
-    const requests = new Coalescer<VerifyRequest, string | null>(batch => {
-      const [first] = batch
-      if (first === undefined || batch.length > 1) return kms.verifyCoalesced(batch)
-      return [{ answer: kms.dispatch(op, null, first.body, first.context) }]
-    })
-    inline = async (target, body, context) =>
-      (await requests.submit({ body, context })) ?? kms.dispatchAsync(op, target, body, context)
-  }
-  return (target, body, context) =>
-    body.length > inlineBytes ? kms.dispatchAsync(op, target, body, context) : inline(target, body, context)
+  const now: Dispatch = (target, body, context) =>
+    kms.dispatch(op, target, body, context) ?? later(target, body, context)
+  const requests = new Coalescer<VerifyRequest, string | null>(batch => {
+    const [first] = batch
+    if (first === undefined || batch.length > 1) return kms.verifyCoalesced(batch)
+    return [{ answer: kms.dispatch(op, null, first.body, first.context) }]
+  })
+  const together: Dispatch = async (target, body, context) =>
+    (await requests.submit({ body, context })) ?? later(target, body, context)
+  const inline = coalesced ? together : now
+  return (target, body, context) => (body.length > inlineBytes ? later : inline)(target, body, context)
 }
 
 /** The refusal of a method that a path does not have. */
@@ -160,7 +161,11 @@ async function serve(
 }
 
 function callContext(requestId: string, { actor, tenant }: Caller, opId: string | undefined) {
-  return { requestId, actor, ...(tenant !== undefined && { tenant }), ...(opId !== undefined && { opId }) }
+  return {
+    ...{ requestId, actor, deadlineMs: DEADLINE_MS },
+    ...(tenant !== undefined && { tenant }),
+    ...(opId !== undefined && { opId }),
+  }
 }
 
 function elapsed({ started }: Exchange): number {

@@ -83,7 +83,10 @@ describe('the app on any server', () => {
     const { status, headers, json } = await post('/v1/kms/sign', '{"a":1}', { 'idempotency-key': 'k' })
     expect([status, json]).toEqual([200, { ok: true }])
     const requestId = headers.get('x-request-id')
-    expect(seen).toEqual(['{"a":1}', { requestId, actor: 'test', tenant: 'acme', opId: 'k' }])
+    expect(seen).toEqual([
+      '{"a":1}',
+      { requestId, actor: 'test', tenant: 'acme', opId: 'k', deadlineMs: 2000 },
+    ])
   })
 
   it('can be mounted under a path', async () => {

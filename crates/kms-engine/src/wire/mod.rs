@@ -42,6 +42,11 @@ pub fn handle(
         let missing = || KmsError::bad_request("this operation needs a kid").field("kid");
         target.map(str::to_owned).ok_or_else(missing)
     };
+    // A wrap that is tried again would make another data key: whoever sends an op_id expects the same one.
+    if matches!(op, Op::Wrap | Op::Unwrap | Op::Rewrap) && context.op_id.is_some() {
+        let error = KmsError::unsupported("this operation is not idempotent");
+        return engine.counting(op, || Err(error.field("op_id")));
+    }
     let request = match op {
         Op::SignBatch => {
             let batch = engine.counting(op, || decode::sign_batch(body, &context))?;
