@@ -53,6 +53,12 @@ pub(crate) fn known<F: Lanes>(items: &[Known<'_>], out: &mut Projective<F>) {
         }
         for window in 0..32 / stride {
             let digit = |lane: usize| items[lane].k[window * stride + round];
+            let next = window + 1;
+            if next < 32 / stride {
+                for item in &items[..F::LANES] {
+                    item.table.prefetch(next, item.k[next * stride + round]);
+                }
+            }
             let entry = F::lookup(|lane| items[lane].table.entry(window, digit(lane)));
             sum = sum.add_niels(entry, F::mask(|lane| digit(lane) < 0));
         }
@@ -66,6 +72,11 @@ fn add_base<F: Lanes>(sum: Completed<F>, digit: impl Fn(usize, usize) -> i8) -> 
     let base = base();
     let mut sum = sum;
     for at in 0..32 {
+        if at < 31 {
+            for lane in 0..F::LANES {
+                base.prefetch(at + 1, digit(lane, at + 1));
+            }
+        }
         let entry = F::lookup(|lane| base.entry(at, digit(lane, at)));
         sum = sum.add_niels(entry, F::mask(|lane| digit(lane, at) < 0));
     }
@@ -174,6 +185,12 @@ pub(crate) fn verify_one<F: Lanes>(item: &Known<'_>) -> bool {
         }
         for first in (0..32 / stride).step_by(F::LANES) {
             let digit = |lane: usize| item.k[(first + lane) * stride + round];
+            let next = first + F::LANES;
+            if next < 32 / stride {
+                for window in next..next + F::LANES {
+                    item.table.prefetch(window, item.k[window * stride + round]);
+                }
+            }
             let entry = F::lookup(|lane| item.table.entry(first + lane, digit(lane)));
             sum = sum.add_niels(entry, F::mask(|lane| digit(lane) < 0));
         }

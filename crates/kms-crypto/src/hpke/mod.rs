@@ -3,7 +3,7 @@
 //! | | | id |
 //! | --- | --- | --- |
 //! | KEM | DHKEM(X25519, HKDF-SHA256) (section 4.1) | 0x0020 |
-//! | KEM | ML-KEM-768 (draft-ietf-hpke-pq) | 0x0041 |
+//! | KEM | ML-KEM-512, ML-KEM-768, ML-KEM-1024 (draft-ietf-hpke-pq) | 0x0040, 0x0041, 0x0042 |
 //! | KEM | X-Wing (draft-connolly-cfrg-xwing-kem) | 0x647a |
 //! | KDF | HKDF-SHA256 | 0x0001 |
 //! | AEAD | AES-256-GCM | 0x0002 |
@@ -65,7 +65,7 @@ pub struct Sealed {
 impl Setup<'_> {
     /// `SealBase` and `SealPSK` (section 6.1).
     ///
-    /// Draws once: 32 bytes for X25519 (the ephemeral private key) and ML-KEM-768 (m), 64 for X-Wing (m, then the
+    /// Draws once: 32 bytes for X25519 (the ephemeral private key) and ML-KEM (m), 64 for X-Wing (m, then the
     /// ephemeral private key).
     ///
     /// # Errors

@@ -12,7 +12,7 @@
 //! | 10 | 1 | mode: 00 base, 01 PSK |
 //! | 11 | 1 | n, length of the kid: 1 to 255 |
 //! | 12 | n | the kid with its version, visible ASCII (21 to 7e) |
-//! | 12 + n | `Nenc` | `enc`: 32 (X25519), 1,088 (ML-KEM-768), 1,120 (X-Wing) |
+//! | 12 + n | `Nenc` | `enc`: 32 (X25519), 768, 1,088, 1,568 (ML-KEM-512, 768, 1024), 1,120 (X-Wing) |
 //! | then | data key + 16 | ciphertext ‖ tag, to the end |
 //!
 //! HPKE's `aad` is the first 12 + n bytes, so that nothing in the header can be changed, and `info` is the 15 bytes
