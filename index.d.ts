@@ -21,6 +21,14 @@ export declare class MlDsaPublicKey {
   verifyMu(laneNumber: number, mu: Uint8Array, signature: Uint8Array): boolean
 }
 
+/** A checked public key that was expanded once, for many encapsulations. */
+export declare class MlKemPublicKey {
+  /** Throws as `mlKemCheckPublicKey`. */
+  constructor(set: string, publicKey: Uint8Array)
+  /** As `mlKemEncapsulate`. */
+  encapsulate(laneNumber: number, ciphertext: Uint8Array, sharedSecret: Uint8Array): void
+}
+
 /** A key service in memory. Its private keys are wiped when it is closed or collected. */
 export declare class NativeKms {
   /**

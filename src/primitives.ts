@@ -26,6 +26,7 @@ export {
 export {
   type Encapsulation,
   type MlKemOptions,
+  type MlKemPublicKey,
   type MlKemSet,
   mlKem,
 } from './primitives/ml-kem.js'

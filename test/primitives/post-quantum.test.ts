@@ -234,6 +234,7 @@ describe('mlKem', () => {
       for (const lane of PQ_LANES) {
         expect(refusal(() => mlKem.encapsulate(set, key, { lane }))).toBe('BadRequest publicKey')
       }
+      expect(refusal(() => mlKem.importKey(set, key))).toBe('BadRequest publicKey')
     }
   })
 
@@ -246,6 +247,27 @@ describe('mlKem', () => {
       expect(sharedSecret.buffer.byteLength).toBe(32)
       expect(ML_KEM['ml-kem-768'].decapsulate(ciphertext, secretKey)).toEqual(sharedSecret)
     }
+  })
+
+  it.each(ML_KEM_SETS)('takes an imported key of %s wherever it takes a key of that set', set => {
+    const { publicKey, secretKey } = ML_KEM[set].keygen()
+    const encoded = publicKey.slice()
+    const key = mlKem.importKey(set, encoded)
+    encoded.fill(0)
+    key.bytes.fill(0)
+    expect(key.bytes).toEqual(publicKey)
+    expect(key.set).toBe(set)
+    for (const lane of [undefined, ...PQ_LANES]) {
+      const made = [1, 2].map(() => mlKem.encapsulate(set, key, lane && { lane }))
+      for (const { ciphertext, sharedSecret } of made) {
+        expect(ML_KEM[set].decapsulate(ciphertext, secretKey)).toEqual(sharedSecret)
+      }
+      expect(made[0]?.sharedSecret).not.toEqual(made[1]?.sharedSecret)
+    }
+    const other = set === 'ml-kem-512' ? 'ml-kem-768' : 'ml-kem-512'
+    expect(refusal(() => mlKem.encapsulate(other, key))).toBe('BadRequest publicKey')
+    const copy = Object.create(Object.getPrototypeOf(key), Object.getOwnPropertyDescriptors(key))
+    expect(refusal(() => mlKem.encapsulate(set, copy))).toBe('BadRequest publicKey')
   })
 })
 
@@ -295,6 +317,7 @@ describe('names', () => {
         () => slhDsa.verify(name as SlhDsaSet, none, message, none),
         () => mlKem.checkPublicKey(name as MlKemSet, none),
         () => mlKem.encapsulate(name as MlKemSet, none),
+        () => mlKem.importKey(name as MlKemSet, none),
       ]
       for (const call of calls) expect(refusal(call)).toBe('BadRequest set')
     }

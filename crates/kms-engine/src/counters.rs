@@ -72,10 +72,19 @@ impl<const N: usize> Histogram<N> {
     }
 }
 
+type Latency = Histogram<{ LATENCY_BOUNDS.len() }>;
+
+impl Latency {
+    fn took(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.observe(&LATENCY_BOUNDS, time.as_secs_f64(), nanos);
+    }
+}
+
 #[derive(Default)]
 struct PerOp {
     ended: [[AtomicU64; 3]; ALGS],
-    latency: [Histogram<{ LATENCY_BOUNDS.len() }>; ALGS],
+    latency: [Latency; ALGS],
     failures: [AtomicU64; CODES],
     batch: Histogram<{ BATCH_BOUNDS.len() }>,
 }
@@ -84,6 +93,8 @@ struct PerOp {
 #[derive(Default)]
 pub(crate) struct Counters {
     ops: [PerOp; OPS],
+    /// How long the decapsulation in each unwrapping took.
+    decapsulation: [Latency; ALGS],
     /// Refusals by post-quantum policy.
     pq_refused: AtomicU64,
     /// Verifications that held by a classical half alone, by tenant.
@@ -107,12 +118,12 @@ impl Counters {
 
     /// It took this long.
     pub(crate) fn took(&self, op: Op, alg: Label, time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.ops[op as usize].latency[alg.index()].observe(
-            &LATENCY_BOUNDS,
-            time.as_secs_f64(),
-            nanos,
-        );
+        self.ops[op as usize].latency[alg.index()].took(time);
+    }
+
+    /// The decapsulation in an unwrapping took this long.
+    pub(crate) fn decapsulated(&self, alg: Label, time: Duration) {
+        self.decapsulation[alg.index()].took(time);
     }
 
     /// A batch of this many items.
@@ -161,12 +172,7 @@ impl Counters {
                     }
                 }
             }
-            for (alg, histogram) in cell.latency.iter().enumerate() {
-                if histogram.count.load(Relaxed) > 0 {
-                    let shape = Shape::read(histogram, 1e-9);
-                    snapshot.latency.push(Latency { op, alg: Label::name(alg), shape });
-                }
-            }
+            snapshot.latency.extend(latencies(op, &cell.latency));
             if cell.batch.count.load(Relaxed) > 0 {
                 snapshot.batch.push(BatchLength { op, shape: Shape::read(&cell.batch, 1.0) });
             }
@@ -176,6 +182,7 @@ impl Counters {
                 }
             }
         }
+        snapshot.latency.extend(latencies(DECAPSULATION, &self.decapsulation));
         snapshot
     }
 
@@ -229,12 +236,24 @@ impl Drop for Tally<'_> {
     }
 }
 
+/// The part of an unwrapping that is timed on its own.
+const DECAPSULATION: &str = "unwrap.decapsulate";
+
+fn latencies(op: &'static str, of: &[Latency; ALGS]) -> impl Iterator<Item = OpLatency> {
+    let some = of.iter().enumerate().filter(|(_, latency)| latency.count.load(Relaxed) > 0);
+    some.map(move |(alg, latency)| OpLatency {
+        op,
+        alg: Label::name(alg),
+        shape: Shape::read(latency, 1e-9),
+    })
+}
+
 /// All counters at one moment.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot {
     ops: Vec<OpCount>,
-    latency: Vec<Latency>,
+    latency: Vec<OpLatency>,
     latency_bounds: Vec<f64>,
     failures: Vec<FailureCount>,
     batch: Vec<BatchLength>,
@@ -272,7 +291,7 @@ struct KeyCount {
 }
 
 #[derive(Debug, Serialize)]
-struct Latency {
+struct OpLatency {
     op: &'static str,
     alg: &'static str,
     #[serde(flatten)]

@@ -1,6 +1,7 @@
 //! Wrapping data keys: under the head, and unwrapping what any version wrapped.
 
 use std::fmt;
+use std::time::Instant;
 
 use kms_core::{Context, Kid, KidRef, KmsError, Result, SecretBytes};
 use kms_crypto::hpke::{Kem, PublicKey};
@@ -252,7 +253,11 @@ impl Engine {
         let open = |secret: &SecretHalf| {
             let (private, psk) = secret.kem()?;
             let psk = (!outside).then_some(psk);
-            wrap::open(private, known.key.facts.policy.aead, parsed.kid, psk, envelope)
+            let aead = known.key.facts.policy.aead;
+            let started = Instant::now();
+            let shared = wrap::decapsulate(private, aead, parsed.kid, psk, envelope)?;
+            self.counters.decapsulated(held.suite.label(), started.elapsed());
+            shared.decrypt()
         };
         let data_key = self.arena.with(held.secret, open)?.map_err(unopened)?;
         let held = HeldSuite { suite: held.suite };

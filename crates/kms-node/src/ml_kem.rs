@@ -1,7 +1,7 @@
 //! ML-KEM with other people's public keys.
 
 use kms_core::{OsEntropy, Result};
-use kms_crypto::ml_kem::{self, PublicKey, Set};
+use kms_crypto::ml_kem::{self, PreparedKey, PublicKey, Set};
 use napi::bindgen_prelude::Uint8ArraySlice;
 use napi_derive::napi;
 
@@ -32,6 +32,39 @@ pub fn ml_kem_encapsulate(
         bytes::write(&mut ciphertext, &made)?;
         bytes::write(&mut shared_secret, secret.expose())
     })
+}
+
+/// A checked public key that was expanded once, for many encapsulations.
+#[napi]
+pub struct MlKemPublicKey {
+    key: PreparedKey,
+}
+
+#[napi]
+impl MlKemPublicKey {
+    /// Throws as `mlKemCheckPublicKey`.
+    #[napi(constructor)]
+    pub fn new(set: String, public_key: Uint8ArraySlice<'_>) -> napi::Result<Self> {
+        guard("MlKemPublicKey", || {
+            Ok(MlKemPublicKey { key: PreparedKey::new(import(&set, &public_key)?) })
+        })
+    }
+
+    /// As `mlKemEncapsulate`.
+    #[napi]
+    pub fn encapsulate(
+        &self,
+        lane_number: u32,
+        mut ciphertext: Uint8ArraySlice<'_>,
+        mut shared_secret: Uint8ArraySlice<'_>,
+    ) -> napi::Result<()> {
+        guard("MlKemPublicKey.encapsulate", || {
+            let lane = lane::numbered(lane_number)?;
+            let (made, secret) = self.key.encapsulate(lane, &OsEntropy)?;
+            bytes::write(&mut ciphertext, &made)?;
+            bytes::write(&mut shared_secret, secret.expose())
+        })
+    }
 }
 
 fn import(set: &str, public_key: &Uint8ArraySlice<'_>) -> Result<PublicKey> {

@@ -202,7 +202,7 @@ impl PrivateKey {
     }
 
     /// `Decap`: the shared secret, or `None` for an `enc` of a wrong length or small order.
-    pub(super) fn decapsulate(&self, enc: &[u8]) -> Option<Secret<32>> {
+    pub(crate) fn decapsulate(&self, enc: &[u8]) -> Option<Secret<32>> {
         match (&self.secret, &self.public) {
             (Expanded::X25519(lane, key), PublicKey::X25519(public)) => {
                 let enc: [u8; 32] = enc.try_into().ok()?;

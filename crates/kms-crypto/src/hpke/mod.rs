@@ -98,8 +98,18 @@ impl Setup<'_> {
         aad: &[u8],
         ciphertext: &[u8],
     ) -> Option<SecretBytes> {
-        let shared = recipient.decapsulate(enc)?;
-        let keys = schedule::keys(recipient.kem(), self, &shared);
+        self.decrypt(recipient.kem(), &recipient.decapsulate(enc)?, aad, ciphertext)
+    }
+
+    /// The rest of [`Setup::open`] after the decapsulation.
+    pub(crate) fn decrypt(
+        &self,
+        kem: Kem,
+        shared: &Secret<32>,
+        aad: &[u8],
+        ciphertext: &[u8],
+    ) -> Option<SecretBytes> {
+        let keys = schedule::keys(kem, self, shared);
         self.aead.open(&keys.key, &keys.base_nonce, aad, ciphertext)
     }
 }

@@ -4,10 +4,14 @@ use kms_core::{Entropy, KmsError, Result, Secret};
 
 #[cfg(feature = "aws-lc")]
 use super::aws_lc;
+#[cfg(target_arch = "x86_64")]
+use super::libcrux;
 use super::rustcrypto;
 use super::set::Set;
 use super::{SEED_LEN, SHARED_SECRET_LEN};
 use crate::lane::Lane;
+#[cfg(target_arch = "x86_64")]
+use crate::stack::EXPANDED_KEM;
 use crate::stack::{KEM, scrubbed};
 
 /// The modulus q.
@@ -70,6 +74,49 @@ enum Expanded {
     RustCrypto(rustcrypto::PrivateKey),
     #[cfg(feature = "aws-lc")]
     AwsLc(aws_lc::PrivateKey),
+    #[cfg(target_arch = "x86_64")]
+    Libcrux(libcrux::PrivateKey),
+}
+
+impl Expanded {
+    fn of(set: Set, lane: Lane, seed: &Secret<SEED_LEN>) -> Result<(Expanded, Vec<u8>)> {
+        #[cfg(target_arch = "x86_64")]
+        if lane == Lane::Auto && libcrux::available() {
+            let (key, public) = libcrux::PrivateKey::expand(set, seed);
+            return Ok((Expanded::Libcrux(key), public));
+        }
+        match lane.resolved() {
+            Lane::Auto | Lane::RustCrypto => {
+                let (key, public) = rustcrypto::PrivateKey::expand(set, seed);
+                Ok((Expanded::RustCrypto(key), public))
+            }
+            #[cfg(feature = "aws-lc")]
+            Lane::AwsLc => {
+                let (key, public) = aws_lc::PrivateKey::expand(set, seed)?;
+                Ok((Expanded::AwsLc(key), public))
+            }
+        }
+    }
+
+    /// Decapsulates into place; `false` for a wrong length.
+    fn decapsulate(&self, ciphertext: &[u8], shared: &mut [u8; SHARED_SECRET_LEN]) -> bool {
+        match self {
+            Expanded::RustCrypto(key) => key.decapsulate(ciphertext, shared),
+            #[cfg(feature = "aws-lc")]
+            Expanded::AwsLc(key) => key.decapsulate(ciphertext, shared),
+            #[cfg(target_arch = "x86_64")]
+            Expanded::Libcrux(key) => key.decapsulate(ciphertext, shared),
+        }
+    }
+
+    /// Wipes the stack after work with this key.
+    fn scrubbed<T>(&self, work: impl FnOnce() -> T) -> T {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Expanded::Libcrux(_) => scrubbed::<EXPANDED_KEM, _>(work),
+            _ => scrubbed::<KEM, _>(work),
+        }
+    }
 }
 
 impl PrivateKey {
@@ -86,17 +133,7 @@ impl PrivateKey {
     /// # Errors
     /// `Internal` if the lane refuses, which none does today.
     pub fn from_seed(set: Set, lane: Lane, seed: &Secret<SEED_LEN>) -> Result<PrivateKey> {
-        let (secret, bytes) = scrubbed::<KEM, _>(|| match lane.resolved() {
-            Lane::Auto | Lane::RustCrypto => {
-                let (key, public) = rustcrypto::PrivateKey::expand(set, seed);
-                Ok((Expanded::RustCrypto(key), public))
-            }
-            #[cfg(feature = "aws-lc")]
-            Lane::AwsLc => {
-                let (key, public) = aws_lc::PrivateKey::expand(set, seed)?;
-                Ok((Expanded::AwsLc(key), public))
-            }
-        })?;
+        let (secret, bytes) = scrubbed::<KEM, _>(|| Expanded::of(set, lane, seed))?;
         Ok(PrivateKey { secret, public: PublicKey { set, bytes: bytes.into() } })
     }
 
@@ -116,15 +153,9 @@ impl PrivateKey {
             return Err(error.field("ciphertext"));
         }
         let mut done = false;
-        let shared = scrubbed::<KEM, _>(|| {
-            Secret::fill(|out| {
-                done = match &self.secret {
-                    Expanded::RustCrypto(key) => key.decapsulate(ciphertext, out),
-                    #[cfg(feature = "aws-lc")]
-                    Expanded::AwsLc(key) => key.decapsulate(ciphertext, out),
-                }
-            })
-        });
+        let shared = self
+            .secret
+            .scrubbed(|| Secret::fill(|out| done = self.secret.decapsulate(ciphertext, out)));
         if !done {
             return Err(KmsError::internal("the ML-KEM lane did not decapsulate"));
         }

@@ -12,6 +12,9 @@
 #[cfg(feature = "aws-lc")]
 mod aws_lc;
 mod key;
+#[cfg(target_arch = "x86_64")]
+mod libcrux;
+mod prepared;
 mod rustcrypto;
 mod set;
 #[cfg(test)]
@@ -20,6 +23,7 @@ mod tests;
 use kms_core::{Entropy, KmsError, Result, Secret};
 
 pub use key::{PrivateKey, PublicKey};
+pub use prepared::PreparedKey;
 pub use set::Set;
 
 use crate::lane::Lane;

@@ -90,14 +90,45 @@ pub fn open(
     psk: Option<&Secret<32>>,
     envelope: &[u8],
 ) -> Result<SecretBytes> {
+    decapsulate(private, aead, kid, psk, envelope)?.decrypt()
+}
+
+/// The first half of [`open`], which costs most of the time: what is left is the cipher.
+///
+/// # Errors
+/// As [`open`].
+pub fn decapsulate<'a>(
+    private: &PrivateKey,
+    aead: Aead,
+    kid: &'a str,
+    psk: Option<&'a Secret<32>>,
+    envelope: &'a [u8],
+) -> Result<Decapsulated<'a>> {
     let envelope = Envelope::parse(envelope)?;
     let expected = (private.kem(), aead, psk.is_some(), kid);
     if expected != (envelope.kem, envelope.aead, envelope.mode == Mode::Psk, envelope.kid) {
         return Err(does_not_open());
     }
-    setup(aead, kid, psk)
-        .open(private, envelope.enc, envelope.header, envelope.ciphertext)
-        .ok_or_else(does_not_open)
+    let shared = private.decapsulate(envelope.enc).ok_or_else(does_not_open)?;
+    Ok(Decapsulated { setup: setup(aead, kid, psk), envelope, shared })
+}
+
+/// An envelope with its shared secret.
+pub struct Decapsulated<'a> {
+    setup: Setup<'a>,
+    envelope: Envelope<'a>,
+    shared: Secret<32>,
+}
+
+impl Decapsulated<'_> {
+    /// The second half of [`open`].
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn decrypt(self) -> Result<SecretBytes> {
+        let Envelope { kem, header, ciphertext, .. } = self.envelope;
+        self.setup.decrypt(kem, &self.shared, header, ciphertext).ok_or_else(does_not_open)
+    }
 }
 
 fn setup<'a>(aead: Aead, kid: &'a str, psk: Option<&'a Secret<32>>) -> Setup<'a> {
