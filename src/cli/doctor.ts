@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { KEYS, SCHEMA } from '../config/schema.js'
+import { Kms } from '../kms.js'
 import { native } from '../native.js'
-import { ed25519, type VerifyLane } from '../primitives.js'
+import { ed25519, mlDsa, type PostQuantumLane, type VerifyLane } from '../primitives.js'
 import { VERSION } from '../server/version.js'
 import { ADDON_HELP, type AddonStatus, addonStatus } from './addon.js'
 
@@ -18,13 +19,17 @@ interface Report {
   readonly node: string
   readonly platform: string
   readonly addon: AddonStatus
+  /** Lanes of Ed25519. */
   readonly lanes: readonly LaneReport[]
+  /** Lanes of ML-DSA and ML-KEM. */
+  readonly pq_lanes: readonly LaneReport[]
   readonly rng_ok: boolean
   readonly limits: Readonly<Record<string, string>>
   readonly healthy: boolean
 }
 
-const LANES: readonly VerifyLane[] = ['dalek', 'dalek-batch', 'ring', 'noble']
+const LANES: readonly VerifyLane[] = ['simd', 'dalek', 'dalek-batch', 'aws-lc', 'ring', 'noble']
+const PQ_LANES: readonly PostQuantumLane[] = ['auto', 'aws-lc', 'rustcrypto', 'noble']
 
 // RFC 8032 section 7.1, test 1: the empty message.
 const TEST_1 = {
@@ -41,16 +46,17 @@ export function doctorCommand(): Command {
   return new Command('doctor')
     .description('say what works on this machine')
     .option('--json', 'as JSON')
-    .action(({ json }: { json?: boolean }) => {
-      const report = examine()
+    .action(async ({ json }: { json?: boolean }) => {
+      const report = await examine()
       process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : toText(report))
       process.exitCode = report.healthy ? 0 : 1
     })
 }
 
-function examine(): Report {
+async function examine(): Promise<Report> {
   const addon = addonStatus()
   const lanes = LANES.map(selfTest)
+  const pqLanes = await Promise.all(PQ_LANES.map(pqSelfTest))
   const rng = randomWorks()
   return {
     version: VERSION,
@@ -58,9 +64,10 @@ function examine(): Report {
     platform: `${process.platform}-${process.arch}`,
     addon,
     lanes,
+    pq_lanes: pqLanes,
     rng_ok: rng,
     limits: { ...systemLimits(), ...defaultLimits() },
-    healthy: addon.loaded && rng && lanes.every(({ state }) => state === 'ok'),
+    healthy: addon.loaded && rng && [...lanes, ...pqLanes].every(({ state }) => state === 'ok'),
   }
 }
 
@@ -75,6 +82,42 @@ function selfTest(lane: VerifyLane): LaneReport {
   } catch {
     return { lane, state: 'failed' }
   }
+}
+
+/**
+ * A key of each kind is made and used: what a lane signs must pass there and in the pure JavaScript lane, and not with a
+ * bit flipped; what it wraps must unwrap.
+ */
+async function pqSelfTest(lane: PostQuantumLane): Promise<LaneReport> {
+  if (!native || !mlDsa.lanes().includes(lane)) return { lane, state: 'unavailable' }
+  const kms = Kms.open({ backend: 'inmem', lanes: { pq: lane === 'noble' ? 'auto' : lane } })
+  try {
+    const works = (await signs(await kms, lane)) && (await wraps(await kms))
+    return { lane, state: works ? 'ok' : 'failed' }
+  } catch {
+    return { lane, state: 'failed' }
+  } finally {
+    ;(await kms).close()
+  }
+}
+
+async function signs(kms: Kms, lane: PostQuantumLane): Promise<boolean> {
+  const key = await kms.createKey({ tenant: 'doctor', purpose: 'self-test', alg: 'ml-dsa' })
+  const message = randomBytes(32)
+  const signature = kms.sign(key.kid, message)
+  const forged = Uint8Array.from(signature)
+  forged[0] = (forged[0] ?? 0) ^ 1
+  const verdicts = [lane, 'noble' as const].flatMap(verifier =>
+    [signature, forged].map(it => mlDsa.verify('ml-dsa', key.publicKey, message, it, { lane: verifier })),
+  )
+  return verdicts.join() === 'true,false,true,false'
+}
+
+async function wraps(kms: Kms): Promise<boolean> {
+  const { kid } = await kms.createKey({ tenant: 'doctor', purpose: 'kem', alg: 'hybrid' })
+  const dataKey = randomBytes(32)
+  const { wrapped } = await kms.wrap(kid, dataKey)
+  return dataKey.equals((await kms.unwrap(wrapped)).dataKey)
 }
 
 /** Asks the generator that keys come from; without the addon there are no keys, and Node's is asked. */
@@ -102,14 +145,16 @@ function defaultLimits(): Record<string, string> {
   return Object.fromEntries(keys.map(key => [key, SCHEMA[key].default]))
 }
 
-function toText({ version, node, platform, addon, lanes, rng_ok: rng, limits, healthy }: Report): string {
+function toText(report: Report): string {
+  const { version, node, platform, addon, lanes, pq_lanes: pqLanes, rng_ok: rng, limits, healthy } = report
   const row = (name: string, value: string) => `${name.padEnd(24)}${value}`
   return [
     row('ron-kms', version),
     row('node', `${node} on ${platform}`),
     row('native core', addon.loaded ? 'loaded' : `missing: ${addon.reason}`),
     row('CPU tier', addon.loaded ? addon.cpuTier : 'none: only the pure JavaScript lane runs'),
-    ...lanes.map(({ lane, state }) => row(`lane ${lane}`, state)),
+    ...lanes.map(({ lane, state }) => row(`Ed25519 ${lane}`, state)),
+    ...pqLanes.map(({ lane, state }) => row(`post-quantum ${lane}`, state)),
     row('random numbers', rng ? 'ok' : 'failed'),
     ...Object.entries(limits).map(([name, value]) => row(name, value)),
     row('verdict', healthy ? 'healthy' : 'not healthy'),

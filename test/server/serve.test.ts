@@ -143,8 +143,11 @@ describe('doctor', () => {
     await run(doctorCommand())
     expect(process.exitCode).toBe(0)
     expect(stdout).toMatch(/^CPU tier +(avx512|avx2|scalar)$/m)
-    for (const lane of ['dalek', 'dalek-batch', 'ring', 'noble']) {
-      expect(stdout).toMatch(new RegExp(`^lane ${lane} +ok$`, 'm'))
+    for (const lane of ['simd', 'dalek', 'dalek-batch', 'aws-lc', 'ring', 'noble']) {
+      expect(stdout).toMatch(new RegExp(`^Ed25519 ${lane} +ok$`, 'm'))
+    }
+    for (const lane of ['auto', 'aws-lc', 'rustcrypto', 'noble']) {
+      expect(stdout).toMatch(new RegExp(`^post-quantum ${lane} +ok$`, 'm'))
     }
     expect(stdout).toMatch(/^verdict +healthy$/m)
   })
