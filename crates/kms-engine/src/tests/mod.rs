@@ -5,6 +5,7 @@ mod audit;
 mod faults;
 mod hybrid;
 mod idempotency;
+mod key_states;
 mod life_cycle;
 mod rotation_under_load;
 mod wire;
