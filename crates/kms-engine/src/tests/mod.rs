@@ -8,6 +8,8 @@ mod idempotency;
 mod key_states;
 mod life_cycle;
 mod rotation_under_load;
+mod state_races;
+mod state_under_load;
 mod wire;
 mod wrap;
 
