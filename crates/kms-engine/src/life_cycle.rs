@@ -165,14 +165,15 @@ impl Engine {
     /// Destroys what is due. Returns in how many milliseconds something is due next, if anything is.
     ///
     /// What is due is also destroyed by the next call that meets it; a timer that calls this makes it happen on time.
-    /// What the audit log does not take is tried again a second later. Harmless after `close`.
+    /// What the audit log does not take is tried again a second later; a key that a panic left in doubt stays as it is.
+    /// Harmless after `close`.
     pub fn sweep(&self) -> Option<u64> {
         let now_ms = self.now_ms();
         for entry in self.deadlines.due(now_ms) {
             let (_, uuid, version) = entry;
             let waits = self.keys.get(&uuid).is_some_and(|key| {
                 self.settle(&key);
-                key.load().life.due(now_ms).contains(&version)
+                key.check_sound().is_ok() && key.load().life.due(now_ms).contains(&version)
             });
             if !waits {
                 self.deadlines.remove(&entry);

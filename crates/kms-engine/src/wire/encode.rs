@@ -174,7 +174,7 @@ enum OutcomeDto<'a> {
 #[serde(untagged)]
 enum AnswerDto<'a> {
     Created(CreatedDto),
-    Described(DescribedDto<'a>),
+    Described(Box<DescribedDto<'a>>),
     Attested(AttestedDto),
     Rotated(RotatedDto),
     Signed(SignedDto),
@@ -231,7 +231,7 @@ fn answer(response: &Response) -> AnswerDto<'_> {
         Response::Created(kid, key) => {
             AnswerDto::Created(CreatedDto { kid: kid.to_string(), public: public(key) })
         }
-        Response::Described(described) => AnswerDto::Described(describe(described)),
+        Response::Described(described) => AnswerDto::Described(Box::new(describe(described))),
         Response::Attested(attested) => AnswerDto::Attested(attest(attested)),
         Response::Rotated(rotated) => AnswerDto::Rotated(RotatedDto {
             kid: rotated.kid.to_string(),
