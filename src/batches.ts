@@ -25,7 +25,7 @@ export function packSignItems(items: readonly KidSignItem[], known: KnownKids): 
   known.trim()
   for (let i = 0; i < kidNumbers.length; i++) {
     const kid = (items[i] as KidSignItem | undefined)?.kid as string
-    const number = known.numberOf(kid, `items[${i}].kid`)
+    const number = known.numberOf(kid, i)
     if (number === 0) kids.push(kid)
     kidNumbers[i] = number
   }

@@ -31,11 +31,11 @@ function requireAttached(view: Uint8Array, field: string): void {
 }
 
 /** Copies a part of a batch to its place. Of a detached buffer there is nothing to copy, whatever length it shows. */
-function copyTo(target: Uint8Array, at: number, view: Uint8Array, field: string): void {
+function copyTo(target: Uint8Array, at: number, view: Uint8Array, item: number, name: string): void {
   try {
     target.set(view, at)
   } catch {
-    throw detached(field)
+    throw detached(`items[${item}].${name}`)
   }
 }
 
@@ -109,7 +109,7 @@ export function packMessages(items: readonly { message: Uint8Array }[]): PackedM
     const start = offsets[i] as number
     // Getters, and what they do to other items, may have changed what was checked.
     if (!isBytes(message) || message.length !== (offsets[i + 1] as number) - start) throw changed(i)
-    copyTo(messages, start, message, `items[${i}].message`)
+    copyTo(messages, start, message, i, 'message')
   }
   return { messages, offsets }
 }
@@ -136,7 +136,7 @@ export function packSignatures(
     const signature = signatureOf(items, i)
     // The length is read once: another one does not fit and is seen below.
     if (signature.length !== 64) return packLong(items, count)
-    copyTo(signatures, i * 64, signature, `items[${i}].signature`)
+    copyTo(signatures, i * 64, signature, i, 'signature')
   }
   return { signatures, signatureOffsets: NO_OFFSETS }
 }
@@ -158,7 +158,7 @@ function packLong(items: readonly { signature: Uint8Array }[], count: number): P
   all.forEach((signature, i) => {
     const start = signatureOffsets[i] as number
     if (signature.length !== (signatureOffsets[i + 1] as number) - start) throw changed(i)
-    copyTo(signatures, start, signature, `items[${i}].signature`)
+    copyTo(signatures, start, signature, i, 'signature')
   })
   return { signatures, signatureOffsets }
 }
@@ -176,7 +176,7 @@ export function packEd25519Signatures(
   const signatures = new Uint8Array(count * 64)
   for (let i = 0; i < count; i++) {
     const signature = signatureOf(items, i)
-    if (signature.length === 64) copyTo(signatures, i * 64, signature, `items[${i}].signature`)
+    if (signature.length === 64) copyTo(signatures, i * 64, signature, i, 'signature')
     else signatures.fill(0xff, i * 64, i * 64 + 64)
   }
   return signatures

@@ -258,7 +258,7 @@ export class Kms {
     requireBytes(message, 'message')
     try {
       this.#kids.trim()
-      const known = this.#kids.numberOf(kid, 'kid') || kid
+      const known = this.#kids.numberOf(kid) || kid
       return this.#native.sign(known, message, this.#signature) ?? this.#signature.slice()
     } catch (error) {
       throw toKmsError(error)
@@ -352,7 +352,7 @@ export class Kms {
     requireBytes(signature, 'signature')
     try {
       this.#kids.trim()
-      return this.#native.verify(this.#kids.numberOf(kid, 'kid') || kid, message, signature)
+      return this.#native.verify(this.#kids.numberOf(kid) || kid, message, signature)
     } catch (error) {
       throw toKmsError(error)
     }

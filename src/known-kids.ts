@@ -35,12 +35,12 @@ export class KnownKids {
   /**
    * The number of a kid; 0 for one that cannot be found, whose text then has to be handed over for the error.
    *
-   * @throws KmsError `BadRequest` naming `field` for what is not a string.
+   * @throws KmsError `BadRequest` for what is not a string, naming `kid`, or that of the item.
    */
-  numberOf(kid: string, field: string): number {
+  numberOf(kid: string, item?: number): number {
     const known = this.#numbers.get(kid)
     if (known !== undefined) return known
-    requireString(kid, field)
+    requireString(kid, item === undefined ? 'kid' : `items[${item}].kid`)
     const number = this.#native.know(kid)
     if (number > 0) {
       this.#numbers.set(kid, number)

@@ -3,7 +3,7 @@ import { floorOf } from './floors.mjs'
 import { ratioOf } from './measure.mjs'
 import { rowTitle, times } from './table.mjs'
 
-const ASYNC = 'auto, by kid, async, 4 at once'
+const ASYNC = 'auto, by kid, async, 8 at once'
 const SYNC = 'auto, by kid, this thread'
 
 /** `of` against `to`: how many times the throughput. `cores`: promised for a machine with so many. */

@@ -67,31 +67,44 @@ impl Engine {
         assert_eq!(items.len(), out.len(), "one verdict an item");
         self.run(Op::VerifyBatch, context, |_| {
             self.count_batch(Op::VerifyBatch, items.len());
-            let kids: Vec<_> = items.iter().map(|item| self.find_item(context, item.kid)).collect();
-            let resolved: Vec<Result<Resolved<'_>>> = kids
-                .iter()
-                .map(|kid| {
-                    let kid = kid.as_ref().map_err(Clone::clone)?;
-                    let mut trace = Trace::default();
-                    let (alg, group) = self.one_track(kid, &mut trace)?;
-                    let version = kid.version.ok_or_else(version_needed)?;
-                    let public = &kid.key.published(version)?.public;
-                    Ok(Resolved { key: &kid.key, version, alg, public, group, trace })
-                })
-                .collect();
-            if parallel {
-                let share = self.pool.share(items.len(), 0)?;
-                self.pool.threads()?.install(|| {
-                    let items = items.par_chunks(share).zip(resolved.par_chunks(share));
-                    items
-                        .zip(out.par_chunks_mut(share))
-                        .for_each(|((items, keys), out)| self.verify_resolved(items, keys, out));
-                });
-            } else {
-                self.verify_resolved(items, &resolved, out);
+            if !parallel {
+                return Ok(self.verify_share(context, items, out));
             }
-            Ok(self.count_verdicts(resolved, out))
+            let share = self.pool.share(items.len(), 0)?;
+            let errors: Vec<Vec<_>> = self.pool.threads()?.install(|| {
+                let shares = items.par_chunks(share).zip(out.par_chunks_mut(share));
+                shares.map(|(items, out)| self.verify_share(context, items, out)).collect()
+            });
+            let shares = errors.into_iter().enumerate();
+            Ok(shares
+                .flat_map(|(i, errors)| {
+                    errors.into_iter().map(move |(at, it)| (i * share + at, it))
+                })
+                .collect())
         })
+    }
+
+    /// The verdicts on items that one thread takes, and the errors of those that were not checked.
+    fn verify_share(
+        &self,
+        context: &Context,
+        items: &[BatchItem<'_>],
+        out: &mut [u8],
+    ) -> Vec<(usize, KmsError)> {
+        let kids: Vec<_> = items.iter().map(|item| self.find_item(context, item.kid)).collect();
+        let resolved: Vec<Result<Resolved<'_>>> = kids
+            .iter()
+            .map(|kid| {
+                let kid = kid.as_ref().map_err(Clone::clone)?;
+                let mut trace = Trace::default();
+                let (alg, group) = self.one_track(kid, &mut trace)?;
+                let version = kid.version.ok_or_else(version_needed)?;
+                let public = &kid.key.published(version)?.public;
+                Ok(Resolved { key: &kid.key, version, alg, public, group, trace })
+            })
+            .collect();
+        self.verify_resolved(items, &resolved, out);
+        self.count_verdicts(resolved, out)
     }
 
     fn verify_resolved(
@@ -147,6 +160,7 @@ impl Engine {
         out: &mut [u8],
     ) -> Vec<(usize, KmsError)> {
         let mut errors = Vec::new();
+        let mut tally = self.tally(Op::Verify);
         for (i, (key, verdict)) in keys.into_iter().zip(out).enumerate() {
             // A version that was taken out of use meanwhile has no verdict.
             let key = key.and_then(|it| it.key.check_enabled(it.version).map(|()| it));
@@ -164,7 +178,7 @@ impl Engine {
                     (Label::NONE, Outcome::Err(code))
                 }
             };
-            self.count_item(Op::Verify, alg, outcome);
+            tally.add(alg, outcome);
         }
         errors
     }
@@ -228,6 +242,7 @@ impl Engine {
         if self.config.verify_after_sign {
             self.withhold_faulty(&mut made);
         }
+        let mut tally = self.tally(Op::Sign);
         let signed = made.into_iter().zip(traces).map(|(made, trace)| {
             let signature = made.and_then(|made| {
                 self.audit_signature(Op::Sign, context, &made.head, &made.covered)?;
@@ -237,7 +252,7 @@ impl Engine {
                 Ok(_) => Outcome::Ok,
                 Err(error) => Outcome::Err(error.code),
             };
-            self.count_item(Op::Sign, trace.alg, outcome);
+            tally.add(trace.alg, outcome);
             signature
         });
         signed.collect()

@@ -96,12 +96,12 @@ const MOST_TENANTS: usize = 1000;
 const OTHERS: &str = "(others)";
 
 impl Counters {
-    /// One operation ended.
-    pub(crate) fn ended(&self, op: Op, alg: Label, outcome: Outcome) {
+    /// So many operations ended.
+    pub(crate) fn ended(&self, op: Op, alg: Label, outcome: Outcome, times: u64) {
         let cell = &self.ops[op as usize];
-        cell.ended[alg.index()][outcome.index()].fetch_add(1, Relaxed);
+        cell.ended[alg.index()][outcome.index()].fetch_add(times, Relaxed);
         if let Outcome::Err(code) = outcome {
-            cell.failures[code as usize].fetch_add(1, Relaxed);
+            cell.failures[code as usize].fetch_add(times, Relaxed);
         }
     }
 
@@ -190,6 +190,42 @@ impl Counters {
             .collect();
         counts.sort_by(|a, b| a.tenant.cmp(&b.tenant));
         counts
+    }
+}
+
+/// Counts the items of a batch. Equal ones in a row are added at once: threads that work side by side would
+/// otherwise take each counter from one another with every item.
+pub(crate) struct Tally<'a> {
+    counters: &'a Counters,
+    op: Op,
+    last: Option<(Label, Outcome)>,
+    times: u64,
+}
+
+impl<'a> Tally<'a> {
+    pub(crate) fn new(counters: &'a Counters, op: Op) -> Self {
+        Tally { counters, op, last: None, times: 0 }
+    }
+
+    /// One item ended.
+    pub(crate) fn add(&mut self, alg: Label, outcome: Outcome) {
+        if self.last != Some((alg, outcome)) {
+            self.flush();
+            self.last = Some((alg, outcome));
+        }
+        self.times += 1;
+    }
+
+    fn flush(&mut self) {
+        if let Some((alg, outcome)) = self.last {
+            self.counters.ended(self.op, alg, outcome, std::mem::take(&mut self.times));
+        }
+    }
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 

@@ -14,7 +14,7 @@ use kms_crypto::ed25519::{SignLane, VerifyLane};
 use kms_crypto::lane::Lane;
 
 use crate::arena::Arena;
-use crate::counters::{Counters, Outcome, Snapshot};
+use crate::counters::{Counters, Outcome, Snapshot, Tally};
 use crate::deadlines::Deadlines;
 use crate::idempotency::Idempotency;
 use crate::key::Key;
@@ -183,7 +183,7 @@ impl Engine {
             Ok(_) => Outcome::Ok,
             Err(error) => Outcome::Err(error.code),
         };
-        self.counters.ended(op, trace.alg, outcome);
+        self.counters.ended(op, trace.alg, outcome, 1);
         if let Some(took) = took {
             self.counters.took(op, trace.alg, took);
         }
@@ -194,7 +194,8 @@ impl Engine {
     /// # Errors
     /// Those of the step.
     pub fn counting<T>(&self, op: Op, step: impl FnOnce() -> Result<T>) -> Result<T> {
-        step().inspect_err(|error| self.counters.ended(op, Label::NONE, Outcome::Err(error.code)))
+        step()
+            .inspect_err(|error| self.counters.ended(op, Label::NONE, Outcome::Err(error.code), 1))
     }
 
     pub(crate) fn admit(&self, context: &Context) -> Result<()> {
@@ -208,9 +209,9 @@ impl Engine {
         }
     }
 
-    /// Counts the items of a batch one by one, beside the batch itself.
-    pub(crate) fn count_item(&self, op: Op, alg: Label, outcome: Outcome) {
-        self.counters.ended(op, alg, outcome);
+    /// Counts the items of a batch, beside the batch itself.
+    pub(crate) fn tally(&self, op: Op) -> Tally<'_> {
+        Tally::new(&self.counters, op)
     }
 
     pub(crate) fn count_batch(&self, op: Op, len: usize) {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use kms_core::Result;
 use napi::Env;
 use napi::bindgen_prelude::{Object, Uint8Array, Uint8ArraySlice, Uint32ArraySlice};
 use napi_derive::napi;
@@ -78,11 +77,11 @@ impl NativeKms {
         messages: Uint8ArraySlice<'_>,
         offsets: Uint32ArraySlice<'_>,
     ) -> napi::Result<Object<'env>> {
-        let owned = guard("signBatchAsync", || self.owned_kids(kids, &kid_numbers))?;
+        let owned = guard("signBatchAsync", || Ok(self.owned_kids(kids, &kid_numbers)))?;
         let (engine, context) = (Arc::clone(&self.engine), self.library.clone());
         let (messages, offsets) = (bytes::owned(&messages), offsets.to_vec());
         let work = move || {
-            let items = packed::messages(&owned.kids(), &messages, &offsets)?;
+            let items = packed::messages(&owned.kids()?, &messages, &offsets)?;
             packed::sign(&engine, &context, &items, true)
         };
         spawn(env, self.engine.pool(), "signBatchAsync.task", work, |_, mut signed| {
@@ -129,12 +128,12 @@ impl NativeKms {
         messages: Uint8ArraySlice<'_>,
         offsets: Uint32ArraySlice<'_>,
     ) -> napi::Result<Object<'env>> {
-        let owned = guard("verifyBatchAsync", || self.owned_kids(kids, &kid_numbers))?;
+        let owned = guard("verifyBatchAsync", || Ok(self.owned_kids(kids, &kid_numbers)))?;
         let (engine, context) = (Arc::clone(&self.engine), self.library.clone());
         let (signatures, offsets) = (bytes::owned(&signatures), offsets.to_vec());
         let (messages, ends) = (bytes::owned(&messages), signature_offsets.to_vec());
         let work = move || {
-            let items = packed::messages(&owned.kids(), &messages, &offsets)?;
+            let items = packed::messages(&owned.kids()?, &messages, &offsets)?;
             let items = packed::signed(&items, &signatures, &ends)?;
             packed::verify(&engine, &context, &items, true)
         };
@@ -144,9 +143,8 @@ impl NativeKms {
     }
 
     /// The kids of a batch that leaves this thread.
-    fn owned_kids(&self, kids: Vec<String>, numbers: &[u32]) -> Result<OwnedKids> {
-        let known = self.known.borrow();
-        packed::kids(&known, numbers, &kids).map(|kids| OwnedKids::new(&kids))
+    fn owned_kids(&self, named: Vec<String>, numbers: &[u32]) -> OwnedKids {
+        OwnedKids { known: self.known.borrow().clone(), numbers: numbers.to_vec(), named }
     }
 }
 

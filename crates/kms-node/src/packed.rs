@@ -2,7 +2,7 @@
 
 use kms_core::{Context, KmsError, Result};
 use kms_crypto::ed25519::SIGNATURE_LEN;
-use kms_engine::{BatchItem, Engine, ItemKid, KnownKid, SignItem, Signature, wire};
+use kms_engine::{BatchItem, Engine, ItemKid, SignItem, Signature, wire};
 
 use crate::known::KnownKids;
 
@@ -24,28 +24,16 @@ pub(crate) fn kids<'a>(
 }
 
 /// Kids of items, to take to another thread.
-pub(crate) struct OwnedKids(Vec<OwnedKid>);
-
-enum OwnedKid {
-    Known(KnownKid),
-    Named(String),
+pub(crate) struct OwnedKids {
+    pub(crate) known: KnownKids,
+    pub(crate) numbers: Vec<u32>,
+    pub(crate) named: Vec<String>,
 }
 
 impl OwnedKids {
-    pub(crate) fn new(kids: &[ItemKid<'_>]) -> OwnedKids {
-        let own = |kid: &ItemKid<'_>| match kid {
-            ItemKid::Known(known) => OwnedKid::Known((*known).clone()),
-            ItemKid::Named(name) => OwnedKid::Named((*name).to_owned()),
-        };
-        OwnedKids(kids.iter().map(own).collect())
-    }
-
-    pub(crate) fn kids(&self) -> Vec<ItemKid<'_>> {
-        let kids = self.0.iter().map(|kid| match kid {
-            OwnedKid::Known(known) => ItemKid::Known(known),
-            OwnedKid::Named(name) => ItemKid::Named(name),
-        });
-        kids.collect()
+    /// As [`kids`].
+    pub(crate) fn kids(&self) -> Result<Vec<ItemKid<'_>>> {
+        kids(&self.known, &self.numbers, &self.named)
     }
 }
 
