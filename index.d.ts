@@ -101,6 +101,8 @@ export declare class NativeKms {
    * `{"produce_hybrid", "verify_mode", "rollout_percent", "legacy_grace_until_ms"?}`.
    */
   setPqPolicy(policy: string): void
+  /** Destroys what is due, and returns in how many milliseconds something is due next; null where nothing is. */
+  sweep(): number | null
   /** The engine's counters as JSON, for a metrics endpoint. */
   metrics(): string
   /** Wipes every private key; every later call throws `StoreUnavailable`. */
@@ -228,6 +230,8 @@ export interface KmsOptions {
   pqLane?: string
   /** The post-quantum policy as JSON, see `setPqPolicy`. */
   pqPolicy?: string
+  /** The shortest time from the wish to destroy until that is done, in milliseconds; a day by default. */
+  minDestroyDelayMs?: number
 }
 
 /**

@@ -76,6 +76,39 @@ export interface RotatedKey {
   activeAt?: Date
 }
 
+/** A wish to take a key or a version out of use, or into it. */
+export interface KeyStateOptions {
+  /** A UUID: the same wish under it is carried out once within 24 hours. */
+  opId?: string
+}
+
+/** A wish to destroy a key or a version. */
+export interface DestroyOptions extends KeyStateOptions {
+  /**
+   * How long until it is destroyed, in milliseconds: not below `minDestroyDelayMs` of the service, which is the
+   * default, and at most ten years.
+   */
+  delayMs?: number
+}
+
+/**
+ * - `enabled`: in use.
+ * - `disabled`: out of use, and may be enabled again.
+ * - `destroy_scheduled`: out of use, and destroyed when its time comes unless that is cancelled before.
+ * - `destroyed`: the private half is gone for good; the public half and the history are kept.
+ */
+export type KeyState = 'enabled' | 'disabled' | 'destroy_scheduled' | 'destroyed'
+
+/** A key or a version that came to another state. */
+export interface KeyStateChange {
+  /** As it was named: with `#vN` that version, without it the whole key. */
+  kid: string
+  /** Its own state now. */
+  state: KeyState
+  /** When it is to be destroyed, while that is scheduled. */
+  destroyAt?: Date
+}
+
 /** The public side of a key. */
 export interface KeyDescription extends CreatedKey {
   /** What signatures cover: the message, or its BLAKE3-256. */
@@ -84,7 +117,12 @@ export interface KeyDescription extends CreatedKey {
   head: number
   /** Every published version, ascending. */
   versions: number[]
-  state: 'enabled'
+  /** The key's own state. */
+  state: KeyState
+  /** When the key is to be destroyed, while that is scheduled. */
+  destroyAt?: Date
+  /** The state of each published version: the stricter of the key's and its own. */
+  versionStates: { version: number; state: KeyState; destroyAt?: Date }[]
   /** When version 1 was made. */
   createdAt: Date
   /** The version that becomes the head next, if one waits. */
@@ -131,10 +169,19 @@ export interface DescribedDto extends CreatedDto {
   signs: 'message' | 'digest'
   head: string
   versions: string[]
-  state: 'enabled'
+  state: KeyState
+  destroy_at?: string
+  version_states: { version: string; state: KeyState; destroy_at?: string }[]
   created_ms: number
   pending?: { kid: string; active_at: string }
   policy_hints?: Record<string, string | number | boolean>
+}
+
+/** The answer to `disable`, `enable`, `destroy` and `cancel_destroy`. */
+export interface StateChangedDto {
+  kid: string
+  state: KeyState
+  destroy_at?: string
 }
 
 /** The answer to `attest`. */
@@ -159,6 +206,14 @@ export function toRotated({ kid, previous, active_at }: RotatedDto): RotatedKey 
   return { kid, previous, ...(active_at !== undefined && { activeAt: new Date(active_at) }) }
 }
 
+export function toStateChange(dto: StateChangedDto): KeyStateChange {
+  return { kid: dto.kid, ...toState(dto) }
+}
+
+function toState({ state, destroy_at }: Omit<StateChangedDto, 'kid'>): Omit<KeyStateChange, 'kid'> {
+  return { state, ...(destroy_at !== undefined && { destroyAt: new Date(destroy_at) }) }
+}
+
 export function toDescription(dto: DescribedDto): KeyDescription {
   const { pending, policy_hints } = dto
   return {
@@ -166,7 +221,11 @@ export function toDescription(dto: DescribedDto): KeyDescription {
     signs: dto.signs,
     head: versionNumber(dto.head),
     versions: dto.versions.map(versionNumber),
-    state: dto.state,
+    ...toState(dto),
+    versionStates: dto.version_states.map(each => ({
+      version: versionNumber(each.version),
+      ...toState(each),
+    })),
     createdAt: new Date(dto.created_ms),
     ...(pending && { pending: { kid: pending.kid, activeAt: new Date(pending.active_at) } }),
     ...(policy_hints && { policyHints: policy_hints }),

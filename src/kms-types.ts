@@ -25,6 +25,11 @@ export interface KmsOptions {
    * time of one signature, and a fifth in a batch.
    */
   verifyAfterSign?: boolean
+  /**
+   * The shortest time from {@link Kms.scheduleDestroy} until a key is destroyed, in milliseconds: 24 hours by default,
+   * at most ten years. 0 leaves no time to change one's mind.
+   */
+  minDestroyDelayMs?: number
 }
 
 /**
@@ -86,6 +91,10 @@ export type Operation =
   | 'rewrap'
   | 'derive'
   | 'export'
+  | 'disable'
+  | 'enable'
+  | 'destroy'
+  | 'cancel_destroy'
 
 /** The engine's counters since it was opened. Buckets are not cumulative; the last is above every bound. */
 export interface EngineMetrics {

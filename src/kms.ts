@@ -10,15 +10,20 @@ import {
   type CreatedKey,
   type CreateKeyOptions,
   type DescribedDto,
+  type DestroyOptions,
   type KeyAttestation,
   type KeyDescription,
+  type KeyStateChange,
+  type KeyStateOptions,
   type RotatedDto,
   type RotatedKey,
   type RotateKeyOptions,
+  type StateChangedDto,
   toAttestation,
   toCreated,
   toDescription,
   toRotated,
+  toStateChange,
 } from './key-types.js'
 import type {
   BatchSignatures,
@@ -42,6 +47,7 @@ import { algOf, KnownKids } from './known-kids.js'
 import { requireNative } from './native.js'
 import { pqPolicyJson } from './pq-policy.js'
 import { isShort } from './short-work.js'
+import { Sweeper } from './sweeper.js'
 
 export type * from './kms-types.js'
 
@@ -55,18 +61,21 @@ const LIBRARY: CallContext = { requestId: '', actor: 'library' }
  * wiped when the service is closed.
  *
  * Synchronous calls take microseconds; batches take that for each item. Every call may be made at any time:
- * a reader sees the key as it was before a rotation or after it. After {@link Kms.close} every call but
- * `close` and `engineMetrics` throws `StoreUnavailable`.
+ * a reader sees the key as it was before a rotation or after it. Only an enabled version of an enabled key is used,
+ * for anything: else a call throws `Conflict`, and so does one that was under way when a key was taken out of use.
+ * After {@link Kms.close} every call but `close` and `engineMetrics` throws `StoreUnavailable`.
  */
 export class Kms {
   readonly #native: NativeKms
   readonly #kids: KnownKids
+  readonly #sweeper: Sweeper
   /** Where the addon writes one Ed25519 signature. Outside V8's heap, or each call would have to move it there. */
   readonly #signature = new Uint8Array(new ArrayBuffer(64))
 
   private constructor(native: NativeKms) {
     this.#native = native
     this.#kids = new KnownKids(native)
+    this.#sweeper = new Sweeper(native)
   }
 
   /**
@@ -80,9 +89,12 @@ export class Kms {
       throw new KmsError('Unsupported', 'only the backend `inmem` is in this version', { field: 'backend' })
     }
     const { NativeKms } = requireNative()
-    const { allowedAlgs } = options
+    const { allowedAlgs, minDestroyDelayMs } = options
     if (allowedAlgs !== undefined && !Array.isArray(allowedAlgs)) {
       throw new KmsError('BadRequest', 'must be an array', { field: 'allowedAlgs' })
+    }
+    if (minDestroyDelayMs !== undefined && !Number.isSafeInteger(minDestroyDelayMs)) {
+      throw new KmsError('BadRequest', 'must be a whole number', { field: 'minDestroyDelayMs' })
     }
     return attempt(
       () =>
@@ -93,6 +105,7 @@ export class Kms {
             ...(options.lanes?.verify && { verifyLane: options.lanes.verify }),
             ...(options.lanes?.pq && { pqLane: options.lanes.pq }),
             ...(options.pq !== undefined && { pqPolicy: pqPolicyJson(options.pq) }),
+            ...(minDestroyDelayMs !== undefined && { minDestroyDelayMs }),
             ...(options.verifyAfterSign !== undefined && { verifyAfterSign: options.verifyAfterSign }),
           }),
         ),
@@ -134,6 +147,53 @@ export class Kms {
         op_id: options.opId,
       }),
     )
+  }
+
+  /**
+   * Takes a key out of use, or one of its versions: nothing is signed, verified, wrapped, unwrapped, derived or (of a
+   * whole key) rotated with it until it is enabled again. No older version stands in for a head that is disabled; a
+   * pending version that is disabled never becomes the head.
+   *
+   * When this resolves every use has ended or will fail, on other threads too.
+   *
+   * @param kid With `#vN` that version, without it the whole key. A version is in use where both are enabled.
+   * @throws KmsError `Conflict` unless it is enabled, `NotFound`, `BadRequest`.
+   */
+  async disableKey(kid: string, options: KeyStateOptions = {}): Promise<KeyStateChange> {
+    return this.#changeState('disable', kid, options)
+  }
+
+  /**
+   * Takes a key or a version into use again.
+   *
+   * @param kid With `#vN` that version, without it the whole key.
+   * @throws KmsError `Conflict` unless it is disabled, `NotFound`, `BadRequest`.
+   */
+  async enableKey(kid: string, options: KeyStateOptions = {}): Promise<KeyStateChange> {
+    return this.#changeState('enable', kid, options)
+  }
+
+  /**
+   * Takes a key or a version out of use at once, as {@link Kms.disableKey} does, and destroys its private half after a
+   * delay, for good. Its public half and its history are still shown then. What was encrypted under it is lost, and
+   * what it signed can no longer be verified here.
+   *
+   * @param kid With `#vN` that version, without it the whole key with all its versions.
+   * @throws KmsError `Conflict` unless it is enabled or disabled, `NotFound`; `BadRequest`, field `delay_ms`, for a delay
+   * below the least one of the service or over ten years.
+   */
+  async scheduleDestroy(kid: string, options: DestroyOptions = {}): Promise<KeyStateChange> {
+    return this.#changeState('destroy', kid, options)
+  }
+
+  /**
+   * Keeps what was to be destroyed. It is disabled then, so that using it again takes {@link Kms.enableKey}.
+   *
+   * @param kid As it was named to {@link Kms.scheduleDestroy}.
+   * @throws KmsError `Conflict` unless it is scheduled and its time is still to come, `NotFound`, `BadRequest`.
+   */
+  async cancelDestroy(kid: string, options: KeyStateOptions = {}): Promise<KeyStateChange> {
+    return this.#changeState('cancel_destroy', kid, options)
   }
 
   /**
@@ -429,14 +489,17 @@ export class Kms {
    * Carries an operation out for a transport: the JSON of the HTTP API in, its JSON out. `null` where that takes
    * longer than the event loop may wait: nothing was done then, and {@link Kms.dispatchAsync} does it.
    *
-   * @param target The kid in the path of `describe`, `attest`, `rotate`, `derive` and `export`.
+   * @param target The kid in the path of `describe`, `attest`, `rotate`, `derive`, `export`, `disable`, `enable`, `destroy`
+   * and `cancel_destroy`.
    * @throws KmsError what the HTTP API answers as its error.
    */
   dispatch(op: Operation, target: string | null, body: Uint8Array, context: CallContext): string | null {
     requireBytes(body, 'body')
     requireObject(context, 'context')
     try {
-      return this.#native.dispatch(op, target, context, body)
+      const answer = this.#native.dispatch(op, target, context, body)
+      if (op === 'destroy') this.#sweeper.sweep()
+      return answer
     } catch (error) {
       throw toKmsError(error)
     }
@@ -452,7 +515,9 @@ export class Kms {
     requireBytes(body, 'body')
     requireObject(context, 'context')
     try {
-      return await this.#native.dispatchAsync(op, target, context, body)
+      const answer = await this.#native.dispatchAsync(op, target, context, body)
+      if (op === 'destroy') this.#sweeper.sweep()
+      return answer
     } catch (error) {
       throw toKmsError(error)
     }
@@ -485,6 +550,7 @@ export class Kms {
 
   /** Wipes every private key. Later calls throw `StoreUnavailable`; closing twice is harmless. */
   close(): void {
+    this.#sweeper.stop()
     attempt(() => this.#native.close())
   }
 
@@ -502,6 +568,13 @@ export class Kms {
       out,
       attempt(() => this.#native.verifyBatch(...args)),
     )
+  }
+
+  async #changeState(op: Operation, kid: string, options: DestroyOptions): Promise<KeyStateChange> {
+    requireString(kid, 'kid')
+    requireObject(options, 'options')
+    const { delayMs, opId } = options
+    return toStateChange(await this.#json<StateChangedDto>(op, kid, { delay_ms: delayMs, op_id: opId }))
   }
 
   async #json<T>(op: Operation, target: string | null, body?: object): Promise<T> {

@@ -60,6 +60,7 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
     backend: config.service.backend,
     allowedAlgs: [...config.service.allowed_algs],
     verifyAfterSign: config.security.verify_after_sign,
+    minDestroyDelayMs: config.destroy.min_delay,
   })
   let service: Service
   try {

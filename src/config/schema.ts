@@ -33,6 +33,9 @@ const SOCKET_RULE = 'must be ip:port or [ipv6]:port with a port from 0 to 65535'
 const DURATION_RULE = 'must be a duration from 1ms to 24h, such as 250ms, 5s, 1m or 1h'
 const timeout = duration(1, 24 * 3_600_000)
 
+/** Ten years, of 366 days. */
+const MOST_DELAY_MS = 10 * 366 * 24 * 3_600_000
+
 const verifyMode = oneOf('or', 'and', 'pq_only')
 const percent = integer(0, 100)
 const TENANT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
@@ -188,6 +191,14 @@ export const SCHEMA = {
     default: 'true',
     rule: 'must be true or false',
     description: 'verify each signature before it leaves, so that a fault of the machine cannot reveal a key',
+  }),
+  'destroy.min_delay': setting({
+    env: 'RON_KMS_DESTROY_MIN_DELAY',
+    flag: '--destroy-min-delay <duration>',
+    kind: duration(0, MOST_DELAY_MS),
+    default: '24h',
+    rule: 'must be a duration from 0ms to 87840h, such as 30m, 24h or 168h',
+    description: 'shortest time from the wish to destroy a key until it is destroyed',
   }),
   'ed25519.table_cache_bytes': setting({
     env: 'RON_KMS_ED25519_TABLE_CACHE_BYTES',

@@ -57,6 +57,7 @@ describe.skipIf(!addon.available)('a panic', () => {
     unwrap: () => kms.unwrap(undefined, envelope),
     rewrap: () => kms.rewrap(kemKid, envelope),
     setPqPolicy: () => kms.setPqPolicy(policy),
+    sweep: () => kms.sweep(),
     verifyCoalesced: () => kms.verifyCoalesced([context], out(0), Uint32Array.of(0, 0)),
     verify: () => kms.verify(kid, message, signature),
     verifyBatch: () => kms.verifyBatch([kid], zero, signature, none, message, offsets, out(1)),

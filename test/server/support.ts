@@ -52,7 +52,7 @@ export async function start(
   const flags = { bind_addr: '127.0.0.1:0', metrics_addr: '127.0.0.1:0', 'log.level': 'debug', ...settings }
   const { config } = loadConfig({ dev: true, env: {}, flags })
   if (!config) throw new Error('the settings of this test are refused')
-  const kms = await Kms.open({ backend: 'inmem' })
+  const kms = await Kms.open({ backend: 'inmem', minDestroyDelayMs: config.destroy.min_delay })
   const log: Record<string, unknown>[] = []
   const service = await startService({
     config,

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod context;
 pub mod error;
 pub mod key_id;
+pub mod key_state;
 pub mod secret;
 pub mod secret_bytes;
 
@@ -18,5 +19,6 @@ pub use clock::{Clock, Entropy, OsEntropy, SystemClock};
 pub use context::Context;
 pub use error::{ErrorCode, KmsError, Result};
 pub use key_id::{KeyId, Kid, KidRef, Name, Version, version_needed};
+pub use key_state::{DestroyAt, KeyState, Life, Transition};
 pub use secret::Secret;
 pub use secret_bytes::SecretBytes;

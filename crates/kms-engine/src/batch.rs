@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use kms_core::{Algorithm, Context, KmsError, Result, Signs, Version};
+use kms_core::{Algorithm, Context, KmsError, Result, Signs, Version, version_needed};
 use kms_crypto::context::Context as SignatureContext;
 use kms_crypto::digest;
 use kms_crypto::ed25519::{self, Item, KeyRef, VerifyLane};
@@ -98,8 +98,9 @@ impl Engine {
                 let kid = kid.as_ref().map_err(Clone::clone)?;
                 let mut trace = Trace::default();
                 let (alg, group) = self.one_track(kid, &mut trace)?;
-                let public = &self.version_of(kid)?.public;
-                Ok(Resolved { key: &kid.key, version: kid.version, alg, public, group, trace })
+                let version = kid.version.ok_or_else(version_needed)?;
+                let public = &kid.key.published(version)?.public;
+                Ok(Resolved { key: &kid.key, version, alg, public, group, trace })
             })
             .collect();
         self.verify_resolved(items, &resolved, out);
@@ -161,6 +162,8 @@ impl Engine {
         let mut errors = Vec::new();
         let mut tally = self.tally(Op::Verify);
         for (i, (key, verdict)) in keys.into_iter().zip(out).enumerate() {
+            // A version that was taken out of use meanwhile has no verdict.
+            let key = key.and_then(|it| it.key.check_enabled(it.version).map(|()| it));
             let (alg, outcome) = match key {
                 Ok(Resolved { mut group, trace, .. }) => {
                     group.halves[0] = Some(*verdict == VALID);
@@ -169,6 +172,7 @@ impl Engine {
                     (trace.alg, if ok { Outcome::Ok } else { Outcome::Invalid })
                 }
                 Err(error) => {
+                    *verdict = UNCHECKED;
                     let code = error.code;
                     errors.push((i, error));
                     (Label::NONE, Outcome::Err(code))
@@ -291,7 +295,7 @@ struct Made<'a> {
 /// A published version of a key with one track.
 struct Resolved<'a> {
     key: &'a Arc<Key>,
-    version: Option<Version>,
+    version: Version,
     alg: Algorithm,
     public: &'a PublicHalf,
     group: Group<'a>,
@@ -303,9 +307,7 @@ impl Resolved<'_> {
     fn verify(&self, lanes: VerifyLanes, message: &[u8], signature: &[u8]) -> bool {
         let covered = Cow::Borrowed(message);
         let empty = SignatureContext::EMPTY;
-        self.version.is_some_and(|version| {
-            Check::new(self.key, version, self.alg, covered, empty, signature)
-                .is_ok_and(|check| check.verdict(lanes))
-        })
+        Check::new(self.key, self.version, self.alg, covered, empty, signature)
+            .is_ok_and(|check| check.verdict(lanes))
     }
 }

@@ -31,7 +31,13 @@ pub(crate) fn are_slow_to_verify<'a>(
 fn micros(request: &Request) -> u64 {
     match request {
         Request::Create(wish) => to_make(&wish.alg),
-        Request::Rotate(kid, _) | Request::Derive(kid, _) => to_make(shown(kid)),
+        // A change of a key may have to wait for one that makes a version.
+        Request::Rotate(kid, _)
+        | Request::Derive(kid, _)
+        | Request::Disable(kid)
+        | Request::Enable(kid)
+        | Request::Destroy(kid, _)
+        | Request::CancelDestroy(kid) => to_make(shown(kid)),
         Request::Sign(wish) => wish.target.kids().iter().map(|kid| to_sign(shown(kid))).sum(),
         Request::Verify(wish) => to_verify(wish),
         _ => 0,

@@ -22,7 +22,8 @@ impl Engine {
     /// The bytes of the derived key never leave: it is a key like any other.
     ///
     /// # Errors
-    /// `NotFound`; `BadRequest`, field `context`, unless it has 1 to 256 bytes without control characters.
+    /// `NotFound`; `BadRequest`, field `context`, unless it has 1 to 256 bytes without control characters; `Conflict`
+    /// for a version that is not in use, and where the derived key is not.
     pub fn derive(&self, context: &Context, kid: &str, name: &str) -> Result<(Kid, PublicHalves)> {
         self.run(Op::Derive, context, |trace| {
             let kid = self.know(context, kid)?;
@@ -33,6 +34,7 @@ impl Engine {
             let held = parent.version(&head, version).ok_or_else(KmsError::not_found)?;
             let suite = held.suite;
             trace.alg = suite.label();
+            self.check_enabled(parent, &head, version)?;
             self.check_allowed(suite)?;
             self.check_signs(self.demand(parent), suite)?;
             let id = parent.id();
@@ -45,21 +47,29 @@ impl Engine {
                 let uuid = kdf::derive(Hash::Sha512, b"", seed, uuid_label.as_bytes(), 16)?;
                 Ok((derived, uuid))
             };
-            let (seed, uuid) = self.arena.with(held.secret, derive)??;
+            let (seed, uuid) = self.with_secret(parent, version, derive)??;
             let uuid: [u8; 16] = uuid
                 .expose()
                 .try_into()
                 .map_err(|_| KmsError::internal("a derived UUID has a wrong length"))?;
             let uuid = Builder::from_custom_bytes(uuid).into_uuid();
             if let Some(known) = self.derived(&uuid)? {
+                parent.check_enabled(version)?;
                 return Ok(known);
             }
             let made = SecretHalf::from_seed(suite, self.lanes(), seed)?;
-            let version = self.hold(suite, made)?;
+            let fresh = self.hold(suite, made)?;
             let id = KeyId { alg: suite.named_by(), uuid, ..id.clone() };
             let KeyFacts { signs, policy_hints, policy, .. } = &parent.facts;
             let facts = self.facts(id, *signs, policy_hints.clone(), *policy);
-            match (self.publish(Op::Derive, context, facts, version), self.derived(&uuid)?) {
+            // As every use of the parent: recorded while it still is in use, or not at all.
+            let recording = parent
+                .record_use()
+                .and_then(|recording| parent.check_enabled(version).map(|()| recording))
+                .inspect_err(|_| self.arena.remove(fresh.secret))?;
+            let published = self.publish(Op::Derive, context, facts, fresh);
+            drop(recording);
+            match (published, self.derived(&uuid)?) {
                 // Another call derived it meanwhile.
                 (Err(_), Some(known)) => Ok(known),
                 (published, _) => published,
@@ -69,6 +79,7 @@ impl Engine {
 
     fn derived(&self, uuid: &Uuid) -> Result<Option<(Kid, PublicHalves)>> {
         let Some(key) = self.keys.get(uuid) else { return Ok(None) };
+        self.check_enabled(&key, &key.load(), Version::MIN)?;
         Ok(Some((key.id().at(Version::MIN), PublicHalves::of(key.published(Version::MIN)?))))
     }
 }

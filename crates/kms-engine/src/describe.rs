@@ -1,6 +1,6 @@
 //! Showing keys: their public side, and where their private side is held.
 
-use kms_core::{Context, ErrorCode, Kid, KidRef, KmsError, Result, Signs, Version};
+use kms_core::{Context, ErrorCode, KeyState, Kid, KidRef, KmsError, Result, Signs, Version};
 
 use crate::create::PublicHalves;
 use crate::engine::Engine;
@@ -17,10 +17,14 @@ pub struct Described {
     pub signs: Signs,
     /// The version that signs.
     pub head: Version,
-    /// The newest version: the head, or the pending one after it.
+    /// The newest version: the head, the pending one after it, or one whose activation was called off.
     pub newest: Version,
-    /// When the pending version becomes the head, in Unix milliseconds.
-    pub active_at_unix_ms: Option<u64>,
+    /// The version that becomes the head next, and when, in Unix milliseconds.
+    pub pending: Option<(Kid, u64)>,
+    /// The key's own state.
+    pub state: KeyState,
+    /// The state of each published version, in order: the stricter of the key's and its own.
+    pub version_states: Vec<KeyState>,
     /// When the key was made, in Unix milliseconds.
     pub created_unix_ms: u64,
     /// The JSON object it was made with.
@@ -51,7 +55,7 @@ impl Engine {
         self.run(Op::Describe, context, |trace| {
             let parsed = KidRef::parse(kid)?;
             let key = self.find(&parsed, context)?;
-            let head = self.head_of(&key)?;
+            let head = self.settled_head(&key)?;
             trace.alg = key.published(head.active)?.suite.label();
             let shown = parsed.version.unwrap_or(head.active);
             let version = key.version(&head, shown).ok_or_else(KmsError::not_found)?;
@@ -60,8 +64,15 @@ impl Engine {
                 public: PublicHalves::of(version),
                 signs: key.facts.signs,
                 head: head.active,
-                newest: head.newest(),
-                active_at_unix_ms: head.pending.map(|pending| pending.active_at_unix_ms),
+                newest: head.newest,
+                pending: head
+                    .pending
+                    .map(|pending| (key.id().at(pending.version), pending.active_at_unix_ms)),
+                state: head.life.key(),
+                version_states: (1..=head.newest.get())
+                    .filter_map(Version::new)
+                    .map(|version| head.life.effective(version))
+                    .collect(),
                 created_unix_ms: key.facts.created_unix_ms,
                 policy_hints: key.facts.policy_hints.clone(),
             })
@@ -84,7 +95,7 @@ impl Engine {
             Ok(Attested {
                 kid: key.id().at(head.active),
                 head: head.active,
-                newest: head.newest(),
+                newest: head.newest,
                 created_unix_ms: key.facts.created_unix_ms,
                 class: "software-memory",
             })

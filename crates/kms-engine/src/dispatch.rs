@@ -4,13 +4,14 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use kms_core::{Context, Kid, KidRef, Result, SecretBytes};
+use kms_core::{Context, KeyId, KeyState, Kid, KidRef, KmsError, Result, SecretBytes};
 use rayon::prelude::*;
 
 use crate::create::{CreateKey, PublicHalves};
 use crate::describe::{Attested, Described};
 use crate::engine::{Engine, Trace};
 use crate::idempotency::{Begun, Scope, fingerprint};
+use crate::life_cycle::{StateChanged, own_state};
 use crate::op::Op;
 use crate::rotate::{RotateKey, Rotated};
 use crate::sign::{SignRequest, Signed, Target};
@@ -42,6 +43,14 @@ pub enum Request {
     Derive(String, String),
     /// [`Engine::export`].
     Export(String),
+    /// [`Engine::disable`].
+    Disable(String),
+    /// [`Engine::enable`].
+    Enable(String),
+    /// [`Engine::schedule_destroy`], with its delay.
+    Destroy(String, Option<u64>),
+    /// [`Engine::cancel_destroy`].
+    CancelDestroy(String),
 }
 
 /// A wish for a data key in an envelope.
@@ -101,6 +110,8 @@ pub enum Response {
     Wrapped(Arc<Wrapped>),
     /// A data key out of its envelope.
     Unwrapped(Arc<Unwrapped>),
+    /// A key or a version came to another state.
+    StateChanged(StateChanged),
 }
 
 /// Whether signatures answer a single kid or a set.
@@ -129,7 +140,7 @@ impl Engine {
         })?;
         match begun {
             Begun::Answered(response) => self.run(op, context, |trace| {
-                self.recheck(context, request, trace)?;
+                self.recheck(context, request, &response, trace)?;
                 Ok(*response)
             }),
             Begun::Claimed(claim) => {
@@ -140,23 +151,53 @@ impl Engine {
         }
     }
 
-    /// What must still hold for a recorded answer to be given again: the caller may know of every key,
-    /// none is closed to changes and signing, and policy still lets them sign.
-    fn recheck(&self, context: &Context, request: &Request, trace: &mut Trace) -> Result<()> {
+    /// What must still hold for a recorded answer to be given again: the caller may know of every key, none is
+    /// closed to changes and signing, policy still lets them sign, and what the answer is about is still in use; or,
+    /// where the answer is a state, still in that state or gone on from it to its end.
+    fn recheck(
+        &self,
+        context: &Context,
+        request: &Request,
+        response: &Response,
+        trace: &mut Trace,
+    ) -> Result<()> {
         let kids = match request {
-            Request::Rotate(kid, _) => std::slice::from_ref(kid),
+            Request::Rotate(kid, _)
+            | Request::Disable(kid)
+            | Request::Enable(kid)
+            | Request::Destroy(kid, _)
+            | Request::CancelDestroy(kid) => std::slice::from_ref(kid),
             Request::Sign(wish) => wish.target.kids(),
             _ => &[],
         };
         for kid in kids {
             let key = self.find(&KidRef::parse(kid)?, context)?;
-            let head = self.head_of(&key)?;
+            let head = self.settled_head(&key)?;
             let suite = key.published(head.active)?.suite;
             trace.alg = suite.label();
             key.check_sound()?;
-            self.check_signs(self.demand(&key), suite)?;
+            if !matches!(response, Response::StateChanged(_)) {
+                self.check_signs(self.demand(&key), suite)?;
+            }
         }
-        Ok(())
+        let key = |kid: &KeyId| self.keys.get(&kid.uuid).ok_or_else(KmsError::not_found);
+        match response {
+            Response::Created(kid, _) => key(&kid.key)?.load().life.key().check(),
+            Response::Rotated(rotated) => key(&rotated.kid.key)?.load().life.key().check(),
+            Response::Signed(signed, _) => {
+                signed.iter().try_for_each(|it| key(&it.kid.key)?.check_enabled(it.kid.version))
+            }
+            Response::StateChanged(changed) => {
+                let now = own_state(&key(&changed.key)?.load(), changed.version);
+                let ended = changed.state.destroy_at().is_some() && now == KeyState::Destroyed;
+                if now == changed.state || ended {
+                    return Ok(());
+                }
+                let error = KmsError::conflict("the key or version has changed its state since");
+                Err(error.field("kid"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn act(&self, context: &Context, request: &Request) -> Result<Response> {
@@ -194,6 +235,14 @@ impl Engine {
                 self.derive(context, kid, name).map(|(kid, public)| Response::Created(kid, public))
             }
             Request::Export(kid) => match self.export(context, kid)? {},
+            Request::Disable(kid) => self.disable(context, kid).map(Response::StateChanged),
+            Request::Enable(kid) => self.enable(context, kid).map(Response::StateChanged),
+            Request::Destroy(kid, delay_ms) => {
+                self.schedule_destroy(context, kid, *delay_ms).map(Response::StateChanged)
+            }
+            Request::CancelDestroy(kid) => {
+                self.cancel_destroy(context, kid).map(Response::StateChanged)
+            }
         }
     }
 
@@ -272,6 +321,10 @@ fn mutation(request: &Request) -> Option<(Op, &str)> {
     match request {
         Request::Create(wish) => Some((Op::Create, &wish.tenant)),
         Request::Rotate(kid, _) => Some((Op::Rotate, tenant_of(kid))),
+        Request::Disable(kid) => Some((Op::Disable, tenant_of(kid))),
+        Request::Enable(kid) => Some((Op::Enable, tenant_of(kid))),
+        Request::Destroy(kid, _) => Some((Op::Destroy, tenant_of(kid))),
+        Request::CancelDestroy(kid) => Some((Op::CancelDestroy, tenant_of(kid))),
         Request::Sign(wish) => Some((Op::Sign, tenant_of(wish.target.kids().first()?))),
         _ => None,
     }

@@ -15,6 +15,7 @@ use kms_crypto::lane::Lane;
 
 use crate::arena::Arena;
 use crate::counters::{Counters, Outcome, Snapshot, Tally};
+use crate::deadlines::Deadlines;
 use crate::idempotency::Idempotency;
 use crate::key::Key;
 use crate::material::Lanes;
@@ -42,6 +43,8 @@ pub struct EngineConfig {
     /// Whether every signature is verified before it leaves, so that a fault of the machine in the middle
     /// of signing, which can reveal the key, does not.
     pub verify_after_sign: bool,
+    /// The shortest time from the wish to destroy a key or a version until that is done, in milliseconds.
+    pub min_destroy_delay_ms: u64,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -59,6 +62,7 @@ impl Default for EngineConfig {
             pq_lane: Lane::Auto,
             pq: PqPolicy::default(),
             verify_after_sign: false,
+            min_destroy_delay_ms: 24 * 3_600_000,
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(OsEntropy),
             audit: None,
@@ -74,6 +78,7 @@ pub struct Engine {
     pub(crate) idempotency: Idempotency,
     pub(crate) pool: Pool,
     pub(crate) counters: Counters,
+    pub(crate) deadlines: Deadlines,
     pq: ArcSwap<PqPolicy>,
     closed: AtomicBool,
 }
@@ -101,6 +106,7 @@ impl Engine {
             idempotency: Idempotency::default(),
             pool: Pool::default(),
             counters: Counters::default(),
+            deadlines: Deadlines::default(),
             closed: AtomicBool::new(false),
         }
     }

@@ -16,7 +16,7 @@ use crate::op::Op;
 /// How long an answer is kept: 24 hours, in milliseconds.
 const KEEP_MS: u64 = 24 * 3_600_000;
 /// Most answers kept, where an answer counts once for each 512 bytes of each of its signatures: some tens of
-/// megabytes. Past it mutations with a new op_id are refused until old ones expire.
+/// megabytes. A tenant may fill as much of it as is still free: half of it alone, half of what is left after another. So nobody fills it for the others. Past that mutations with a new op_id are refused until old ones expire.
 const CAPACITY: usize = 65_536;
 
 /// To whom an op_id belongs.
@@ -54,6 +54,8 @@ struct Answers {
     expiry: VecDeque<(u64, Scope)>,
     /// What counts against [`CAPACITY`].
     weight: usize,
+    /// The same by tenant, where it is not 0.
+    by_tenant: HashMap<Box<str>, usize>,
 }
 
 /// The answers of one engine.
@@ -85,12 +87,12 @@ impl Idempotency {
                 }
             };
         }
-        if answers.weight >= CAPACITY {
+        if !answers.has_room(&scope.tenant) {
             let error = KmsError::new(ErrorCode::Backpressure, "no room to record another op_id");
             return Err(error.retry_after_ms(60_000));
         }
         answers.by_scope.insert(scope.clone(), (fingerprint, None));
-        answers.weight += 1;
+        answers.add(&scope.tenant, 1);
         Ok(Begun::Claimed(Claim { record: self, scope, fingerprint }))
     }
 
@@ -101,11 +103,31 @@ impl Idempotency {
 }
 
 impl Answers {
+    fn has_room(&self, tenant: &str) -> bool {
+        let own = self.by_tenant.get(tenant).copied().unwrap_or_default();
+        own < CAPACITY.saturating_sub(self.weight)
+    }
+
+    fn add(&mut self, tenant: &str, weight: usize) {
+        self.weight += weight;
+        *self.by_tenant.entry(tenant.into()).or_default() += weight;
+    }
+
+    fn take(&mut self, tenant: &str, weight: usize) {
+        self.weight -= weight;
+        if let Some(own) = self.by_tenant.get_mut(tenant) {
+            *own -= weight;
+            if *own == 0 {
+                self.by_tenant.remove(tenant);
+            }
+        }
+    }
+
     fn expire(&mut self, now_ms: u64) {
         while self.expiry.front().is_some_and(|(due, _)| *due <= now_ms) {
             if let Some((_, scope)) = self.expiry.pop_front() {
                 let answer = self.by_scope.remove(&scope).and_then(|(_, answer)| answer);
-                self.weight -= answer.as_ref().map_or(1, weight);
+                self.take(&scope.tenant, answer.as_ref().map_or(1, weight));
             }
         }
     }
@@ -139,7 +161,7 @@ impl Claim<'_> {
     /// Records the answer.
     pub(crate) fn keep(self, response: Response, now_ms: u64) {
         let mut answers = self.record.lock();
-        answers.weight += weight(&response) - 1;
+        answers.add(&self.scope.tenant, weight(&response) - 1);
         answers.by_scope.insert(self.scope.clone(), (self.fingerprint, Some(response)));
         answers.expiry.push_back((now_ms.saturating_add(KEEP_MS), self.scope.clone()));
     }
@@ -150,7 +172,71 @@ impl Drop for Claim<'_> {
         let mut answers = self.record.lock();
         if matches!(answers.by_scope.get(&self.scope), Some((_, None))) {
             answers.by_scope.remove(&self.scope);
-            answers.weight -= 1;
+            answers.take(&self.scope.tenant, 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::SetOrOne::One;
+    use crate::material::Signature;
+    use crate::sign::Signed;
+
+    fn claim<'a>(record: &'a Idempotency, tenant: &str, n: u128, now_ms: u64) -> Result<Begun<'a>> {
+        let (tenant, actor, op_id) = (tenant.into(), "a".into(), Uuid::from_u128(n));
+        record.begin(Scope { tenant, actor, op: Op::Create, op_id }, [0; 32], now_ms)
+    }
+
+    /// Answers that a tenant can have recorded before it is refused.
+    fn fill(record: &Idempotency, tenant: &str) -> usize {
+        for n in 0.. {
+            match claim(record, tenant, n, 0) {
+                Ok(Begun::Claimed(claim)) => claim.keep(Response::Signed(signed(), One), 0),
+                Ok(Begun::Answered(_)) => panic!("a fresh op_id"),
+                Err(error) => {
+                    assert_eq!(error.code, ErrorCode::Backpressure);
+                    assert!(error.retryable);
+                    return usize::try_from(n).unwrap();
+                }
+            }
+        }
+        unreachable!()
+    }
+
+    /// One of weight 16.
+    fn signed() -> Vec<Signed> {
+        let key = kms_core::KeyId {
+            tenant: kms_core::Name::parse("core", "tenant").unwrap(),
+            purpose: kms_core::Name::parse("audit", "purpose").unwrap(),
+            alg: kms_core::Algorithm::MlDsa65,
+            uuid: Uuid::nil(),
+        };
+        let kid = key.at(kms_core::Version::MIN);
+        let signature = Signature::Long(vec![0; 16 * 512]);
+        vec![Signed { kid, alg: kms_core::Algorithm::MlDsa65, signature }]
+    }
+
+    #[test]
+    fn no_tenant_fills_the_record_for_the_others() {
+        let record = Idempotency::default();
+        let whole = CAPACITY / 16;
+        assert_eq!(fill(&record, "one"), whole / 2);
+        assert_eq!(fill(&record, "two"), whole / 4, "of what the first left, half");
+        assert!(matches!(claim(&record, "three", 0, 0), Ok(Begun::Claimed(_))));
+        assert!(claim(&record, "one", u128::MAX, 0).is_err());
+        assert!(matches!(claim(&record, "one", 0, 0), Ok(Begun::Answered(_))), "still replayed");
+        assert!(matches!(claim(&record, "one", u128::MAX, KEEP_MS), Ok(Begun::Claimed(_))));
+        assert!(record.lock().by_tenant.is_empty() && record.lock().weight == 0, "all expired");
+    }
+
+    #[test]
+    fn an_op_id_that_is_given_back_weighs_nothing() {
+        let record = Idempotency::default();
+        for n in 0..u128::try_from(2 * CAPACITY).unwrap() {
+            assert!(matches!(claim(&record, "one", n, 0), Ok(Begun::Claimed(_))));
+        }
+        assert_eq!(record.lock().weight, 0);
     }
 }

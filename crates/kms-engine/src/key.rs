@@ -1,10 +1,10 @@
-//! A key: its versions, and which of them is the head.
+//! A key: its versions, which of them is the head, and which are in use.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use arc_swap::ArcSwap;
-use kms_core::{KeyId, KmsError, Result, Signs, Version};
+use arc_swap::{ArcSwap, Guard};
+use kms_core::{KeyId, KeyState, KmsError, Life, Result, Signs, Transition, Version};
 
 use crate::arena::SecretHandle;
 use crate::material::PublicHalf;
@@ -18,13 +18,17 @@ pub(crate) struct KeyVersion {
     pub(crate) secret: SecretHandle,
 }
 
-/// Which versions exist and which one signs. Replaced whole, so readers never see a mix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which versions exist, which one signs and which are in use. Replaced whole, so readers never see a mix.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     /// The newest active version: it alone signs.
     pub(crate) active: Version,
-    /// The version that follows it, published and verifying, not yet signing.
+    /// The newest version that may be seen.
+    pub(crate) newest: Version,
+    /// The version that follows the active one, published and verifying, not yet signing.
     pub(crate) pending: Option<Pending>,
+    /// The states of the key and of its versions.
+    pub(crate) life: Life,
 }
 
 /// A version that waits for its time.
@@ -38,9 +42,19 @@ pub(crate) struct Pending {
 }
 
 impl Head {
-    /// The newest version that may be seen.
-    pub(crate) fn newest(&self) -> Version {
-        self.pending.map_or(self.active, |pending| pending.version)
+    /// The head after a transition, by the table of [`kms_core::key_state`]. Taking a pending version out of use calls
+    /// its activation off, for good: the head stays, and another version may follow it.
+    pub(crate) fn after(
+        &self,
+        target: Option<Version>,
+        transition: Transition,
+        now_ms: u64,
+    ) -> Result<Head> {
+        let life = self.life.after(target, transition, now_ms)?;
+        let goes_on = |version| life.version(version) == KeyState::Enabled;
+        let pending = self.pending.filter(|pending| goes_on(pending.version));
+        let pending = pending.filter(|_| life.key() != KeyState::Destroyed);
+        Ok(Head { pending, life, ..*self })
     }
 }
 
@@ -67,15 +81,26 @@ pub(crate) struct Key {
     head: ArcSwap<Head>,
     /// Held by whoever changes the head. A panic under it poisons this key, and this key only.
     changing: Mutex<()>,
+    /// Shared by uses while they are recorded, and held alone by a transition from its record to its effect: so the
+    /// order of records is the order of effects.
+    recording: RwLock<()>,
 }
 
 impl Key {
     pub(crate) fn new(facts: KeyFacts, first: KeyVersion) -> Key {
         let versions = boxcar::Vec::new();
         versions.push(first);
-        let head = ArcSwap::from_pointee(Head { active: Version::MIN, pending: None });
+        let (active, newest) = (Version::MIN, Version::MIN);
+        let head = Head { active, newest, pending: None, life: Life::default() };
         let bucket = policy::bucket(&facts.id);
-        Key { facts, bucket, versions, head, changing: Mutex::new(()) }
+        Key {
+            facts,
+            bucket,
+            versions,
+            head: ArcSwap::from_pointee(head),
+            changing: Mutex::default(),
+            recording: RwLock::default(),
+        }
     }
 
     pub(crate) fn id(&self) -> &KeyId {
@@ -84,15 +109,20 @@ impl Key {
 
     /// The head now. A pending version whose time has come becomes active here, for good: setting a clock
     /// back does not undo it. The clock is read only where a version is pending.
-    pub(crate) fn head(&self, now_ms: impl Fn() -> u64) -> Result<Head> {
-        let head = **self.head.load();
+    pub(crate) fn head(&self, now_ms: impl Fn() -> u64) -> Result<Guard<Arc<Head>>> {
+        let head = self.head.load();
         match head.pending {
             Some(pending) if now_ms() >= pending.due_ms => {
-                let change = self.change(now_ms())?;
-                Ok(change.head)
+                self.change(now_ms())?;
+                Ok(self.head.load())
             }
             _ => Ok(head),
         }
+    }
+
+    /// The head as it was put in force last.
+    pub(crate) fn load(&self) -> Guard<Arc<Head>> {
+        self.head.load()
     }
 
     /// A version that is known to be published.
@@ -105,10 +135,31 @@ impl Key {
 
     /// A published version.
     pub(crate) fn version(&self, head: &Head, version: Version) -> Option<&KeyVersion> {
-        if version > head.newest() {
+        if version > head.newest {
             return None;
         }
         self.versions.get(version.get() as usize - 1)
+    }
+
+    /// Every version up to the newest published one.
+    pub(crate) fn versions_of(&self, head: &Head) -> impl Iterator<Item = &KeyVersion> {
+        self.versions.iter().map(|(_, version)| version).take(head.newest.get() as usize)
+    }
+
+    /// Refuses a version that is not in use as the key is at this very moment.
+    ///
+    /// # Errors
+    /// `Conflict`, field `kid`.
+    pub(crate) fn check_enabled(&self, version: Version) -> Result<()> {
+        self.load().life.check(version)
+    }
+
+    /// Keeps transitions from taking effect until what is returned is dropped.
+    ///
+    /// # Errors
+    /// `Internal` when a transition was interrupted by a panic.
+    pub(crate) fn record_use(&self) -> Result<RwLockReadGuard<'_, ()>> {
+        self.recording.read().map_err(|_| poisoned())
     }
 
     /// Starts a change of the head; one at a time, with any activation that is due carried out.
@@ -117,12 +168,12 @@ impl Key {
     /// `Internal` when an earlier change was interrupted by a panic: the key takes no more changes.
     pub(crate) fn change(&self, now_ms: u64) -> Result<Change<'_>> {
         let guard = self.changing.lock().map_err(|_| poisoned())?;
-        let mut head = **self.head.load();
-        if let Some(pending) = head.pending.filter(|pending| now_ms >= pending.due_ms) {
-            head = Head { active: pending.version, pending: None };
-            self.head.store(Arc::new(head));
+        let mut change = Change { key: self, head: self.head.load_full(), _guard: guard };
+        if let Some(pending) = change.head.pending.filter(|pending| now_ms >= pending.due_ms) {
+            let active = pending.version;
+            change.publish(Head { active, pending: None, ..(*change.head).clone() });
         }
-        Ok(Change { key: self, head, _guard: guard })
+        Ok(change)
     }
 
     /// Refuses a key that a panic left in doubt.
@@ -133,35 +184,54 @@ impl Key {
 
 /// The right to change one key's head.
 pub(crate) struct Change<'a> {
-    key: &'a Key,
-    pub(crate) head: Head,
+    pub(crate) key: &'a Key,
+    pub(crate) head: Arc<Head>,
     _guard: MutexGuard<'a, ()>,
 }
 
-impl Change<'_> {
+impl<'a> Change<'a> {
     /// Adds a version after the newest and publishes it, active at once or pending.
     ///
     /// # Errors
     /// `Conflict` after 2^32 - 1 versions.
     pub(crate) fn push(
-        self,
+        mut self,
         version: KeyVersion,
         pending: impl FnOnce(Version) -> Option<Pending>,
     ) -> Result<Version> {
-        let next = self
-            .head
-            .newest()
-            .checked_add(1)
-            .ok_or_else(|| KmsError::conflict("no version number is left for this key"))?;
+        let newest = self.next()?;
         let index = self.key.versions.push(version);
         crate::faults::point("rotate.publish");
-        debug_assert_eq!(index + 1, next.get() as usize);
-        let head = match pending(next) {
-            None => Head { active: next, pending: None },
-            Some(pending) => Head { active: self.head.active, pending: Some(pending) },
-        };
-        self.key.head.store(Arc::new(head));
-        Ok(next)
+        debug_assert_eq!(index + 1, newest.get() as usize);
+        let pending = pending(newest);
+        let active = if pending.is_none() { newest } else { self.head.active };
+        self.publish(Head { active, newest, pending, life: self.head.life.clone() });
+        Ok(newest)
+    }
+
+    /// The number of the version that is added next.
+    ///
+    /// # Errors
+    /// `Conflict` after 2^32 - 1 versions.
+    pub(crate) fn next(&self) -> Result<Version> {
+        let next = self.head.newest.checked_add(1);
+        next.ok_or_else(|| {
+            KmsError::conflict("no version number is left for this key").field("kid")
+        })
+    }
+
+    /// Waits for uses that are being recorded, and keeps others from it until what is returned is dropped.
+    ///
+    /// # Errors
+    /// `Internal` when a transition was interrupted by a panic.
+    pub(crate) fn fence(&self) -> Result<RwLockWriteGuard<'a, ()>> {
+        self.key.recording.write().map_err(|_| poisoned())
+    }
+
+    /// Puts a head in force: whoever asks from now on sees it.
+    pub(crate) fn publish(&mut self, head: Head) {
+        self.head = Arc::new(head);
+        self.key.head.store(Arc::clone(&self.head));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use arc_swap::Guard;
 use kms_core::{Context, KidRef, KmsError, Result, Version, version_needed};
 
 use crate::engine::Engine;
@@ -35,15 +36,25 @@ impl Engine {
     }
 
     /// The head as it is now.
-    pub(crate) fn head_of(&self, key: &Key) -> Result<Head> {
+    pub(crate) fn head_of(&self, key: &Key) -> Result<Guard<Arc<Head>>> {
         key.head(|| self.now_ms())
     }
 
-    /// The version that a kid names, which must be published.
+    /// The head as it is now, after what is due is destroyed.
+    pub(crate) fn settled_head(&self, key: &Key) -> Result<Guard<Arc<Head>>> {
+        if !self.head_of(key)?.life.due(self.now_ms()).is_empty() {
+            self.settle(key);
+        }
+        self.head_of(key)
+    }
+
+    /// The version that a kid names, which must be published and in use.
     pub(crate) fn version_of<'a>(&self, kid: &'a KnownKid) -> Result<&'a KeyVersion> {
         let version = kid.version.ok_or_else(version_needed)?;
         let head = self.head_of(&kid.key)?;
-        kid.key.version(&head, version).ok_or_else(KmsError::not_found)
+        let held = kid.key.version(&head, version).ok_or_else(KmsError::not_found)?;
+        self.check_enabled(&kid.key, &head, version)?;
+        Ok(held)
     }
 
     /// The kid of an item, found now where it was not before.

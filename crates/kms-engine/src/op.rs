@@ -29,11 +29,19 @@ pub enum Op {
     Derive,
     /// Asks for a private key, and is refused.
     Export,
+    /// Takes a key or a version out of use.
+    Disable,
+    /// Takes a key or a version into use again.
+    Enable,
+    /// Schedules the destruction of a key or a version.
+    Destroy,
+    /// Cancels a destruction that is scheduled.
+    CancelDestroy,
 }
 
 impl Op {
     /// Every operation; the position is `op as usize`.
-    pub const ALL: [Op; 13] = [
+    pub const ALL: [Op; 17] = [
         Op::Create,
         Op::Describe,
         Op::Attest,
@@ -47,6 +55,10 @@ impl Op {
         Op::Rewrap,
         Op::Derive,
         Op::Export,
+        Op::Disable,
+        Op::Enable,
+        Op::Destroy,
+        Op::CancelDestroy,
     ];
 
     /// The name in metrics and audit records.
@@ -65,6 +77,10 @@ impl Op {
             Op::Rewrap => "rewrap",
             Op::Derive => "derive",
             Op::Export => "export",
+            Op::Disable => "disable",
+            Op::Enable => "enable",
+            Op::Destroy => "destroy",
+            Op::CancelDestroy => "cancel_destroy",
         }
     }
 

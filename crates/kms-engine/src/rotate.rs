@@ -1,5 +1,7 @@
 //! Rotating a key: a new version, and later or at once a new head.
 
+use std::sync::Arc;
+
 use kms_core::{Context, Kid, KidRef, KmsError, Result};
 
 use crate::engine::Engine;
@@ -34,10 +36,10 @@ impl Engine {
     /// Adds a version. Signatures of every earlier version go on verifying.
     ///
     /// A kid with `#vN` rotates only if N is the head, so of two callers who saw the same head one
-    /// wins.
+    /// wins. The head need not be enabled: a rotation is how a key is used again after its head was given up.
     ///
     /// # Errors
-    /// `Conflict` for a stale version and while another version is pending, `NotFound`,
+    /// `Conflict` for a stale version, while another version is pending and for a key that is not enabled, `NotFound`,
     /// `BadRequest`, `Unsupported` for another algorithm: no track is ever dropped.
     pub fn rotate(&self, context: &Context, kid: &str, wish: &RotateKey) -> Result<Rotated> {
         self.run(Op::Rotate, context, |trace| {
@@ -49,8 +51,9 @@ impl Engine {
             }
 
             let now = self.now_ms();
-            let change = key.change(now)?;
-            let head = change.head;
+            let change = self.change(&key, now)?;
+            let head = Arc::clone(&change.head);
+            head.life.key().check()?;
             if parsed.version.is_some_and(|version| version != head.active) {
                 return Err(KmsError::conflict("this version is not the head").field("kid"));
             }
@@ -62,10 +65,10 @@ impl Engine {
             trace.alg = suite.label();
             self.check_signs(self.demand(&key), suite)?;
             let version = self.fresh_version(suite)?;
-            let next = head.active.checked_add(1).ok_or_else(|| {
-                KmsError::conflict("no version number is left for this key").field("kid")
-            })?;
-            self.audit(Op::Rotate, context, &key.id().at(next), key.id().alg, None)?;
+            let secret = version.secret;
+            let record =
+                |next| self.audit(Op::Rotate, context, &key.id().at(next), key.id().alg, None);
+            change.next().and_then(record).inspect_err(|_| self.arena.remove(secret))?;
             let wait = wish.activate_after_ms;
             let active_at = (wait > 0).then(|| self.config.clock.unix_ms() + wait);
             let added = change.push(version, |version| {

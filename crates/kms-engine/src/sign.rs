@@ -13,6 +13,7 @@ use crate::checks::{Check, VerifyLanes, refuse_context};
 use crate::engine::{Engine, Trace};
 use crate::key::{Key, KeyVersion};
 use crate::known::{ItemKid, KnownKid};
+use crate::life_cycle::Use;
 use crate::material::{SecretHalf, Signature};
 use crate::op::Op;
 use crate::policy::Demand;
@@ -87,6 +88,15 @@ impl Target {
         }
     }
 
+    /// As [`Target::at`] for an error about one of them.
+    fn about(&self, error: KmsError) -> KmsError {
+        match (self, error.field.as_deref()) {
+            (Target::Kid(_), Some("kid")) => self.at(0, error),
+            (Target::Set(_), Some("kid")) => error.field("kid_or_set.kid_set"),
+            _ => error,
+        }
+    }
+
     /// The kids, one or more.
     pub(crate) fn kids(&self) -> &[String] {
         match self {
@@ -124,7 +134,8 @@ impl Engine {
     /// Signs in process under a key with one track.
     ///
     /// # Errors
-    /// `Conflict` for a version that is not the head, `NotFound`, `BadRequest`; `Unsupported` for a hybrid key, and
+    /// `Conflict` for a version that is not the head, and for a key or a head that is not in use, also where it was
+    /// taken out of use meanwhile; `NotFound`, `BadRequest`; `Unsupported` for a hybrid key, and
     /// for a slow one unless `may_block`.
     pub fn sign_one(
         &self,
@@ -176,14 +187,19 @@ impl Engine {
                 heads.push(head);
             }
             let mut signed = Vec::with_capacity(heads.len() * 2);
-            for head in &heads {
-                let covered = wish.payload.covered(head.key.facts.signs)?;
+            let mut uses = Vec::with_capacity(heads.len());
+            let covered = |head: &SigningHead<'_>| wish.payload.covered(head.key.facts.signs);
+            let covered = heads.iter().map(covered).collect::<Result<Vec<_>>>()?;
+            for (head, covered) in heads.iter().zip(&covered) {
                 for alg in head.tracks(wish.produce_hybrid) {
-                    let signature = self.sign_track(head, *alg, &covered, signed_under)?;
+                    let signature = self.sign_track(head, *alg, covered, signed_under)?;
                     signed.push(Signed { kid: head.kid(), alg: *alg, signature });
                 }
-                self.audit_signature(Op::Sign, context, head, &covered)?;
+                let (key, version) = (head.key, head.version);
+                uses.push(Use { key, version, opened: None, input: covered });
             }
+            let ended = self.end_uses(Op::Sign, context, &uses);
+            ended.map_err(|error| wish.target.about(error))?;
             Ok(signed)
         })
     }
@@ -198,7 +214,7 @@ impl Engine {
         key.check_sound()?;
         let head = self.head_of(key)?;
         let version = match kid.version {
-            Some(version) if version > head.newest() => return Err(KmsError::not_found()),
+            Some(version) if version > head.newest => return Err(KmsError::not_found()),
             Some(version) if version != head.active => {
                 return Err(KmsError::conflict("only the head of a key signs").field("kid"));
             }
@@ -206,6 +222,7 @@ impl Engine {
         };
         let held = key.published(version)?;
         trace.alg = held.suite.label();
+        self.check_enabled(key, &head, version)?;
         if held.suite.wraps() {
             let error = KmsError::unsupported("this key wraps, and does not sign");
             return Err(error.field("kid"));
@@ -258,12 +275,12 @@ impl Engine {
         let context = bound.as_ref().map_or(context, HybridContext::as_context);
         let entropy = &*self.config.entropy;
         let sign = |secret: &SecretHalf| secret.sign(alg, covered, context, entropy);
-        let mut signature = self.arena.with(head.held.secret, sign)??;
+        let mut signature = self.with_secret(head.key, head.version, sign)??;
         crate::faults::flip("sign.flip", &mut signature.as_bytes_mut()[40]);
         Ok(signature)
     }
 
-    /// Records a signature, all its halves together, before it leaves.
+    /// Ends the making of a signature: records it, all its halves together, before it leaves.
     pub(crate) fn audit_signature(
         &self,
         op: Op,
@@ -271,10 +288,7 @@ impl Engine {
         head: &SigningHead<'_>,
         covered: &[u8],
     ) -> Result<()> {
-        if self.config.audit.is_none() {
-            return Ok(());
-        }
-        self.audit(op, context, &head.kid(), head.key.id().alg, Some(covered))
+        self.end_use(op, context, head.key, head.version, covered)
     }
 }
 

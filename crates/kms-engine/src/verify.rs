@@ -1,4 +1,4 @@
-//! Verifying: every published version, for ever.
+//! Verifying: every published version, for as long as it is in use.
 
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
@@ -60,7 +60,8 @@ impl Engine {
     /// there is none.
     ///
     /// # Errors
-    /// `NotFound`; `BadRequest` for a kid that is malformed or has no version; `Unsupported` for a hybrid key.
+    /// `NotFound`; `BadRequest` for a kid that is malformed or has no version; `Conflict` for a version that is not in
+    /// use; `Unsupported` for a hybrid key.
     pub fn verify_one(
         &self,
         context: &Context,
@@ -74,6 +75,7 @@ impl Engine {
             let payload = Payload::Local(message);
             let check = self.check(&kid, alg, &payload, SignatureContext::EMPTY, signature)?;
             group.halves[0] = Some(check.verdict(self.verify_lanes()));
+            kid.key.check_enabled(kid.version.ok_or_else(kms_core::version_needed)?)?;
             let ok = self.conclude(&group);
             trace.invalid = !ok;
             Ok(ok)
@@ -84,13 +86,13 @@ impl Engine {
     ///
     /// # Errors
     /// `NotFound`; `BadRequest` for kids that are missing, malformed, unversioned or at odds with
-    /// each other; `Unsupported` where the payload does not fit the key.
+    /// each other; `Conflict` for a version that is not in use; `Unsupported` where the payload does not fit the key.
     pub fn verify(&self, context: &Context, wish: &VerifyRequest<'_>) -> Result<Verified> {
         self.run(Op::Verify, context, |trace| {
             let mut checks = Vec::with_capacity(wish.sigs.len());
             let mut plan = self.plan(context, wish, trace, &mut checks)?;
             let verdicts = verdicts(self.verify_lanes(), &checks);
-            let verified = self.verified(&mut plan, &verdicts);
+            let verified = self.verified(&mut plan, &verdicts)?;
             trace.invalid = !verified.ok;
             Ok(verified)
         })
@@ -126,7 +128,7 @@ impl Engine {
         let answers = planned.into_iter().zip(&mut traces).map(|(planned, trace)| {
             let (mut plan, own): (Plan, Range<usize>) = planned?;
             let verdicts = verdicts.as_ref().map_err(Clone::clone)?;
-            let answer = self.verified(&mut plan, &verdicts[own]);
+            let answer = self.verified(&mut plan, &verdicts[own])?;
             trace.invalid = !answer.ok;
             Ok(answer)
         });
@@ -226,7 +228,12 @@ impl Engine {
         Check::new(&kid.key, version, alg, covered, context, signature)
     }
 
-    fn verified(&self, plan: &mut Plan, verdicts: &[bool]) -> Verified {
+    /// # Errors
+    /// `Conflict` for a version that was taken out of use meanwhile.
+    fn verified(&self, plan: &mut Plan, verdicts: &[bool]) -> Result<Verified> {
+        for OwnedGroup { kid, .. } in &plan.groups {
+            kid.key.check_enabled(kid.version.ok_or_else(kms_core::version_needed)?)?;
+        }
         for ((group, track), verdict) in plan.places.iter().zip(verdicts) {
             plan.groups[*group].halves[*track] = Some(*verdict);
         }
@@ -235,11 +242,11 @@ impl Engine {
         let ok = held == plan.groups.len();
         let modes: Vec<Mode> = plan.groups.iter().map(|group| group.demand.mode()).collect();
         let least = Mode::ALL.into_iter().find(|mode| modes.contains(mode));
-        Verified {
+        Ok(Verified {
             ok,
             checked: std::mem::take(&mut plan.checked),
             satisfied_mode: least.filter(|_| ok),
-        }
+        })
     }
 
     /// Whether the halves that were given satisfy the mode. Counts what held by its classical half alone, and what

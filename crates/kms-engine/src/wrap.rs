@@ -3,13 +3,14 @@
 use std::fmt;
 use std::time::Instant;
 
-use kms_core::{Context, Kid, KidRef, KmsError, Result, SecretBytes};
+use kms_core::{Context, ErrorCode, Kid, KidRef, KmsError, Result, SecretBytes};
 use kms_crypto::hpke::{Kem, PublicKey};
 use kms_crypto::wrap::{self, Envelope, Mode as EnvelopeMode};
 
 use crate::engine::{Engine, Trace};
-use crate::key::{Key, KeyVersion};
+use crate::key::Key;
 use crate::known::KnownKid;
+use crate::life_cycle::Use;
 use crate::material::{PublicHalf, SecretHalf};
 use crate::op::Op;
 use crate::suite::Suite;
@@ -110,7 +111,8 @@ impl Engine {
     /// Wraps a data key under the head of a key.
     ///
     /// # Errors
-    /// `NotFound`; `BadRequest` for a data key that does not fit; `Conflict` for a version that is not the head;
+    /// `NotFound`; `BadRequest` for a data key that does not fit; `Conflict` for a version that is not the head, or is
+    /// not in use;
     /// `Unsupported` for a key that signs, and for a `kem_mode` that is not the key's.
     pub fn wrap(
         &self,
@@ -137,7 +139,7 @@ impl Engine {
             };
             let envelope = self.seal(&kid.key, &head, bytes)?;
             let HeadToWrap { kid: used, alg, .. } = head;
-            self.audit(Op::Wrap, context, &used, used.key.alg, Some(&envelope))?;
+            self.end_use(Op::Wrap, context, &kid.key, used.version, &envelope)?;
             Ok(Wrapped { kid: used, alg, envelope, fresh })
         })
     }
@@ -148,6 +150,7 @@ impl Engine {
     /// # Errors
     /// `NotFound` and `BadRequest` for the kid that is given. Every failure of the envelope is one `BadRequest`,
     /// field `wrapped_b64`, be it malformed, forged, for another key or for one that the caller may not know of.
+    /// `Conflict`, field `kid`, for a version that is not in use.
     pub fn unwrap(
         &self,
         context: &Context,
@@ -158,7 +161,7 @@ impl Engine {
             let given = kid.map(|kid| self.know(context, kid)).transpose()?;
             let (known, data_key) = self.open(context, given.as_ref(), envelope, trace)?;
             let kid = known.kid();
-            self.audit(Op::Unwrap, context, &kid, kid.key.alg, Some(envelope))?;
+            self.end_use(Op::Unwrap, context, &known.known.key, kid.version, envelope)?;
             Ok(Unwrapped { kid, alg: alg_name(known.held.suite), data_key })
         })
     }
@@ -171,11 +174,13 @@ impl Engine {
         self.run(Op::Rewrap, context, |trace| {
             let given = kid.map(|kid| self.know(context, kid)).transpose()?;
             let (opened, data_key) = self.open(context, given.as_ref(), envelope, trace)?;
+            let from = opened.kid().version;
             let known = KnownKid { key: opened.known.key, version: None };
             let head = self.wrapping_head(&known, trace)?;
             let envelope = self.seal(&known.key, &head, data_key.expose())?;
             let HeadToWrap { kid, alg, .. } = head;
-            self.audit(Op::Rewrap, context, &kid, kid.key.alg, Some(&envelope))?;
+            let (key, version, opened) = (&*known.key, kid.version, Some(from));
+            self.end_uses(Op::Rewrap, context, &[Use { key, version, opened, input: &envelope }])?;
             Ok(Wrapped { kid, alg, envelope, fresh: None })
         })
     }
@@ -193,7 +198,7 @@ impl Engine {
         let key = &kid.key;
         key.check_sound()?;
         let head = self.head_of(key)?;
-        if kid.version.is_some_and(|version| version > head.newest()) {
+        if kid.version.is_some_and(|version| version > head.newest) {
             return Err(KmsError::not_found());
         }
         if kid.version.is_some_and(|version| version != head.active) {
@@ -201,9 +206,10 @@ impl Engine {
         }
         let held = key.published(head.active)?;
         trace.alg = held.suite.label();
+        self.check_enabled(key, &head, head.active)?;
         let PublicHalf::Kem(public) = &held.public else { return Err(signs()) };
         let kid = key.id().at(head.active);
-        Ok(HeadToWrap { kid, held, public, alg: alg_name(held.suite) })
+        Ok(HeadToWrap { kid, public, alg: alg_name(held.suite) })
     }
 
     fn seal(&self, key: &Key, head: &HeadToWrap<'_>, data_key: &[u8]) -> Result<Vec<u8>> {
@@ -214,7 +220,7 @@ impl Engine {
             let lane = self.config.pq_lane;
             wrap::seal(lane, head.public, aead, &kid, Some(psk), data_key, entropy)
         };
-        let sealed = self.arena.with(head.held.secret, seal)?;
+        let sealed = self.with_secret(key, head.kid.version, seal)?;
         sealed.map_err(|error| match error.field.as_deref() {
             Some("dataKey") => error.field("plaintext_key_b64"),
             _ => error,
@@ -244,7 +250,11 @@ impl Engine {
             .filter(fits)
             .ok_or_else(does_not_open)?;
         known.key.check_sound()?;
-        let held = self.version_of(&known).map_err(unopened)?;
+        // Whoever may know of a key may know that it is not in use.
+        let held = self.version_of(&known).map_err(|error| match error.code {
+            ErrorCode::Conflict => error,
+            _ => does_not_open(),
+        })?;
         trace.alg = held.suite.label();
         if !held.suite.wraps() {
             return Err(does_not_open());
@@ -259,8 +269,9 @@ impl Engine {
             self.counters.decapsulated(held.suite.label(), started.elapsed());
             shared.decrypt()
         };
-        let data_key = self.arena.with(held.secret, open)?.map_err(unopened)?;
         let held = HeldSuite { suite: held.suite };
+        let version = known.version.ok_or_else(does_not_open)?;
+        let data_key = self.with_secret(&known.key, version, open)?.map_err(unopened)?;
         Ok((Opened { known, held }, data_key))
     }
 }
@@ -268,7 +279,6 @@ impl Engine {
 /// The version that wraps.
 struct HeadToWrap<'a> {
     kid: Kid,
-    held: &'a KeyVersion,
     public: &'a PublicKey,
     alg: &'static str,
 }

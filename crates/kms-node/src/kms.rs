@@ -6,7 +6,9 @@ use std::sync::Arc;
 use kms_core::{Context, KmsError, Result};
 use kms_crypto::ed25519::{SIGNATURE_LEN, SignLane, VerifyLane};
 use kms_crypto::lane::Lane;
-use kms_engine::{Engine, EngineConfig, FAMILIES, ItemKid, Op, Signature, wire};
+use kms_engine::{
+    Engine, EngineConfig, FAMILIES, ItemKid, MAX_DESTROY_DELAY_MS, Op, Signature, wire,
+};
 use napi::Env;
 use napi::bindgen_prelude::{Either, Object, Uint8Array, Uint8ArraySlice, Uint32ArraySlice};
 use napi_derive::napi;
@@ -32,6 +34,8 @@ pub struct KmsOptions {
     pub pq_lane: Option<String>,
     /// The post-quantum policy as JSON, see `setPqPolicy`.
     pub pq_policy: Option<String>,
+    /// The shortest time from the wish to destroy until that is done, in milliseconds; a day by default.
+    pub min_destroy_delay_ms: Option<i64>,
 }
 
 /// Who calls, and under which conditions.
@@ -90,6 +94,9 @@ impl NativeKms {
             }
             if let Some(json) = options.pq_policy {
                 config.pq = pq::policy(&json)?;
+            }
+            if let Some(delay) = options.min_destroy_delay_ms {
+                config.min_destroy_delay_ms = destroy_delay(delay)?;
             }
             config.verify_after_sign = options.verify_after_sign.unwrap_or(false);
             Ok(NativeKms {
@@ -260,6 +267,16 @@ impl NativeKms {
         })
     }
 
+    /// Destroys what is due, and returns in how many milliseconds something is due next; null where nothing is.
+    #[napi]
+    pub fn sweep(&self) -> napi::Result<Option<f64>> {
+        guard("sweep", || {
+            #[expect(clippy::cast_precision_loss, reason = "at most ten years of milliseconds")]
+            let next = self.engine.sweep().map(|wait| wait as f64);
+            Ok(next)
+        })
+    }
+
     /// The engine's counters as JSON, for a metrics endpoint.
     #[napi]
     pub fn metrics(&self) -> napi::Result<String> {
@@ -302,6 +319,12 @@ fn family(name: &str) -> Result<&'static str> {
         .into_iter()
         .find(|family| *family == name)
         .ok_or_else(|| KmsError::unsupported("algorithm is not in this build").field("allowedAlgs"))
+}
+
+fn destroy_delay(ms: i64) -> Result<u64> {
+    let delay = u64::try_from(ms).ok().filter(|delay| *delay <= MAX_DESTROY_DELAY_MS);
+    let fault = || KmsError::bad_request("must be from 0 to ten years, in milliseconds");
+    delay.ok_or_else(|| fault().field("minDestroyDelayMs"))
 }
 
 fn item_kid<'a>(known: &'a KnownKids, kid: &'a Either<u32, String>) -> Result<ItemKid<'a>> {

@@ -18,13 +18,17 @@ function ofKey(
   ]
 }
 
-/** Keys: create, describe, attest, rotate, derive, and the export that is always refused. */
+/** Keys: create, describe, attest, rotate, derive, change of state, and the export that is always refused. */
 export const keyEndpoints: readonly Endpoint[] = [
   { method: 'POST', path: '/keys', label: `${BASE}/keys`, op: 'create', body: true },
   ...ofKey({ method: 'GET', op: 'describe', body: false }, '/keys'),
   ...ofKey({ method: 'GET', op: 'attest', body: false }, '/attest'),
   ...ofKey({ method: 'POST', op: 'rotate', body: true }, '/keys', 'rotate'),
   ...ofKey({ method: 'POST', op: 'derive', body: true }, '/keys', 'derive'),
+  ...ofKey({ method: 'POST', op: 'disable', body: true }, '/keys', 'disable'),
+  ...ofKey({ method: 'POST', op: 'enable', body: true }, '/keys', 'enable'),
+  ...ofKey({ method: 'POST', op: 'destroy', body: true }, '/keys', 'destroy'),
+  ...ofKey({ method: 'POST', op: 'cancel_destroy', body: true }, '/keys', 'cancel_destroy'),
   // The engine refuses it whatever the body says, so the body is not read.
   ...ofKey({ method: 'POST', op: 'export', body: false }, '/keys', 'export'),
 ]

@@ -25,7 +25,36 @@ fn a_panic_is_an_error_and_closes_its_own_key_only() {
     assert!(sign(&engine, &other, b"m").is_ok());
     assert!(rotate(&other).is_ok());
 
+    a_panic_in_a_transition_closes_its_own_key_only();
     a_bit_that_flips_while_signing_leaves_no_signature();
+}
+
+fn a_panic_in_a_transition_closes_its_own_key_only() {
+    let library = Context::library();
+    for name in ["disable", "destroyed"] {
+        let (engine, clock) = engine();
+        let kid = create(&engine, "message").to_string();
+        let other = create(&engine, "message").to_string();
+        let signature = sign(&engine, &kid, b"m").unwrap();
+        if name == "destroyed" {
+            engine.schedule_destroy(&library, &kid, None).unwrap();
+            clock.advance_ms(24 * 3_600_000);
+        }
+        crate::faults::arm("life_cycle.publish");
+        match name {
+            "disable" => assert_eq!(refusal(engine.disable(&library, &kid)).0, "Internal"),
+            _ => assert_eq!(engine.sweep(), None),
+        }
+        assert_eq!(refusal(engine.enable(&library, &kid)).0, "Internal", "closed to changes");
+        assert_eq!(refusal(sign(&engine, &kid, b"m")).0, "Internal", "and to signing");
+        match name {
+            "disable" => assert!(verify(&engine, &kid, b"m", &signature).unwrap()),
+            _ => assert_eq!(refusal(verify(&engine, &kid, b"m", &signature)).0, "Conflict"),
+        }
+        assert!(engine.disable(&library, &other).is_ok());
+        assert!(engine.enable(&library, &other).is_ok());
+        assert!(sign(&engine, &other, b"m").is_ok());
+    }
 }
 
 fn a_bit_that_flips_while_signing_leaves_no_signature() {

@@ -5,8 +5,11 @@ mod audit;
 mod faults;
 mod hybrid;
 mod idempotency;
+mod key_states;
 mod life_cycle;
 mod rotation_under_load;
+mod state_races;
+mod state_under_load;
 mod wire;
 mod wrap;
 

@@ -317,3 +317,75 @@ fn an_error_never_repeats_a_value() {
         assert!(!wire::error_json(&error).contains("SECRET"), "{body}");
     }
 }
+
+#[test]
+fn changes_of_state_and_what_is_shown_of_them() {
+    let (engine, _) = engine();
+    let kid = created(&engine, "");
+    let key = kid.trim_end_matches("#v1");
+    call(&engine, Op::Rotate, Some(key), "").unwrap();
+    let disabled = call(&engine, Op::Disable, Some(&kid), "").unwrap();
+    assert_eq!(disabled, json!({"kid": kid, "state": "disabled"}));
+    let shown = |kid: &str| {
+        let shown = call(&engine, Op::Describe, Some(kid), "").unwrap();
+        json!([shown["state"], shown["destroy_at"], shown["version_states"]])
+    };
+    let version = |n: u32, state: &str| json!({"version": format!("#v{n}"), "state": state});
+    let versions = json!([version(1, "disabled"), version(2, "enabled")]);
+    assert_eq!(shown(key), json!(["enabled", null, versions]));
+    assert_eq!(call(&engine, Op::Enable, Some(&kid), "{}").unwrap()["state"], "enabled");
+
+    let destroy = call(&engine, Op::Destroy, Some(key), r#"{"delay_ms":90000000}"#).unwrap();
+    let at = "1970-01-02T01:00:00Z";
+    let scheduled = json!({"kid": key, "state": "destroy_scheduled", "destroy_at": at});
+    assert_eq!(destroy, scheduled);
+    let version = |n: u32| json!({"version": format!("#v{n}"), "state": "destroy_scheduled", "destroy_at": at});
+    assert_eq!(shown(&kid), json!(["destroy_scheduled", at, [version(1), version(2)]]));
+    let cancelled = call(&engine, Op::CancelDestroy, Some(key), "").unwrap();
+    assert_eq!(cancelled, json!({"kid": key, "state": "disabled"}));
+}
+
+#[test]
+fn changes_of_state_are_read_strictly() {
+    let (engine, _) = engine();
+    let kid = created(&engine, "");
+    let op_id = r#""op_id":"0b2e7c1e-0000-4000-8000-000000000001""#;
+    for op in [Op::Disable, Op::Enable, Op::Destroy, Op::CancelDestroy] {
+        let faults = [
+            ("[]", "(body)"),
+            ("null", "(body)"),
+            ("{}x", "(body)"),
+            ("{", "(body)"),
+            (r#"{"x":1}"#, "x"),
+            (r#"{"op_id":"1"}"#, "op_id"),
+            (r#"{"op_id":null}"#, "op_id"),
+            (&format!("{{{op_id},{op_id}}}"), "op_id"),
+        ];
+        for (body, field) in faults {
+            let refused = refusal(call(&engine, op, Some(&kid), body));
+            assert_eq!(refused, ("BadRequest", Some(field.to_owned())), "{} {body}", op.name());
+        }
+        assert_eq!(fault(&engine, op, "{}"), "BadRequest kid", "the path names the key");
+    }
+    for delay in ["-1", "1.5", "null", "\"1\"", "18446744073709551616", "1e3"] {
+        let body = format!(r#"{{"delay_ms":{delay}}}"#);
+        let refused = refusal(call(&engine, Op::Destroy, Some(&kid), &body));
+        assert_eq!(refused, ("BadRequest", Some("delay_ms".to_owned())), "{delay}");
+    }
+    let delay = r#"{"delay_ms":90000000}"#;
+    assert_eq!(refusal(call(&engine, Op::Disable, Some(&kid), delay)).1.unwrap(), "delay_ms");
+    assert_eq!(call(&engine, Op::Describe, Some(&kid), "").unwrap()["state"], "enabled");
+}
+
+#[test]
+fn an_op_id_is_refused_where_trying_again_makes_something_else() {
+    let (engine, _) = engine();
+    let op_id = Some(uuid::Uuid::from_u128(1));
+    for op in [Op::Wrap, Op::Unwrap, Op::Rewrap] {
+        let context = Context { op_id, ..Context::library() };
+        let refused = wire::handle(&engine, op, None, b"{}", context, true);
+        assert_eq!(refusal(refused), ("Unsupported", Some("op_id".to_owned())));
+        let body = r#"{"op_id":"0b2e7c1e-0000-4000-8000-000000000001"}"#;
+        assert_eq!(fault(&engine, op, body), "BadRequest op_id", "there is no such field");
+    }
+}

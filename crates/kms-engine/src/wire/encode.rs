@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kms_core::{KmsError, Result, Version};
+use kms_core::{KeyState, KmsError, Result, Version};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
@@ -38,12 +38,42 @@ struct DescribedDto<'a> {
     head: String,
     versions: Vec<String>,
     public: PublicDto,
-    state: &'static str,
+    #[serde(flatten)]
+    state: StateDto,
+    version_states: Vec<VersionStateDto>,
     created_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pending: Option<PendingDto>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy_hints: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct StateDto {
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destroy_at: Option<String>,
+}
+
+impl From<KeyState> for StateDto {
+    fn from(state: KeyState) -> StateDto {
+        let destroy_at = state.destroy_at().map(|at| timestamp(at.unix_ms));
+        StateDto { state: state.name(), destroy_at }
+    }
+}
+
+#[derive(Serialize)]
+struct VersionStateDto {
+    version: String,
+    #[serde(flatten)]
+    state: StateDto,
+}
+
+#[derive(Serialize)]
+struct StateChangedDto {
+    kid: String,
+    #[serde(flatten)]
+    state: StateDto,
 }
 
 #[derive(Serialize)]
@@ -144,13 +174,14 @@ enum OutcomeDto<'a> {
 #[serde(untagged)]
 enum AnswerDto<'a> {
     Created(CreatedDto),
-    Described(DescribedDto<'a>),
+    Described(Box<DescribedDto<'a>>),
     Attested(AttestedDto),
     Rotated(RotatedDto),
     Signed(SignedDto),
     Verified(VerifiedDto),
     Wrapped(WrappedDto),
     Unwrapped(UnwrappedDto),
+    StateChanged(StateChangedDto),
 }
 
 pub(super) fn response(response: &Response) -> Vec<u8> {
@@ -200,7 +231,7 @@ fn answer(response: &Response) -> AnswerDto<'_> {
         Response::Created(kid, key) => {
             AnswerDto::Created(CreatedDto { kid: kid.to_string(), public: public(key) })
         }
-        Response::Described(described) => AnswerDto::Described(describe(described)),
+        Response::Described(described) => AnswerDto::Described(Box::new(describe(described))),
         Response::Attested(attested) => AnswerDto::Attested(attest(attested)),
         Response::Rotated(rotated) => AnswerDto::Rotated(RotatedDto {
             kid: rotated.kid.to_string(),
@@ -219,6 +250,10 @@ fn answer(response: &Response) -> AnswerDto<'_> {
             plaintext_key_b64: STANDARD.encode(unwrapped.data_key.expose()),
             alg: unwrapped.alg,
             kid: unwrapped.kid.to_string(),
+        }),
+        Response::StateChanged(changed) => AnswerDto::StateChanged(StateChangedDto {
+            kid: changed.kid(),
+            state: changed.state.into(),
         }),
     }
 }
@@ -249,11 +284,18 @@ fn describe(described: &Described) -> DescribedDto<'_> {
         head: format!("#v{}", described.head),
         versions: versions(described.newest),
         public: public(&described.public),
-        state: "enabled",
+        state: described.state.into(),
+        version_states: (1..=described.newest.get())
+            .zip(&described.version_states)
+            .map(|(version, state)| VersionStateDto {
+                version: format!("#v{version}"),
+                state: (*state).into(),
+            })
+            .collect(),
         created_ms: described.created_unix_ms,
-        pending: described.active_at_unix_ms.map(|active_at| PendingDto {
-            kid: described.kid.key.at(described.newest).to_string(),
-            active_at: timestamp(active_at),
+        pending: described.pending.as_ref().map(|(kid, active_at)| PendingDto {
+            kid: kid.to_string(),
+            active_at: timestamp(*active_at),
         }),
         policy_hints: described
             .policy_hints

@@ -78,6 +78,19 @@ pub fn handle(
             let kid = kid()?;
             engine.counting(op, || decode::derive(kid, body))?
         }
+        Op::Disable | Op::Enable | Op::CancelDestroy => {
+            let request = match op {
+                Op::Disable => Request::Disable,
+                Op::Enable => Request::Enable,
+                _ => Request::CancelDestroy,
+            };
+            let kid = kid()?;
+            engine.counting(op, || decode::state(kid, body, &mut context, request))?
+        }
+        Op::Destroy => {
+            let kid = kid()?;
+            engine.counting(op, || decode::destroy(kid, body, &mut context))?
+        }
         Op::Describe => Request::Describe(kid()?),
         Op::Attest => Request::Attest(kid()?),
         Op::Export => Request::Export(kid()?),

@@ -1,6 +1,7 @@
 //! JSON to requests.
 
 mod json;
+mod life_cycle;
 mod wrapping;
 
 use std::borrow::Cow;
@@ -14,6 +15,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use self::json::{Object, json, present};
+pub(super) use self::life_cycle::{destroy, state};
 pub(super) use self::wrapping::{rewrap, unwrap, wrap};
 use super::hints::Hints;
 use super::{MAX_ITEMS, MAX_MESSAGE_LEN};
