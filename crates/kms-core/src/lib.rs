@@ -4,6 +4,7 @@
 //! this one depends on none of them.
 
 pub mod algorithm;
+pub mod anchor;
 pub mod audit;
 pub mod clock;
 pub mod context;
@@ -13,6 +14,7 @@ pub mod secret;
 pub mod secret_bytes;
 
 pub use algorithm::{Algorithm, Signs};
+pub use anchor::{Anchor, AnchorState};
 pub use audit::{AuditEvent, AuditSink};
 pub use clock::{Clock, Entropy, OsEntropy, SystemClock};
 pub use context::Context;
