@@ -8,6 +8,7 @@ pub mod anchor;
 pub mod audit;
 pub mod clock;
 pub mod context;
+pub mod custody;
 pub mod error;
 pub mod key_id;
 pub mod secret;
