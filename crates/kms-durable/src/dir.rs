@@ -118,6 +118,19 @@ impl Dir {
         Ok(entries)
     }
 
+    /// [`Dir::entries`] and [`Dir::remove_stale`] in one listing.
+    ///
+    /// # Errors
+    /// As both.
+    pub fn entries_removing_stale(&self) -> Result<Vec<(String, FileKind)>> {
+        let (stale, entries): (Vec<_>, Vec<_>) =
+            self.all_entries()?.into_iter().partition(|(name, _)| name.starts_with(TEMP_PREFIX));
+        for (name, kind) in stale {
+            write::discard(self, &name, kind == FileKind::Dir)?;
+        }
+        Ok(entries)
+    }
+
     /// Puts `bytes` in the place of `name`, or makes it: readers see the old file or the new one.
     ///
     /// # Errors

@@ -100,6 +100,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// All that is left.
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
     /// How many bytes are left.
     pub(crate) fn left(&self) -> usize {
         self.0.len()
