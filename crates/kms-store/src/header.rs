@@ -12,7 +12,7 @@ use kms_core::custody::{MAX_ROOT_SEALED_LEN, RootKey};
 use kms_core::{Entropy, KmsError, Secret, SecretBytes};
 use uuid::Uuid;
 
-use crate::codec::{Reader, Writer};
+use crate::codec::Reader;
 use crate::error::{Result, Role, StoreError};
 use crate::format::{after_start, begin};
 use crate::seal;

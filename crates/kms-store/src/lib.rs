@@ -3,6 +3,11 @@
 //! The contracts are in [`kms_core::custody`] and [`kms_core::anchor`]. [`MemoryStore`] forgets; [`FileStore`] (on
 //! Unix) keeps sealed files in a directory, see `file/mod.rs` for the layout and `format.rs` for the bytes.
 
+#![cfg_attr(
+    not(unix),
+    expect(dead_code, reason = "files are for Unix; the rest is shared with them")
+)]
+
 #[cfg(unix)]
 mod anchor;
 mod codec;
@@ -22,6 +27,6 @@ pub mod seal;
 pub use anchor::FileAnchor;
 pub use error::{Role, StoreError};
 #[cfg(unix)]
-pub use file::{CheckReport, FileStore, OpenReport, Options, Problem, Unlocked, check};
+pub use file::{CheckReport, FileStore, OpenReport, Options, Problem, Unlocked, check, restore};
 pub use format::{MAX_ANSWER_LEN, MAX_PUBLIC_LEN, MAX_SECRET_LEN, MAX_TEXT_LEN, MAX_TRACKS};
 pub use memory::MemoryStore;

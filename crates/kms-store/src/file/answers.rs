@@ -99,11 +99,6 @@ impl Answers {
     fn release(&self, name: &str) {
         self.lock().remove(name);
     }
-
-    /// How many there are.
-    pub(super) fn count(&self) -> usize {
-        self.lock().by_name.len()
-    }
 }
 
 impl Held {

@@ -12,9 +12,12 @@ use kms_core::custody::{MetaStore, RootKey};
 use kms_durable::{Dir, DirLock};
 use uuid::Uuid;
 
+use super::commit::ensure_shard;
 use super::open::{parse_uuid, prepare, walk};
 use super::read::{KeyFiles, data_key, read_head, secret};
-use super::{ANSWERS, FileStore, HEAD, HEADER, KEY, KEYS, Unlocked, answers, key_path, shard_path};
+use super::{
+    ANSWERS, FileStore, HEAD, HEADER, KEY, KEYS, Options, Unlocked, answers, key_path, shard_path,
+};
 use crate::digest::Digest;
 use crate::error::{Result, Role, StoreError};
 use crate::format::{HeadFile, max_len};
@@ -75,12 +78,21 @@ impl FileStore {
         );
         let encoded: Vec<(&str, &[u8])> =
             encoded.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
-        let shard = shard_path(uuid);
-        target.ensure_dir(&shard)?;
-        target.open_dir(KEYS)?.sync()?;
+        ensure_shard(target, uuid)?;
         let name = uuid.as_hyphenated().to_string();
-        Ok(target.open_dir(&shard)?.create_dir_atomic(&name, &encoded)?)
+        Ok(target.open_dir(&shard_path(uuid))?.create_dir_atomic(&name, &encoded)?)
     }
+}
+
+/// Copies a backup into a directory that is empty or missing, once all of it is known to be sound. Answers how many
+/// keys were copied.
+///
+/// # Errors
+/// Those of opening the backup, and of [`FileStore::backup`].
+pub fn restore(backup: &Path, target: &Path, root_key: &dyn RootKey) -> Result<usize> {
+    let unlocked = Unlocked::open(backup, root_key)?;
+    let (store, _) = FileStore::open(unlocked, Options::default(), &mut |_| Ok(()))?;
+    store.backup(target)
 }
 
 /// A fault, with the file it is in.

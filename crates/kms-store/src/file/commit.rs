@@ -10,7 +10,9 @@ use kms_durable::Dir;
 use uuid::Uuid;
 
 use super::read::{damaged, data_key, destroyed, read_key, read_version, secret};
-use super::{Entry, FileStore, HEAD, KEY, KEYS, WriterState, key_path, shard_path, version_name};
+use super::{
+    Entry, FileStore, HEAD, KEY, KEYS, WriterState, key_path, shard_name, shard_path, version_name,
+};
 use crate::digest::Digest;
 use crate::error::{Result, Role};
 use crate::format::{HeadFile, KeyFile, VersionFile, check_limits};
@@ -89,21 +91,9 @@ impl FileStore {
         plan: &Plan,
     ) -> Result<()> {
         if matches!(plan.write, Write::NewKey { .. }) {
-            let shard = shard_path(uuid);
-            let shard = shard.rsplit_once('/').map_or("", |(_, name)| name);
-            self.noticed(self.root.open_dir(KEYS).and_then(|keys| keys.ensure_dir(shard)))?;
+            self.noticed(ensure_shard(&self.root, uuid))?;
         }
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let head = HeadFile {
-            store: keys.store,
-            revision,
-            before: writer.digest.to_bytes(),
-            after: plan.digest.to_bytes(),
-            key: *uuid,
-        };
-        let head = head.encode(&keys.integrity);
-        drop(keys);
-        self.noticed(self.root.replace(HEAD, &head))?;
+        self.write_head(revision, writer.digest.to_bytes(), plan.digest.to_bytes(), uuid)?;
         // From here the number is used up, whatever becomes of the change.
         writer.revision = revision;
         if let Some(anchor) = &self.anchor {
@@ -113,6 +103,20 @@ impl FileStore {
             anchor.advance_store(revision)?;
         }
         self.noticed(self.write(uuid, &plan.write))
+    }
+
+    pub(super) fn write_head(
+        &self,
+        revision: Revision,
+        before: [u8; 32],
+        after: [u8; 32],
+        key: &Uuid,
+    ) -> Result<()> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let head = HeadFile { store: keys.store, revision, before, after, key: *key };
+        let bytes = head.encode(&keys.integrity);
+        drop(keys);
+        self.noticed(self.root.replace(HEAD, &bytes))
     }
 
     fn write(&self, uuid: &Uuid, write: &Write) -> kms_durable::Result<()> {
@@ -192,6 +196,11 @@ impl FileStore {
         }
         Ok(())
     }
+}
+
+/// Makes the directory that a new key's goes into.
+pub(super) fn ensure_shard(root: &Dir, uuid: &Uuid) -> kms_durable::Result<()> {
+    root.open_dir(KEYS)?.ensure_dir(&shard_name(uuid))
 }
 
 fn check_change(change: &Change<'_>, answer: Option<&Answer>) -> Result<(), KmsError> {

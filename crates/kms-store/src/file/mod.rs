@@ -23,7 +23,7 @@ mod open;
 mod read;
 mod rekey;
 
-pub use backup::{CheckReport, Problem, check};
+pub use backup::{CheckReport, Problem, check, restore};
 pub use open::{OpenReport, Options, Unlocked};
 
 use std::collections::HashMap;
@@ -156,7 +156,11 @@ fn key_path(uuid: &Uuid) -> String {
 }
 
 fn shard_path(uuid: &Uuid) -> String {
-    format!("{KEYS}/{:02x}", uuid.as_bytes()[0])
+    format!("{KEYS}/{}", shard_name(uuid))
+}
+
+fn shard_name(uuid: &Uuid) -> String {
+    format!("{:02x}", uuid.as_bytes()[0])
 }
 
 fn version_name(version: Version) -> String {

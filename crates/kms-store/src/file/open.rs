@@ -114,7 +114,7 @@ pub struct Options {
     pub entropy: Arc<dyn Entropy>,
     /// The second place; without it an older copy of the directory is not found out.
     pub anchor: Option<Arc<dyn Anchor>>,
-    /// Opens a store that is older than its anchor, and takes the anchor back to it. Tombstones hold all the same.
+    /// Opens a store that is older than its anchor. It goes on from the anchor's revision; tombstones hold all the same.
     pub accept_older: bool,
     /// Most recorded answers.
     pub max_answers: usize,
@@ -202,7 +202,8 @@ impl FileStore {
             }
             report.overridden = Some(anchor);
         }
-        report.revision = report.revision.max(head.revision);
+        // A restored copy goes on with numbers that were never used, so nothing of the lost branch fits in.
+        report.revision = report.revision.max(head.revision).max(anchored.store_revision);
 
         let answers =
             Answers::new(root.open_dir(ANSWERS)?, options.max_answers, options.max_answer_bytes);
@@ -225,10 +226,10 @@ impl FileStore {
         for uuid in scan.scrub {
             store.scrub(&uuid)?;
         }
+        if report.revision != head.revision {
+            store.write_head(report.revision, sum, sum, &head.key)?;
+        }
         if let Some(anchor) = &store.anchor {
-            if report.overridden.is_some() {
-                anchor.override_with(None, Some(report.revision))?;
-            }
             anchor.advance_store(report.revision)?;
         }
         for kid in tombstones {

@@ -26,11 +26,6 @@ impl KeyFiles {
     /// `clean` says so.
     pub(super) fn read(dir: &Dir, uuid: &Uuid, keys: &StoreKeys, clean: bool) -> Result<KeyFiles> {
         let integrity = &keys.integrity;
-        let key = read_key(dir, uuid, integrity)?;
-        let known = key.data_key.is_none() || keys.wrapping_key(key.generation).is_some();
-        if !known {
-            return Err(damaged(Role::Key, "the header has no such generation"));
-        }
         let listed = if clean { dir.entries_removing_stale()? } else { dir.entries()? };
         let mut numbers = Vec::with_capacity(listed.len());
         for (name, kind) in listed {
@@ -46,12 +41,18 @@ impl KeyFiles {
             if version.get() as usize != versions.len() + 1 {
                 return Err(damaged(Role::Version, "one before it is missing"));
             }
-            let file = read_version(dir, uuid, version, integrity)?;
-            let gone = file.facts.state == StoredState::Destroyed || key.data_key.is_none();
-            if file.secret.is_none() && !gone {
-                return Err(damaged(Role::Version, "state and secret do not fit"));
-            }
-            versions.push(file);
+            versions.push(read_version(dir, uuid, version, integrity)?);
+        }
+        // After its versions: a destruction that comes in between is seen here, and explains what they lack.
+        let key = read_key(dir, uuid, integrity)?;
+        if key.data_key.is_some() && keys.wrapping_key(key.generation).is_none() {
+            return Err(damaged(Role::Key, "the header has no such generation"));
+        }
+        let lacking = |file: &VersionFile| {
+            file.secret.is_none() && file.facts.state != StoredState::Destroyed
+        };
+        if key.data_key.is_some() && versions.iter().any(lacking) {
+            return Err(damaged(Role::Version, "state and secret do not fit"));
         }
         if versions.is_empty() {
             return Err(damaged(Role::Key, "it has no version"));
