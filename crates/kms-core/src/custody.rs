@@ -212,7 +212,8 @@ pub enum Recorded {
 ///
 /// **Durable.** When `commit` or `record` returns `Done`, it outlives the process and, for stores that are durable,
 /// a power cut. After an error the outcome is open where the error is not retryable, and nothing was changed where it
-/// is. After a failed sync a store reads on and refuses every change until it is opened afresh.
+/// is; but a destruction that got as far as its tombstone is carried out at the next start even so. After a failed
+/// sync a store reads on and refuses every change until it is opened afresh.
 ///
 /// **Legal transitions** are the caller's business, but for these: versions are added in order, nothing leaves
 /// `Destroyed`, `Active` stays active, and a key or version is not used to seal once its secret is gone.

@@ -146,6 +146,12 @@ pub(super) fn read_answer(dir: &Dir, name: &str, keys: &StoreKeys) -> Result<(An
 }
 
 impl FileStore {
+    /// Takes over the answers that are there.
+    pub(super) fn load_answers(&self, committed: u64) -> Result<()> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        self.answers.load(&keys, committed, self.clock.unix_ms())
+    }
+
     /// The answer in force, unless it is over.
     pub(super) fn find_answer(&self, scope: &AnswerScope) -> Result<Option<Answer>> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,7 @@
 //! One change, all or nothing; the order of its writes is in `mod.rs`.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use kms_core::custody::{
     Activation, Answer, Change, Committed, KeyFacts, Revision, StoredState, VersionFacts,
@@ -14,21 +15,21 @@ use super::{
     Entry, FileStore, HEAD, KEY, KEYS, WriterState, key_path, shard_name, shard_path, version_name,
 };
 use crate::digest::Digest;
-use crate::error::{Result, Role};
+use crate::error::{Result, Role, StoreError};
 use crate::format::{HeadFile, KeyFile, VersionFile, check_limits};
 use crate::header::StoreKeys;
 use crate::seal;
 
 /// A change as bytes, and what it does to the store.
-struct Plan {
-    write: Write,
-    digest: Digest,
-    newest: Version,
+pub(super) struct Plan {
+    pub(super) write: Write,
+    pub(super) digest: Digest,
+    pub(super) newest: Version,
     /// The kid that is destroyed by it.
     tombstone: Option<String>,
 }
 
-enum Write {
+pub(super) enum Write {
     NewKey { key: Vec<u8>, version: Vec<u8> },
     NewFile(String, Vec<u8>),
     Replace(String, Vec<u8>),
@@ -44,7 +45,7 @@ impl FileStore {
     ) -> Result<Committed> {
         check_change(change, answer)?;
         self.check_writable()?;
-        let mut writer = self.writer.lock().map_err(|_| crate::StoreError::ReadOnly)?;
+        let mut writer = self.writer.lock().map_err(|_| StoreError::ReadOnly)?;
         self.check_writable()?;
         if let Some(answer) = answer
             && let Some(found) = self.find_answer(&answer.scope)?
@@ -61,7 +62,8 @@ impl FileStore {
         let plan = self.plan(uuid, entry, change, next, writer.digest)?;
         let answered = answer.map(|answer| self.write_answer(answer, next)).transpose()?;
         if let Err(error) = self.carry_out(uuid, &mut writer, next, &plan) {
-            if let Some(name) = answered {
+            // Where the outcome is open, so is that of the answer: the next start decides both.
+            if let Some(name) = answered.filter(|_| self.is_writable()) {
                 self.drop_answer(&name)?;
             }
             return Err(error);
@@ -72,13 +74,20 @@ impl FileStore {
         if let Some(name) = answered {
             self.answers.in_force(&name);
         }
-        if plan.tombstone.is_some() {
-            self.scrub(uuid)?;
+        drop(writer);
+        // It is made and durable: what fails from here on closes the store at most.
+        let settled = self.settle(next);
+        let scrubbed = if plan.tombstone.is_some() { self.scrub(uuid) } else { Ok(()) };
+        for after in [settled, scrubbed] {
+            match after {
+                Ok(()) | Err(StoreError::Disk(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(Committed::Done { revision: next })
     }
 
-    fn entry(&self, uuid: &Uuid) -> Option<Entry> {
+    pub(super) fn entry(&self, uuid: &Uuid) -> Option<Entry> {
         self.index.read().unwrap_or_else(PoisonError::into_inner).get(uuid).copied()
     }
 
@@ -96,16 +105,41 @@ impl FileStore {
         self.write_head(revision, writer.digest.to_bytes(), plan.digest.to_bytes(), uuid)?;
         // From here the number is used up, whatever becomes of the change.
         writer.revision = revision;
-        if let Some(anchor) = &self.anchor {
-            if let Some(kid) = &plan.tombstone {
-                anchor.add_tombstone(kid)?;
-            }
-            anchor.advance_store(revision)?;
+        self.anchor(revision, plan.tombstone.as_deref())?;
+        let written = self.noticed(self.write(uuid, &plan.write));
+        let full = matches!(written, Err(StoreError::Disk(kms_durable::Error::DiskFull { .. })));
+        if plan.tombstone.is_some() && written.is_err() && !full {
+            // The next start will carry the destruction out, and its answer is to be there then.
+            self.in_doubt.store(true, Ordering::Release);
         }
-        self.noticed(self.write(uuid, &plan.write))
+        written
     }
 
-    pub(super) fn write_head(
+    fn anchor(&self, revision: Revision, tombstone: Option<&str>) -> Result<()> {
+        let Some(anchor) = &self.anchor else { return Ok(()) };
+        let anchored = tombstone
+            .map_or(Ok(()), |kid| anchor.add_tombstone(kid))
+            .and_then(|()| anchor.advance_store(revision));
+        if anchored.as_ref().is_err_and(|error| !error.retryable) {
+            // What it remembers now is open, and so is what a start will make of this change.
+            self.in_doubt.store(true, Ordering::Release);
+        }
+        Ok(anchored?)
+    }
+
+    /// Writes a head that accepts the files as they are and no others. Without it a start would take the removal of
+    /// the last change for a change that was not made.
+    pub(super) fn settle(&self, revision: Revision) -> Result<()> {
+        let mut writer = self.writer.lock().map_err(|_| StoreError::ReadOnly)?;
+        if writer.revision > revision {
+            return Ok(());
+        }
+        writer.revision = revision;
+        let sum = writer.digest.to_bytes();
+        self.write_head(revision, sum, sum, &Uuid::nil())
+    }
+
+    fn write_head(
         &self,
         revision: Revision,
         before: [u8; 32],
@@ -119,7 +153,7 @@ impl FileStore {
         self.noticed(self.root.replace(HEAD, &bytes))
     }
 
-    fn write(&self, uuid: &Uuid, write: &Write) -> kms_durable::Result<()> {
+    pub(super) fn write(&self, uuid: &Uuid, write: &Write) -> kms_durable::Result<()> {
         match write {
             Write::NewKey { key, version } => {
                 let first = version_name(Version::MIN);
@@ -136,7 +170,7 @@ impl FileStore {
         }
     }
 
-    fn plan(
+    pub(super) fn plan(
         &self,
         uuid: &Uuid,
         entry: Option<Entry>,
@@ -189,10 +223,7 @@ impl FileStore {
                 continue;
             }
             let bytes = file.encode(&keys.integrity);
-            match self.noticed(dir.replace(&version_name(version), &bytes)) {
-                Err(crate::StoreError::Disk(kms_durable::Error::DiskFull { .. })) => return Ok(()),
-                result => result?,
-            }
+            self.noticed(dir.replace(&version_name(version), &bytes))?;
         }
         Ok(())
     }

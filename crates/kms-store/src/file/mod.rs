@@ -10,9 +10,10 @@
 //! ```
 //!
 //! A commit writes, each durable before the next: the answer, the head with the sum that will hold, the anchor (the
-//! tombstone first where something is destroyed), and last the change itself, which is one link or one rename. A start
-//! compares the sum over the files with both sums of the head: it finds whether the change was made, and drops the
-//! answer if not. So whatever can run out of space comes before the one instant of the change, and there is nothing to undo.
+//! tombstone first where something is destroyed), the change itself, which is one link or one rename, and last the head
+//! with that sum alone. A start compares the sum over the files with both sums of the head: it finds whether the change
+//! was made, and drops the answer if not. So whatever can run out of space comes before the one instant of the change,
+//! and there is nothing to undo; what comes after it only narrows what a start accepts.
 //!
 //! Commits go one after the other; reads and answers of other operations do not wait for them.
 
@@ -22,6 +23,7 @@ mod commit;
 mod open;
 mod read;
 mod rekey;
+mod tombstones;
 
 pub use backup::{CheckReport, Problem, check, restore};
 pub use open::{OpenReport, Options, Unlocked};

@@ -1,18 +1,19 @@
 //! Making a store, and opening one: everything that is not a secret is checked before anything is served.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use kms_core::anchor::Anchor;
-use kms_core::custody::{Change, Committed, RootKey, StoredKey, StoredState};
-use kms_core::{Clock, Entropy, KidRef, KmsError, OsEntropy, Secret, SystemClock};
+use kms_core::custody::{RootKey, StoredKey};
+use kms_core::{Clock, Entropy, KmsError, OsEntropy, Secret, SystemClock};
 use kms_durable::{Dir, DirLock, FileKind};
 use uuid::Uuid;
 
 use super::answers::Answers;
 use super::read::{KeyFiles, damaged, read_head};
+use super::tombstones::bury;
 use super::{ANSWERS, Entry, FileStore, HEAD, HEADER, KEYS, WriterState, key_path, shard_path};
 use crate::anchor::found;
 use crate::digest::Digest;
@@ -145,7 +146,8 @@ pub struct OpenReport {
     pub versions: u64,
     /// The revision of the store.
     pub revision: u64,
-    /// The last change had begun and was not made; nobody was told that it was.
+    /// The last change had begun and was not made; nobody was told that it was. (A destruction that had got as far as
+    /// its tombstone was made now.)
     pub unfinished_change: bool,
     /// A rekey had begun: [`FileStore::finish_rekey`] ends it.
     pub unfinished_rekey: bool,
@@ -207,8 +209,6 @@ impl FileStore {
 
         let answers =
             Answers::new(root.open_dir(ANSWERS)?, options.max_answers, options.max_answer_bytes);
-        let committed = head.revision - u64::from(report.unfinished_change && head.revision > 0);
-        answers.load(&keys, committed, options.clock.unix_ms())?;
 
         let store = FileStore {
             root,
@@ -223,12 +223,15 @@ impl FileStore {
             rekeying: Mutex::new(()),
             in_doubt: AtomicBool::new(false),
         };
+        if report.unfinished_change && store.finish_destruction(&head, tombstones)? {
+            report.unfinished_change = false;
+        }
+        let committed = head.revision - u64::from(report.unfinished_change);
+        store.load_answers(committed)?;
         for uuid in scan.scrub {
             store.scrub(&uuid)?;
         }
-        if report.revision != head.revision {
-            store.write_head(report.revision, sum, sum, &head.key)?;
-        }
+        store.settle(report.revision)?;
         if let Some(anchor) = &store.anchor {
             anchor.advance_store(report.revision)?;
         }
@@ -239,50 +242,6 @@ impl FileStore {
         }
         report.revision = store.writer.lock().unwrap_or_else(PoisonError::into_inner).revision;
         Ok((store, report))
-    }
-
-    /// Ends a destruction that the anchor remembers and the store does not. Whether there was anything to do.
-    fn destroy_again(&self, kid: &str) -> Result<bool> {
-        let kid = KidRef::parse(kid)?;
-        let Some(stored) = self.load_key(&kid.uuid)?.filter(|key| kid.names(&key.facts.id)) else {
-            // Of a key that an older copy does not have yet.
-            return Ok(false);
-        };
-        let version = match kid.version {
-            None => None,
-            Some(version) => match stored.versions.get(version.get() as usize - 1) {
-                None => return Ok(false),
-                Some(facts) => Some(facts),
-            },
-        };
-        let gone = |state| state == StoredState::Destroyed;
-        if gone(stored.state) || version.is_some_and(|facts| gone(facts.state)) {
-            return Ok(false);
-        }
-        let state = StoredState::Destroyed;
-        let change = match kid.version {
-            None => Change::SetKeyState(state),
-            Some(version) => Change::SetVersionState { version, state },
-        };
-        match self.commit_change(&kid.uuid, stored.revision, &change, None)? {
-            Committed::Done { .. } => Ok(true),
-            _ => Err(KmsError::internal("a key changed while its store was opened").into()),
-        }
-    }
-}
-
-/// What the anchor remembers as destroyed is shown as destroyed.
-fn bury(key: &mut StoredKey, tombstones: &BTreeSet<Box<str>>) {
-    if tombstones.is_empty() {
-        return;
-    }
-    if tombstones.contains(key.facts.id.to_string().as_str()) {
-        key.state = StoredState::Destroyed;
-    }
-    for facts in &mut key.versions {
-        if tombstones.contains(key.facts.id.at(facts.version).to_string().as_str()) {
-            facts.state = StoredState::Destroyed;
-        }
     }
 }
 

@@ -56,13 +56,26 @@ pub fn open_at(
     options: Options,
     clock: &Arc<ManualClock>,
 ) -> Result<(FileStore, OpenReport)> {
-    let unlocked = Unlocked::open(data, root)?;
+    let unlocked = unlock(data, root)?;
     let anchor: Option<Arc<dyn Anchor>> = match anchor {
         None => None,
         Some(path) => Some(Arc::new(FileAnchor::open(path, unlocked.subkey("anchor")?)?)),
     };
     let options = Options { anchor, clock: clock.clone(), ..options };
     FileStore::open(unlocked, options, &mut |_| Ok(()))
+}
+
+/// Until no child of another test, forked and not yet at its `exec`, has our handle of the lock.
+fn unlock(data: &Path, root: &dyn RootKey) -> Result<Unlocked> {
+    for _ in 0..500 {
+        match Unlocked::open(data, root) {
+            Err(StoreError::Disk(kms_durable::Error::Locked { .. })) => {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            result => return result,
+        }
+    }
+    Unlocked::open(data, root)
 }
 
 /// Every key, sorted.
