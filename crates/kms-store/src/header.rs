@@ -151,3 +151,64 @@ impl StoreKeys {
         Some(StoreKeys { store, integrity, wrapping })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kms_core::OsEntropy;
+
+    use super::*;
+    use crate::root_key::KeyFile;
+
+    fn root(number: u8) -> KeyFile {
+        KeyFile::parse(&SecretBytes::copy_of(&[number; 32])).expect("32 bytes")
+    }
+
+    #[test]
+    fn a_header_gives_the_keys_back_and_never_repeats() {
+        let mut keys = StoreKeys::generate(&OsEntropy).unwrap();
+        for count in 1..=2 {
+            let header = keys.seal(&root(1), &OsEntropy).unwrap();
+            assert_ne!(header, keys.seal(&root(1), &OsEntropy).unwrap());
+            let opened = StoreKeys::open(&header, &root(1)).unwrap();
+            assert_eq!(opened.store, keys.store);
+            assert_eq!(opened.integrity.expose(), keys.integrity.expose());
+            assert_eq!(opened.wrapping.len(), count);
+            assert_eq!(opened.generation() as usize, count);
+            for ((number, key), (other, same)) in opened.wrapping.iter().zip(&keys.wrapping) {
+                assert_eq!((number, key.expose()), (other, same.expose()));
+            }
+            let more = keys.add_wrapping_key(&OsEntropy);
+            assert_eq!(more.is_ok(), count == 1);
+        }
+    }
+
+    #[test]
+    fn every_truncation_and_every_flipped_bit_is_refused() {
+        let keys = StoreKeys::generate(&OsEntropy).unwrap();
+        let good = keys.seal(&root(1), &OsEntropy).unwrap();
+        for len in 0..good.len() {
+            assert!(StoreKeys::open(&good[..len], &root(1)).is_err());
+        }
+        assert!(StoreKeys::open(&[&good[..], &[0]].concat(), &root(1)).is_err());
+        let mut bad = good.clone();
+        for bit in 0..8 * good.len() {
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(StoreKeys::open(&bad, &root(1)).is_err(), "bit {bit}");
+            bad[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert_eq!(StoreKeys::open(&good, &root(2)).err(), Some(StoreError::WrongRootKey));
+    }
+
+    #[test]
+    fn keys_that_are_malformed_under_the_right_root_key_are_refused() {
+        let entry = |generation: u32| [&generation.to_be_bytes()[..], &[1; 32]].concat();
+        let decode = |entries: &[u32]| {
+            let entries: Vec<u8> = entries.iter().flat_map(|number| entry(*number)).collect();
+            StoreKeys::decode(Uuid::nil(), &[&[0; 32], &entries[..]].concat()).is_some()
+        };
+        assert!(decode(&[1]) && decode(&[1, 2]) && decode(&[5, 9]));
+        assert!(!decode(&[]) && !decode(&[1, 1]) && !decode(&[2, 1]) && !decode(&[1, 2, 3]));
+        assert!(StoreKeys::decode(Uuid::nil(), &[0; 67]).is_none());
+        assert!(StoreKeys::decode(Uuid::nil(), &[0; 31]).is_none());
+    }
+}

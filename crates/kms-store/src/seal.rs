@@ -132,3 +132,88 @@ fn started(key: &Secret<32>, parts: &[&[u8]]) -> Hmac<Sha256> {
     }
     mac
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use kms_core::OsEntropy;
+
+    use super::*;
+
+    fn key(byte: u8) -> Secret<32> {
+        Secret::take(&mut [byte; 32])
+    }
+
+    #[test]
+    fn what_was_sealed_opens_in_its_place_only() {
+        for len in [0, 1, 32, 4096] {
+            let secret = vec![5; len];
+            let sealed = seal(&key(1), b"here", &secret, &OsEntropy).unwrap();
+            assert_eq!(sealed.len(), len + OVERHEAD);
+            assert_eq!(open(&key(1), b"here", &sealed).unwrap().expose(), secret);
+            assert!(open(&key(1), b"there", &sealed).is_none());
+            assert!(open(&key(2), b"here", &sealed).is_none());
+        }
+        let sealed = seal(&key(1), b"here", b"secret", &OsEntropy).unwrap();
+        for len in 0..sealed.len() {
+            assert!(open(&key(1), b"here", &sealed[..len]).is_none());
+        }
+        let mut bad = sealed.clone();
+        for bit in 0..8 * sealed.len() {
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(open(&key(1), b"here", &bad).is_none());
+            bad[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    /// A store that is killed, restored or copied has the same keys and headers again; only the salts are fresh.
+    /// `KMS_SEALS=1000000` is the long form.
+    #[test]
+    fn no_pair_of_key_and_nonce_repeats_over_the_same_key_and_header() {
+        let seals = std::env::var("KMS_SEALS").map_or(20_000, |it| it.parse().expect("a number"));
+        let mut pairs = HashSet::with_capacity(seals);
+        for number in 0..seals {
+            let mut salt = [0; SALT_LEN];
+            OsEntropy.fill(&mut salt).unwrap();
+            let pair = one_use(&key(1), &salt, b"the same header").unwrap();
+            assert!(pairs.insert(*pair.expose()), "seal {number}");
+        }
+        assert_eq!(pairs.len(), seals);
+    }
+
+    #[test]
+    fn every_seal_draws_its_salt() {
+        let sealed: HashSet<Vec<u8>> = (0..100)
+            .map(|_| seal(&key(1), b"", b"secret", &OsEntropy).unwrap()[..SALT_LEN].to_vec())
+            .collect();
+        assert_eq!(sealed.len(), 100);
+        struct Broken;
+        impl Entropy for Broken {
+            fn fill(&self, _: &mut [u8]) -> Result<(), KmsError> {
+                Err(KmsError::internal("none"))
+            }
+        }
+        assert!(seal(&key(1), b"", b"secret", &Broken).is_err());
+    }
+
+    #[test]
+    fn tags_and_subkeys_depend_on_every_input() {
+        assert_eq!(mac(&key(1), &[b"ab", b"c"]), mac(&key(1), &[b"a", b"bc"]));
+        assert_ne!(mac(&key(1), &[b"abc"]), mac(&key(2), &[b"abc"]));
+        assert!(mac_holds(&key(1), &[b"abc"], &mac(&key(1), &[b"abc"])));
+        assert!(!mac_holds(&key(1), &[b"abd"], &mac(&key(1), &[b"abc"])));
+        let subkey = |byte, purpose| *subkey(&key(byte), purpose).unwrap().expose();
+        assert_ne!(subkey(1, "anchor"), subkey(1, "audit"));
+        assert_ne!(subkey(1, "anchor"), subkey(2, "anchor"));
+    }
+
+    #[test]
+    fn tags_are_hmac_sha_256() {
+        // RFC 4231 has no 32-byte key; this is its test case 2 with the key filled up with zeros, as HMAC does itself.
+        let mut padded = [0; 32];
+        padded[..4].copy_from_slice(b"Jefe");
+        let tag = mac(&Secret::take(&mut padded), &[b"what do ya want ", b"for nothing?"]);
+        assert_eq!(tag[..8], [0x5b, 0xdc, 0xc1, 0x46, 0xbf, 0x60, 0x75, 0x4e]);
+    }
+}

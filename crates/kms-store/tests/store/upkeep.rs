@@ -190,3 +190,23 @@ fn copies_of_a_directory_seal_the_same_change_differently() {
     assert_ne!(one[at..at + 32], other[at..at + 32], "salts");
     assert_ne!(one[at + 32..], other[at + 32..]);
 }
+
+/// `KMS_STORE_KEYS=100000` is the long form, which prints what opening took; making them takes minutes of syncs.
+#[test]
+fn a_store_with_many_keys_opens_with_an_index_only() {
+    let count = std::env::var("KMS_STORE_KEYS").map_or(200, |it| it.parse().expect("a number"));
+    let place = Place::new("many");
+    let store = place.must_open();
+    for number in 0..count {
+        create(&store, uuid(number));
+    }
+    drop(store);
+    let started = std::time::Instant::now();
+    let (store, report) = place.open().expect("it opens");
+    eprintln!("{count} keys opened in {:?}", started.elapsed());
+    assert_eq!((report.keys as u128, report.versions as u128), (count, count));
+    assert_eq!(store.key_count() as u128, count);
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
+        eprintln!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default());
+    }
+}
