@@ -78,6 +78,8 @@ pub enum StoreError {
         /// The revision that was acknowledged.
         anchor: u64,
     },
+    /// The store had an anchor, which is not there or was not given.
+    AnchorMissing,
     /// An earlier failure left the outcome of a change open.
     ReadOnly,
     /// Any other, from below or above.
@@ -107,6 +109,9 @@ impl fmt::Display for StoreError {
             StoreError::OlderThanAnchor { store, anchor } => write!(
                 f,
                 "store older than anchor: it is at revision {store}, and revision {anchor} was acknowledged"
+            ),
+            StoreError::AnchorMissing => f.write_str(
+                "the anchor of this store is missing: without it an older copy would not be found out",
             ),
             StoreError::ReadOnly => f.write_str(
                 "the key store takes no changes: a sync failed earlier; check the disk, then restart",

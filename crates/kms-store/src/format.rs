@@ -267,13 +267,20 @@ pub(crate) struct HeadFile {
     pub(crate) after: [u8; 32],
     /// The key that changes: where a start has to sync.
     pub(crate) key: Uuid,
+    /// The store was opened with an anchor once, and is not opened without one since.
+    pub(crate) anchored: bool,
 }
 
 impl HeadFile {
+    /// Whether it accepts one state of the files only, at this revision.
+    pub(crate) fn accepts_only(&self, revision: Revision, anchored: bool) -> bool {
+        self.before == self.after && self.revision == revision && self.anchored == anchored
+    }
+
     pub(crate) fn encode(&self, integrity: &Secret<32>) -> Vec<u8> {
         let mut out = begin(Role::Head);
         out.uuid(&self.store).u64(self.revision).fixed(&self.before).fixed(&self.after);
-        out.uuid(&self.key);
+        out.uuid(&self.key).u8(self.anchored.into());
         finish(out, integrity)
     }
 
@@ -285,6 +292,11 @@ impl HeadFile {
                 before: reader.array()?,
                 after: reader.array()?,
                 key: reader.uuid()?,
+                anchored: match reader.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err("a flag is neither 0 nor 1"),
+                },
             })
         })
     }
@@ -491,6 +503,7 @@ mod tests {
             before: random.bytes(32).try_into().expect("32"),
             after: random.bytes(32).try_into().expect("32"),
             key: uuid(random),
+            anchored: random.below(2) == 0,
         }
     }
 

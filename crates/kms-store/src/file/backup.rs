@@ -49,8 +49,15 @@ impl FileStore {
             self.copy_key(&root, uuid, &keys, &mut digest)?;
         }
         let sum = digest.to_bytes();
-        let head =
-            HeadFile { store: keys.store, revision, before: sum, after: sum, key: Uuid::nil() };
+        let anchored = self.is_anchored();
+        let head = HeadFile {
+            store: keys.store,
+            revision,
+            before: sum,
+            after: sum,
+            key: Uuid::nil(),
+            anchored,
+        };
         root.replace(HEAD, &head.encode(&keys.integrity))?;
         let header = self.root.read(HEADER, max_len(Role::Header))?;
         root.create_new(HEADER, &header)?;
@@ -91,7 +98,9 @@ impl FileStore {
 /// Those of opening the backup, and of [`FileStore::backup`].
 pub fn restore(backup: &Path, target: &Path, root_key: &dyn RootKey) -> Result<usize> {
     let unlocked = Unlocked::open(backup, root_key)?;
-    let (store, _) = FileStore::open(unlocked, Options::default(), &mut |_| Ok(()))?;
+    // A backup has no anchor beside it.
+    let options = Options { accept_older: true, ..Options::default() };
+    let (store, _) = FileStore::open(unlocked, options, &mut |_| Ok(()))?;
     store.backup(target)
 }
 

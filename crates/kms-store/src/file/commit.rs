@@ -147,7 +147,8 @@ impl FileStore {
         key: &Uuid,
     ) -> Result<()> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let head = HeadFile { store: keys.store, revision, before, after, key: *key };
+        let anchored = self.is_anchored();
+        let head = HeadFile { store: keys.store, revision, before, after, key: *key, anchored };
         let bytes = head.encode(&keys.integrity);
         drop(keys);
         self.noticed(self.root.replace(HEAD, &bytes))

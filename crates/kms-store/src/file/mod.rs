@@ -66,6 +66,8 @@ pub struct FileStore {
     /// Held through a rekey and a backup. Taken before `writer`.
     rekeying: Mutex<()>,
     in_doubt: AtomicBool,
+    /// Before this process opened it.
+    was_anchored: bool,
 }
 
 /// What is known of a key without reading it.
@@ -90,6 +92,11 @@ impl FileStore {
     /// How many keys there are, destroyed ones included.
     pub fn key_count(&self) -> usize {
         self.index.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether it was ever opened with an anchor.
+    fn is_anchored(&self) -> bool {
+        self.was_anchored || self.anchor.is_some()
     }
 
     /// Closes the store to changes where a failure left an outcome open.

@@ -44,6 +44,7 @@ impl Unlocked {
             before: [0; 32],
             after: [0; 32],
             key: Uuid::nil(),
+            anchored: false,
         };
         root.replace(HEAD, &head.encode(&keys.integrity))?;
         // Last, for it makes the directory a store.
@@ -115,7 +116,7 @@ pub struct Options {
     pub entropy: Arc<dyn Entropy>,
     /// The second place; without it an older copy of the directory is not found out.
     pub anchor: Option<Arc<dyn Anchor>>,
-    /// Opens a store that is older than its anchor. It goes on from the anchor's revision; tombstones hold all the same.
+    /// Opens a store that is older than its anchor, or whose anchor is missing. It goes on from the anchor's revision; tombstones hold all the same.
     pub accept_older: bool,
     /// Most recorded answers.
     pub max_answers: usize,
@@ -179,6 +180,9 @@ impl FileStore {
         let mut report =
             OpenReport { unfinished_rekey: keys.wrapping.len() > 1, ..OpenReport::default() };
         let anchored = options.anchor.as_ref().map(|anchor| anchor.load()).transpose()?.flatten();
+        if head.anchored && anchored.is_none() && !options.accept_older {
+            return Err(StoreError::AnchorMissing);
+        }
         let anchored = anchored.unwrap_or_default();
         let mut scan = Scan { index: HashMap::new(), digest: Digest::default(), scrub: Vec::new() };
         let tombstones = &anchored.tombstones;
@@ -222,6 +226,7 @@ impl FileStore {
             writer: Mutex::new(WriterState { revision: report.revision, digest: scan.digest }),
             rekeying: Mutex::new(()),
             in_doubt: AtomicBool::new(false),
+            was_anchored: head.anchored,
         };
         if report.unfinished_change && store.finish_destruction(&head, tombstones)? {
             report.unfinished_change = false;
@@ -231,7 +236,13 @@ impl FileStore {
         for uuid in scan.scrub {
             store.scrub(&uuid)?;
         }
-        store.settle(report.revision)?;
+        if !head.accepts_only(report.revision, store.is_anchored()) {
+            // A full disk does not keep a store from being opened.
+            match store.settle(report.revision) {
+                Ok(()) | Err(StoreError::Disk(kms_durable::Error::DiskFull { .. })) => {}
+                Err(error) => return Err(error),
+            }
+        }
         if let Some(anchor) = &store.anchor {
             anchor.advance_store(report.revision)?;
         }

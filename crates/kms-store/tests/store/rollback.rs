@@ -142,6 +142,35 @@ fn an_anchor_of_another_store_or_without_its_tombstones_is_damage() {
 }
 
 #[test]
+fn a_store_that_had_an_anchor_is_not_opened_without_it() {
+    let place = Place::new("missing");
+    let open = |anchor, accept_older| {
+        let options = Options { accept_older, ..Options::default() };
+        open_at(&place.data(), anchor, &root_key(1), options, &place.clock)
+    };
+    create(&open(None, false).expect("it never had one").0, KEY);
+    create(&place.must_open(), OTHER);
+    std::fs::remove_file(place.anchor()).expect("removed");
+    assert_eq!(place.open().err(), Some(StoreError::AnchorMissing));
+    assert_eq!(open(None, false).err(), Some(StoreError::AnchorMissing));
+    drop(open(None, true).expect("overridden"));
+    assert_eq!(place.open().err(), Some(StoreError::AnchorMissing), "an override is for once");
+    let anchor = place.anchor();
+    drop(open(Some(&anchor), true).expect("overridden, with a new anchor"));
+    place.must_open();
+}
+
+#[test]
+fn a_sound_store_is_opened_without_a_write() {
+    let place = Place::new("still");
+    create(&place.must_open(), KEY);
+    kms_durable::faults::disarm();
+    place.must_open();
+    let passed = kms_durable::faults::passed();
+    assert!(passed.iter().all(|step| *step == "fsync"), "{passed:?}");
+}
+
+#[test]
 fn an_anchor_goes_forward_only_and_remembers_across_starts() {
     let place = Place::new("forward");
     let open = || {
