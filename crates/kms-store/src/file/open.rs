@@ -236,15 +236,18 @@ impl FileStore {
         for uuid in scan.scrub {
             store.scrub(&uuid)?;
         }
+        if report.revision != head.revision {
+            store.settle(report.revision)?;
+        }
+        if let Some(anchor) = &store.anchor {
+            anchor.advance_store(report.revision)?;
+        }
         if !head.accepts_only(report.revision, store.is_anchored()) {
             // A full disk does not keep a store from being opened.
             match store.settle(report.revision) {
                 Ok(()) | Err(StoreError::Disk(kms_durable::Error::DiskFull { .. })) => {}
                 Err(error) => return Err(error),
             }
-        }
-        if let Some(anchor) = &store.anchor {
-            anchor.advance_store(report.revision)?;
         }
         for kid in tombstones {
             if store.destroy_again(kid)? {

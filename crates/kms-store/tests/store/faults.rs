@@ -4,11 +4,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use kms_core::custody::{Activation, Change, Committed, MetaStore, StoredState, VersionFacts};
-use kms_core::{KmsError, Version};
+use kms_core::{KmsError, OsEntropy, Version};
 use kms_durable::faults::{self, Fault};
-use kms_store::{FileStore, Options, StoreError};
+use kms_store::{FileStore, Options, StoreError, Unlocked, check};
 use kms_testkit::clock::ManualClock;
 use kms_testkit::custody::{answer, create, done, key_facts, secret, version, version_facts};
+use kms_testkit::temp_dir::TempDir;
 use rustix::io::Errno;
 use uuid::Uuid;
 
@@ -202,4 +203,90 @@ fn a_process_that_dies() {
     let (store, _) = opened.expect("it opens");
     faults::arm(step, Fault::Kill);
     operate(&store, operation).expect("only the kill disturbs it");
+}
+
+#[test]
+fn whichever_step_of_making_a_store_fails_it_can_be_made_again() {
+    for step in 0.. {
+        let temp = TempDir::new("make");
+        let data = temp.path().join("data");
+        faults::arm(step, Fault::Fail(Errno::IO));
+        let made = Unlocked::create(&data, &root_key(1), &OsEntropy).map(drop);
+        let reached = faults::passed().len() > step;
+        faults::disarm();
+        if made.is_err() {
+            match Unlocked::create(&data, &root_key(1), &OsEntropy).map(drop) {
+                // It was put in place, and only its sync failed.
+                Ok(()) | Err(StoreError::NotEmpty) => {}
+                Err(error) => panic!("step {step}: {error}"),
+            }
+        }
+        let clock: Arc<ManualClock> = Arc::default();
+        open_at(&data, None, &root_key(1), Options::default(), &clock)
+            .unwrap_or_else(|error| panic!("step {step}: {error}"));
+        if !reached {
+            return;
+        }
+    }
+}
+
+#[test]
+fn whichever_step_of_a_start_fails_the_next_one_succeeds() {
+    // After a crash with a change announced, an answer written and a tombstone anchored, and with an anchor for the
+    // first time.
+    for crashed in [true, false] {
+        for step in 0.. {
+            let place = Place::new("start");
+            if crashed {
+                let store = place.must_open();
+                create(&store, KEY);
+                faults::arm(20, Fault::Fail(Errno::IO));
+                let state = StoredState::Destroyed;
+                let given = answer(1, 0);
+                let change = Change::SetKeyState(state);
+                store.commit(&KEY, 1, &change, Some(&given)).expect_err("the anchor fails");
+            } else {
+                let (data, root) = (place.data(), root_key(1));
+                let opened = open_at(&data, None, &root, Options::default(), &place.clock);
+                create(&opened.expect("it opens").0, KEY);
+            }
+            faults::arm(step, Fault::Fail(Errno::IO));
+            let opened = place.open().map(drop);
+            let reached = faults::passed().len() > step;
+            faults::disarm();
+            assert!(opened.is_ok() || reached);
+            let (store, _) = place.open().unwrap_or_else(|error| panic!("step {step}: {error}"));
+            let key = store.load(&KEY).expect("readable").expect("there");
+            assert_eq!(key.state == StoredState::Destroyed, crashed);
+            assert_eq!(store.answer(&answer(1, 0).scope).expect("readable").is_some(), crashed);
+            if !reached {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_backup_that_fails_is_no_store() {
+    let place = base();
+    let store = place.must_open();
+    for step in 0.. {
+        let target = place.temp.path().join(format!("backup-{step}"));
+        faults::arm(step, Fault::Fail(Errno::NOSPC));
+        let result = store.backup(&target);
+        let reached = faults::passed().len() > step;
+        faults::disarm();
+        let checked = check(&target, &root_key(1));
+        match result {
+            Ok(count) => assert_eq!((count, checked.expect("a store").problems), (1, vec![])),
+            // Where only the last sync failed everything is in place.
+            Err(_) => assert!(
+                checked.is_ok_and(|it| it.problems.is_empty()) || !target.join("store").exists()
+            ),
+        }
+        assert!(store.is_writable(), "the store itself is sound");
+        if !reached {
+            return;
+        }
+    }
 }
