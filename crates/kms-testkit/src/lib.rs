@@ -2,5 +2,7 @@
 
 pub mod cases;
 pub mod clock;
+pub mod custody;
 pub mod entropy;
+pub mod temp_dir;
 pub mod vectors;
