@@ -21,6 +21,7 @@ mod answers;
 mod backup;
 mod commit;
 mod open;
+mod plan;
 mod read;
 mod rekey;
 mod tombstones;

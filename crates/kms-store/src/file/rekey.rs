@@ -13,7 +13,7 @@ use kms_core::custody::RootKey;
 use kms_core::{KmsError, Secret};
 use uuid::Uuid;
 
-use super::commit::wrap;
+use super::plan::wrap;
 use super::read::{damaged, data_key, read_key};
 use super::{FileStore, HEADER, KEY, key_path};
 use crate::error::{Result, Role, StoreError};
