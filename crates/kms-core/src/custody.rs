@@ -62,9 +62,22 @@ pub enum Activation {
     Active,
     /// Published, not signing until this time.
     At {
-        /// In Unix milliseconds.
+        /// In Unix milliseconds; [`NEVER`] once that was called off.
         unix_ms: u64,
     },
+}
+
+/// The time of an activation that was called off.
+pub const NEVER: u64 = u64::MAX;
+
+impl VersionFacts {
+    /// Puts the version in another state. One that is taken out of use before it was activated never is.
+    pub fn enter(&mut self, state: StoredState) {
+        self.state = state;
+        if state != StoredState::Enabled && self.activation != Activation::Active {
+            self.activation = Activation::At { unix_ms: NEVER };
+        }
+    }
 }
 
 /// What a key is made with, for good.
@@ -141,7 +154,7 @@ pub enum Change<'a> {
     },
     /// The key's own state. [`StoredState::Destroyed`] wipes the secrets of all versions.
     SetKeyState(StoredState),
-    /// A version's own state. [`StoredState::Destroyed`] wipes its secret.
+    /// A version's own state, by [`VersionFacts::enter`]. [`StoredState::Destroyed`] wipes its secret.
     SetVersionState {
         /// Which.
         version: Version,

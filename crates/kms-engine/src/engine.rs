@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use kms_core::{
     Algorithm, AuditEvent, AuditSink, Clock, Context, Entropy, ErrorCode, KeyId, KidRef, KmsError,
     OsEntropy, Result, SystemClock,
@@ -15,6 +15,7 @@ use kms_crypto::lane::Lane;
 
 use crate::arena::Arena;
 use crate::counters::{Counters, Outcome, Snapshot, Tally};
+use crate::custody::Custody;
 use crate::deadlines::Deadlines;
 use crate::idempotency::Idempotency;
 use crate::key::Key;
@@ -79,6 +80,7 @@ pub struct Engine {
     pub(crate) pool: Pool,
     pub(crate) counters: Counters,
     pub(crate) deadlines: Deadlines,
+    pub(crate) custody: ArcSwapOption<Custody>,
     pq: ArcSwap<PqPolicy>,
     closed: AtomicBool,
 }
@@ -106,6 +108,7 @@ impl Engine {
             idempotency: Idempotency::default(),
             pool: Pool::default(),
             counters: Counters::default(),
+            custody: ArcSwapOption::empty(),
             deadlines: Deadlines::default(),
             closed: AtomicBool::new(false),
         }
@@ -115,6 +118,7 @@ impl Engine {
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.arena.clear();
+        self.custody.store(None);
     }
 
     /// The engine's threads.

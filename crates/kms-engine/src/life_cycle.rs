@@ -9,10 +9,13 @@
 
 use std::panic::AssertUnwindSafe;
 
+use kms_core::custody::Change as StoredChange;
 use kms_core::{
     AuditEvent, Context, DestroyAt, KeyId, KeyState, KidRef, KmsError, Result, Transition, Version,
 };
 
+use crate::custody::stored_state;
+use crate::dispatch::Response;
 use crate::engine::{Engine, contain};
 use crate::key::{Change, Head, Key};
 use crate::material::SecretHalf;
@@ -114,7 +117,7 @@ impl Engine {
             let next = change.head.after(target, transition(now_ms)?, now_ms)?;
             let before = own_state(&change.head, target);
             let state = own_state(&next, target);
-            self.effect(&mut change, op.name(), context, target, next)?;
+            self.effect(&mut change, op.name(), op, context, target, next)?;
             self.deadlines.moved(key.id().uuid, target, before, state);
             Ok(StateChanged { key: key.id().clone(), version: target, state })
         })
@@ -125,12 +128,13 @@ impl Engine {
     /// # Errors
     /// `Internal` for a key that a panic left in doubt; those of the audit log.
     pub(crate) fn change<'a>(&self, key: &'a Key, now_ms: u64) -> Result<Change<'a>> {
-        let mut change = key.change(now_ms)?;
+        let mut change = key.change()?;
+        self.activate(&mut change)?;
         for target in change.head.life.due(now_ms) {
             let next = change.head.after(target, Transition::Destroy, now_ms)?;
             let before = own_state(&change.head, target);
             let service = Context { actor: "ron-kms".into(), ..Context::default() };
-            self.effect(&mut change, DESTROYED, &service, target, next)?;
+            self.effect(&mut change, DESTROYED, Op::Destroy, &service, target, next)?;
             self.deadlines.moved(key.id().uuid, target, before, KeyState::Destroyed);
         }
         Ok(change)
@@ -141,7 +145,8 @@ impl Engine {
     fn effect(
         &self,
         change: &mut Change<'_>,
-        op: &'static str,
+        name: &'static str,
+        op: Op,
         context: &Context,
         target: Option<Version>,
         next: Head,
@@ -150,8 +155,23 @@ impl Engine {
         let _fence = change.fence()?;
         if let Some(sink) = &self.config.audit {
             let kid = &kid(key.id(), target);
-            sink.append(&AuditEvent { op, context, kid, alg: key.id().alg, input_hash: None })?;
+            sink.append(&AuditEvent {
+                op: name,
+                context,
+                kid,
+                alg: key.id().alg,
+                input_hash: None,
+            })?;
         }
+        let state = own_state(&next, target);
+        let kept = stored_state(state);
+        let stored = target.map_or(StoredChange::SetKeyState(kept), |version| {
+            StoredChange::SetVersionState { version, state: kept }
+        });
+        self.commit(op, context, key, &stored, || {
+            let key = key.id().clone();
+            Response::StateChanged(StateChanged { key, version: target, state })
+        })?;
         crate::faults::point("life_cycle.publish");
         match target {
             _ if own_state(&next, target) != KeyState::Destroyed => {}
@@ -212,7 +232,12 @@ impl Engine {
         version: Version,
         act: impl FnOnce(&SecretHalf) -> T,
     ) -> Result<T> {
-        let used = self.arena.with(key.published(version)?.secret, act);
+        let secret = key.published(version)?.secret;
+        if self.is_durable() && !self.arena.holds(secret) {
+            key.check_enabled(version)?;
+            self.warm(key, version)?;
+        }
+        let used = self.arena.with(secret, act);
         used.or_else(|gone| key.check_enabled(version).and(Err(gone)))
     }
 

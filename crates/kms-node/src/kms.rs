@@ -307,6 +307,7 @@ impl NativeKms {
             actor: call.actor.into(),
             request_id: call.request_id.into(),
             op_id,
+            fingerprint: None,
             deadline_ms: call
                 .deadline_ms
                 .map(|wait| self.engine.now_ms().saturating_add(u64::from(wait))),

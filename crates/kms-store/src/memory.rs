@@ -189,7 +189,7 @@ impl Kept {
                 }
             }
             Change::SetVersionState { version, state } => {
-                self.version(*version)?.state = *state;
+                self.version(*version)?.enter(*state);
                 if *state == StoredState::Destroyed {
                     self.secrets[version.get() as usize - 1] = None;
                 }

@@ -50,7 +50,12 @@ pub fn handle(
     let request = match op {
         Op::SignBatch => {
             let batch = engine.counting(op, || decode::sign_batch(body, &context))?;
-            if !parallel && cost::are_slow(batch.requests.iter()) {
+            let blocks = |(context, request): &(Context, Result<_>)| {
+                request.as_ref().is_ok_and(|request| engine.blocks(context, request))
+            };
+            if !parallel
+                && (cost::are_slow(batch.requests.iter()) || batch.requests.iter().any(blocks))
+            {
                 return Ok(None);
             }
             let answers = engine.sign_batch(batch.requests, &context, parallel)?;
@@ -97,7 +102,7 @@ pub fn handle(
         Op::Attest => Request::Attest(kid()?),
         Op::Export => Request::Export(kid()?),
     };
-    if !parallel && cost::is_slow(&request) {
+    if !parallel && (cost::is_slow(&request) || engine.blocks(&context, &request)) {
         return Ok(None);
     }
     let response = engine.dispatch(&context, &request).map_err(|error| match op {

@@ -62,7 +62,7 @@ impl FileStore {
             }
             (Change::SetVersionState { version, state }, Some(entry)) => {
                 planner.version(entry, *version, |facts| {
-                    facts.state = *state;
+                    facts.enter(*state);
                     Ok(())
                 })
             }
