@@ -3,7 +3,8 @@ import { Command, Option } from 'commander'
 import { EXIT_CONFIG, type Fault, formatFault } from '../config/faults.js'
 import { type Loaded, loadConfig } from '../config/load.js'
 import { type Config, KEYS, type Key, SCHEMA } from '../config/schema.js'
-import { Kms } from '../kms.js'
+import { toKmsError } from '../errors.js'
+import { type FileStoreOptions, Kms } from '../kms.js'
 import { createLog, type Log } from '../logging/log.js'
 import { BindError } from '../server/listen.js'
 import { singleToken } from '../server/middleware/auth.js'
@@ -56,12 +57,13 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   for (const alias of loaded.aliases) log.configAlias(alias)
   const { cpuTier } = addon
   const token = randomBytes(TOKEN_BYTES).toString('base64url')
-  const kms = await Kms.open({
-    backend: config.service.backend,
-    allowedAlgs: [...config.service.allowed_algs],
-    verifyAfterSign: config.security.verify_after_sign,
-    minDestroyDelayMs: config.destroy.min_delay,
-  })
+  let kms: Kms
+  try {
+    kms = await openKms(config)
+  } catch (error) {
+    const { code, message } = toKmsError(error)
+    return stop(code === 'BadRequest' ? EXIT_CONFIG : 1, `ron-kms: ${message}`)
+  }
   let service: Service
   try {
     const authenticate = singleToken(token, { actor: 'dev' })
@@ -76,6 +78,28 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   reloadOnSignal(service, log, config, load)
   process.off('SIGHUP', early)
   process.stdout.write(await devBanner({ kms, service, token, cpuTier }))
+}
+
+function openKms({ service, security, destroy, backends, root_key: rootKey, audit }: Config): Promise<Kms> {
+  const { backend } = service
+  const store: FileStoreOptions = {
+    dir: backends.file.dir,
+    rootKey: {
+      kind: rootKey.kind,
+      ...(rootKey.file !== '' && { file: rootKey.file }),
+      ...(rootKey.env !== '' && { env: rootKey.env }),
+    },
+    ...(audit.anchor !== '' && { anchor: audit.anchor }),
+    create: true,
+    acceptOlder: backends.file.accept_older,
+  }
+  return Kms.open({
+    backend,
+    ...(backend === 'file' && { store }),
+    allowedAlgs: [...service.allowed_algs],
+    verifyAfterSign: security.verify_after_sign,
+    minDestroyDelayMs: destroy.min_delay,
+  })
 }
 
 // In development mode a token is minted; real ones need capabilities.

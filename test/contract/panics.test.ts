@@ -38,6 +38,8 @@ describe.skipIf(!addon.available)('a panic', () => {
     ? new native.MlKemPublicKey('ml-kem-512', out(800))
     : (undefined as never)
 
+  const noStore = { dir: '/nowhere', rootKey: { kind: 'key-file', file: '/nowhere' } }
+
   // Every export, by the name of its fault; `.task` is the part that runs on another thread.
   const calls: Record<string, () => unknown> = {
     NativeKms: () => new native.NativeKms({}),
@@ -101,6 +103,10 @@ describe.skipIf(!addon.available)('a panic', () => {
     'MlKemPublicKey.encapsulate': () => importedKem.encapsulate(0, out(768), out(32)),
     mlKemEncapsulate: () => native.mlKemEncapsulate('ml-kem-512', 0, out(800), out(768), out(32)),
     x25519CheckPublicKey: () => native.x25519CheckPublicKey(out(32).fill(9)),
+    storeCheck: () => native.storeCheck(noStore),
+    storeBackup: () => native.storeBackup(noStore, '/nowhere'),
+    storeRestore: () => native.storeRestore('/nowhere', noStore.rootKey, '/nowhere'),
+    storeRekey: () => native.storeRekey(noStore, noStore.rootKey),
     rngOk: () => native.rngOk(),
     ed25519TableStats: () => native.ed25519TableStats(),
     setEd25519TableCacheBytes: () => native.setEd25519TableCacheBytes(64 * 2 ** 20),

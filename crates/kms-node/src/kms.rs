@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::bytes;
 use crate::known::KnownKids;
 use crate::pq;
+use crate::store::{self, FileStoreOptions};
 use crate::task::{guard, spawn};
 
 /// How a key service is opened.
@@ -36,6 +37,8 @@ pub struct KmsOptions {
     pub pq_policy: Option<String>,
     /// The shortest time from the wish to destroy until that is done, in milliseconds; a day by default.
     pub min_destroy_delay_ms: Option<i64>,
+    /// Where keys are kept; in memory by default.
+    pub store: Option<FileStoreOptions>,
 }
 
 /// Who calls, and under which conditions.
@@ -99,8 +102,12 @@ impl NativeKms {
                 config.min_destroy_delay_ms = destroy_delay(delay)?;
             }
             config.verify_after_sign = options.verify_after_sign.unwrap_or(false);
+            let engine = Engine::new(config);
+            if let Some(options) = options.store {
+                store::open(&engine, &options)?;
+            }
             Ok(NativeKms {
-                engine: Arc::new(Engine::new(config)),
+                engine: Arc::new(engine),
                 library: Context::library(),
                 known: RefCell::default(),
             })

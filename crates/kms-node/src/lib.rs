@@ -18,6 +18,7 @@ mod packed;
 mod pq;
 mod process;
 mod slh_dsa;
+mod store;
 mod task;
 mod wrap;
 mod x25519;
