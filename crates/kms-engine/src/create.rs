@@ -84,8 +84,8 @@ impl Engine {
         let kid = facts.id.at(Version::MIN);
         let (secret, public) = (version.secret, PublicHalves::of(&version));
         let key = Arc::new(Key::new(facts, version));
-        self.audit(op, context, &kid, kid.key.alg, None)
-            .and_then(|()| self.keys.insert(key))
+        self.audit(op, context, (&kid).into(), None)
+            .and_then(|_| self.keys.insert(key))
             .inspect_err(|_| self.arena.remove(secret))?;
         Ok((kid, public))
     }

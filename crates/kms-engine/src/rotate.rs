@@ -65,7 +65,8 @@ impl Engine {
             let next = head.active.checked_add(1).ok_or_else(|| {
                 KmsError::conflict("no version number is left for this key").field("kid")
             })?;
-            self.audit(Op::Rotate, context, &key.id().at(next), key.id().alg, None)?;
+            let kid = KidRef { version: Some(next), ..key.id().into() };
+            self.audit(Op::Rotate, context, kid, None)?;
             let wait = wish.activate_after_ms;
             let active_at = (wait > 0).then(|| self.config.clock.unix_ms() + wait);
             let added = change.push(version, |version| {

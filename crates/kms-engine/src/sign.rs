@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use kms_core::{Algorithm, Context, Kid, KmsError, Result, Signs, Version};
+use kms_core::{Algorithm, Context, Kid, KidRef, KmsError, Result, Signs, Version};
 use kms_crypto::context::Context as SignatureContext;
 use kms_crypto::digest::{self, DIGEST_LEN};
 use kms_crypto::ed25519::VerifyLane;
@@ -270,11 +270,9 @@ impl Engine {
         context: &Context,
         head: &SigningHead<'_>,
         covered: &[u8],
-    ) -> Result<()> {
-        if self.config.audit.is_none() {
-            return Ok(());
-        }
-        self.audit(op, context, &head.kid(), head.key.id().alg, Some(covered))
+    ) -> Result<Option<u64>> {
+        let kid = KidRef { version: Some(head.version), ..head.key.id().into() };
+        self.audit(op, context, kid, Some(covered))
     }
 }
 

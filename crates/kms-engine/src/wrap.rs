@@ -136,7 +136,7 @@ impl Engine {
             };
             let envelope = self.seal(&kid.key, &head, bytes)?;
             let HeadToWrap { kid: used, alg, .. } = head;
-            self.audit(Op::Wrap, context, &used, used.key.alg, Some(&envelope))?;
+            self.audit(Op::Wrap, context, (&used).into(), Some(&envelope))?;
             Ok(Wrapped { kid: used, alg, envelope, fresh })
         })
     }
@@ -157,7 +157,7 @@ impl Engine {
             let given = kid.map(|kid| self.know(context, kid)).transpose()?;
             let (known, data_key) = self.open(context, given.as_ref(), envelope, trace)?;
             let kid = known.kid();
-            self.audit(Op::Unwrap, context, &kid, kid.key.alg, Some(envelope))?;
+            self.audit(Op::Unwrap, context, (&kid).into(), Some(envelope))?;
             Ok(Unwrapped { kid, alg: alg_name(known.held.suite), data_key })
         })
     }
@@ -174,7 +174,7 @@ impl Engine {
             let head = self.wrapping_head(&known, trace)?;
             let envelope = self.seal(&known.key, &head, data_key.expose())?;
             let HeadToWrap { kid, alg, .. } = head;
-            self.audit(Op::Rewrap, context, &kid, kid.key.alg, Some(&envelope))?;
+            self.audit(Op::Rewrap, context, (&kid).into(), Some(&envelope))?;
             Ok(Wrapped { kid, alg, envelope, fresh: None })
         })
     }
