@@ -3,4 +3,5 @@
 pub mod cases;
 pub mod clock;
 pub mod entropy;
+pub mod temp_dir;
 pub mod vectors;

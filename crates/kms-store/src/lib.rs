@@ -1,0 +1,1 @@
+//! Custody of keys: root keys that seal, and stores of what they sealed.
