@@ -76,6 +76,19 @@ impl Checkpoint {
         Ok(Checkpoint { origin: origin.into(), size, root })
     }
 
+    /// Why `later` cannot come after this checkpoint, where sizes and roots alone tell.
+    pub fn contradicts(&self, later: &Checkpoint) -> Option<&'static str> {
+        if later.origin != self.origin {
+            Some("a checkpoint of another log")
+        } else if later.size < self.size {
+            Some("a smaller checkpoint after a larger one")
+        } else if later.size == self.size && later.root != self.root {
+            Some("two checkpoints of one size with different roots")
+        } else {
+            None
+        }
+    }
+
     /// Signs the checkpoint with every signer, in their order. `unix_s` goes into signatures that have a time.
     ///
     /// # Errors

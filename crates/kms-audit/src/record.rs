@@ -172,14 +172,13 @@ pub struct AuditKeys<'a> {
 }
 
 impl AuditKeys<'_> {
-    /// What the keys before sign: `ron-kms/audit-key/v1` ‖ 0x00 ‖ seq ‖ origin ‖ keys.
+    /// What the keys before sign: `ron-kms/audit-key/v1` ‖ 0x00 ‖ origin ‖ keys.
     ///
     /// # Errors
     /// [`Malformed`] where the transition could not be recorded either.
-    pub fn statement(seq: u64, origin: &str, keys: &[AuditKey<'_>]) -> Result<Vec<u8>, Malformed> {
+    pub fn statement(origin: &str, keys: &[AuditKey<'_>]) -> Result<Vec<u8>, Malformed> {
         let mut statement = b"ron-kms/audit-key/v1\0".to_vec();
         let mut out = Writer(&mut statement);
-        out.u64(seq);
         out.text("origin", origin)?;
         put_keys(&mut out, keys)?;
         Ok(statement)

@@ -149,7 +149,7 @@ fn statements_begin_with_the_prefix_that_no_api_signs() {
     let text = format!("ron-kms/continuity/v1\0{KID}\0{new}\0\x01\x07ed25519\0 ");
     assert!(statement.starts_with(text.as_bytes()));
     let keys = [AuditKey { algorithm: 1, public: &[1; 32] }];
-    let statement = AuditKeys::statement(1, "ron-kms/a", &keys).unwrap();
+    let statement = AuditKeys::statement("ron-kms/a", &keys).unwrap();
     assert!(statement.starts_with(b"ron-kms/audit-key/v1\0"));
 }
 
