@@ -291,7 +291,11 @@ impl Shared {
 
     /// The file of keys, where it says something else.
     fn write_keys(&self) -> Result<()> {
-        let text: String = self.signers()?.iter().map(|it| format!("{}\n", it.key())).collect();
+        self.write_keys_of(&self.signers()?)
+    }
+
+    fn write_keys_of(&self, signers: &[Arc<dyn NoteSigner>]) -> Result<()> {
+        let text: String = signers.iter().map(|it| format!("{}\n", it.key())).collect();
         let there = self.dir.read(KEYS, crate::note::MAX_NOTE);
         if there.is_ok_and(|bytes| bytes == text.as_bytes()) {
             return Ok(());
@@ -312,12 +316,14 @@ impl Shared {
     }
 
     pub(crate) fn checkpoint(&self) -> Result<Arc<SignedCheckpoint>> {
-        self.checkpoint_by(&self.signers()?)
+        let mut file = self.checkpoints.lock().map_err(|_| AuditError::Stopped)?;
+        self.checkpoint_into(&mut file)
     }
 
-    /// In this order: log durable, anchor durable, checkpoint durable, handed out.
-    fn checkpoint_by(&self, signers: &[Arc<dyn NoteSigner>]) -> Result<Arc<SignedCheckpoint>> {
-        let mut file = self.checkpoints.lock().map_err(|_| AuditError::Stopped)?;
+    /// In this order: log durable, anchor durable, checkpoint durable, handed out. The signers are those of now: they
+    /// change under the same lock.
+    fn checkpoint_into(&self, file: &mut CheckpointFile) -> Result<Arc<SignedCheckpoint>> {
+        let signers = self.signers()?;
         let (size, root) = self.head()?;
         if let Some(latest) = file.latest.as_ref().filter(|it| it.checkpoint.size == size) {
             return Ok(latest.clone());
@@ -344,23 +350,27 @@ impl Shared {
         if new.is_empty() || new.iter().any(|it| it.key().name() != origin) {
             return Err(AuditError::AuditKey("its name is not the log's origin"));
         }
+        // No checkpoint by the wrong keys may come between the record and the one that covers it.
+        let mut file = self.checkpoints.lock().map_err(|_| AuditError::Stopped)?;
         let old = self.signers()?;
         let keys = public_keys(&new);
         let statement = AuditKeys::statement(origin, &keys)?;
         let signatures =
             old.iter().map(|it| it.sign(&statement)).collect::<kms_core::Result<Vec<_>>>()?;
         let signatures = signatures.iter().map(Vec::as_slice).collect();
-        let seq = self.writer.submit(Body::AuditKeys(AuditKeys { origin, keys, signatures }))?;
-        // By both: whether or not the file of keys is replaced before a crash, the last checkpoint fits it.
-        let mut both = old;
-        both.extend(new.iter().cloned());
-        let mut signed = self.checkpoint_by(&both)?;
-        while signed.checkpoint.size <= seq {
-            signed = self.checkpoint_by(&both)?;
-        }
-        *self.signers.lock().map_err(|_| AuditError::Stopped)? = new;
-        self.write_keys()?;
+        self.writer.submit(Body::AuditKeys(AuditKeys { origin, keys, signatures }))?;
+        // By both: whether or not the file of keys is replaced before a crash, the last checkpoint fits it; and if
+        // the next steps fail, so do later checkpoints.
+        self.set_signers(old.iter().chain(&new).cloned().collect())?;
+        let signed = self.checkpoint_into(&mut file)?;
+        self.write_keys_of(&new)?;
+        self.set_signers(new)?;
         Ok(signed)
+    }
+
+    fn set_signers(&self, signers: Vec<Arc<dyn NoteSigner>>) -> Result<()> {
+        *self.signers.lock().map_err(|_| AuditError::Stopped)? = signers;
+        Ok(())
     }
 
     /// Runs `make` on the hash files, which have been checked, with the root of the first `size` records.

@@ -30,6 +30,7 @@ pub struct Records {
 
 /// What is read next.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 pub enum Next<'a> {
     /// A record whose bytes are whole.
     Record(Entry<'a>),
