@@ -107,7 +107,7 @@ fn reserve(shared: &Shared) -> Result<bool> {
         tail.number + 1
     };
     let len = writer.config.segment_bytes;
-    let made = match make_segment(&shared.path, &shared.dir, number, len) {
+    let made = match make_segment(&shared.path, &shared.dir, number, &[], len) {
         Err(AuditError::Full) if writer.config.on_full == OnFull::DropOldest => {
             recycle(shared, number, len)
         }

@@ -7,6 +7,8 @@
 //! | [`note`], [`checkpoint`] | signed notes, checkpoints and cosignatures of C2SP |
 //! | [`AuditLog`] | the writer: segments, group commit, checkpoints, proofs, retention |
 //! | [`reader`], [`export`], [`json`] | records from the files, beside a writer or offline |
+//! | [`proof`] | proofs offline, one pass over the leaves |
+//! | [`MemoryLog`] | for a service that writes nothing |
 //! | [`verify`](mod@verify) | the whole log offline; shares only definitions with the writer |
 //!
 //! Keys are used through [`note::NoteSigner`] and [`note::NoteVerifier`], so this crate knows no algorithm but SHA-256.
@@ -57,10 +59,13 @@ pub mod json;
 mod layout;
 #[cfg(unix)]
 mod log;
+#[cfg(unix)]
+mod memory;
 pub mod merkle;
 pub mod note;
 #[cfg(unix)]
 mod open;
+pub mod proof;
 pub mod reader;
 pub mod record;
 #[cfg(unix)]
@@ -80,6 +85,8 @@ pub use config::{Config, Durability, OnFull, OpenReport, Override, Parts};
 pub use error::{AnchorFault, AuditError, Damage, Malformed};
 #[cfg(unix)]
 pub use log::{AuditLog, Status};
+#[cfg(unix)]
+pub use memory::MemoryLog;
 
 #[cfg(test)]
 #[cfg(unix)]

@@ -17,7 +17,7 @@ use crate::note::{MAX_NOTE, Note, NoteKey};
 use crate::record::Body;
 use crate::scan::{End, Image, Tolerance, damaged, scan};
 use crate::segment::Segment;
-use crate::writer::{Tail, header};
+use crate::writer::Tail;
 
 /// An opened directory, before the first append.
 pub(crate) struct Opened {
@@ -185,10 +185,11 @@ fn fresh(
     }
     let name = segment_name(0);
     dir.remove(&name).map_err(durable("remove an unused segment"))?;
-    make_segment(path, &dir, 0, config.segment_bytes)?;
+    let len = config.segment_bytes;
+    let header = SegmentHeader { number: 0, len, frontier: Frontier::default() }.encode();
+    make_segment(path, &dir, 0, &header, len)?;
     let segment =
         Segment::map(&path.join(name), config.segment_bytes).map_err(io("map a segment"))?;
-    segment.store(0, &header(0, &segment, &Frontier::default()));
     let mut hashes = HashFiles::open(path).map_err(io("open the hashes"))?;
     hashes.truncate(0).map_err(io("cut the hashes"))?;
     let tail = new_tail(Frontier::default(), segment, 0, PAGE, Vec::new());
@@ -244,11 +245,17 @@ fn go_on(path: &Path, dir: &Dir, last: u32, end: End, leaves: Vec<Hash>) -> Resu
     Ok(new_tail(end.frontier, segment, end.segment, end.at, leaves))
 }
 
-/// Preallocates a segment under its name.
-pub(crate) fn make_segment(path: &Path, dir: &Dir, number: u32, len: u64) -> Result<()> {
+/// Preallocates a segment under its name, with these first bytes.
+pub(crate) fn make_segment(
+    path: &Path,
+    dir: &Dir,
+    number: u32,
+    first: &[u8],
+    len: u64,
+) -> Result<()> {
     const TEMP: &str = ".tmp-segment";
     let temp = path.join(TEMP);
-    let made = Segment::preallocate(&temp, len)
+    let made = Segment::preallocate(&temp, first, len)
         .and_then(|()| std::fs::rename(&temp, path.join(segment_name(number))));
     if let Err(error) = made {
         // What could not be removed the next start removes.

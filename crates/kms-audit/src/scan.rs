@@ -85,6 +85,28 @@ pub(crate) fn damaged(
     })
 }
 
+/// Directories whose log was written before the machine was booted, for tests.
+#[cfg(test)]
+mod rebooted {
+    use std::path::{Path, PathBuf};
+    use std::sync::Mutex;
+
+    static DIRS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+    pub(super) fn is(dir: &Path) -> bool {
+        DIRS.lock().unwrap().iter().any(|it| it == dir)
+    }
+
+    pub(super) fn add(dir: &Path) {
+        DIRS.lock().unwrap().push(dir.into());
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn pretend_reboot(dir: &Path) {
+    rebooted::add(dir);
+}
+
 /// Reads segments `first..=last` and calls `visit` for each record, in order, with its leaf hash and the tree
 /// that it was added to.
 pub(crate) fn scan(
@@ -118,6 +140,10 @@ pub(crate) fn scan(
                     }
                     if let Body::Opened(opened) = &record.body {
                         boot = opened.boot;
+                        #[cfg(test)]
+                        if rebooted::is(dir) {
+                            boot = None;
+                        }
                     }
                     tree.push(leaf);
                     visit(&record, &leaf, &tree)?;

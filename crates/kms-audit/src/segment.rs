@@ -27,15 +27,17 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Makes a file of `len` zeros, allocated and synced. The caller puts it in place and syncs the directory.
-    pub(crate) fn preallocate(path: &Path, len: u64) -> io::Result<()> {
+    /// Makes a file of `first` and zeros, `len` bytes in all, allocated and synced. The caller puts it in place and syncs the
+    /// directory.
+    pub(crate) fn preallocate(path: &Path, first: &[u8], len: u64) -> io::Result<()> {
         #[cfg(test)]
         if full::is(path) {
             return Err(Errno::NOSPC.into());
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         allocate(&file, len)?;
-        write_zeros(&mut file, len)?;
+        file.write_all(first)?;
+        write_zeros(&mut file, len.saturating_sub(first.len() as u64))?;
         file.sync_all()
     }
 

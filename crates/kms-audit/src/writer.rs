@@ -265,17 +265,14 @@ impl Tail {
     /// Goes on in the next segment. Its header is whole before the end frame of the old one says that it is there.
     fn begin(&mut self, next: Arc<Segment>) {
         let number = self.number + 1;
-        next.store(0, &header(number, &next, &self.frontier));
+        let frontier = self.frontier.clone();
+        let header = SegmentHeader { number, len: next.len() as u64, frontier };
+        next.store(0, &header.encode());
         self.put(FrameKind::End, &[], &leaf_hash(&[]));
         self.unsynced.push(std::mem::replace(&mut self.segment, next));
         self.number = number;
         self.at = PAGE;
     }
-}
-
-/// The first page of a segment that begins here.
-pub(crate) fn header(number: u32, segment: &Segment, frontier: &Frontier) -> Vec<u8> {
-    SegmentHeader { number, len: segment.len() as u64, frontier: frontier.clone() }.encode()
 }
 
 /// Longest text of a record.

@@ -247,3 +247,51 @@ fn a_verifier_is_held_to_what_it_expects() {
     assert_eq!(keys(&held.keys).outcome, Outcome::Intact);
     assert_eq!(keys(&[]).outcome, Outcome::BadAuditKey);
 }
+
+/// A log whose last checkpoint is at its beginning, with some pages of records; the boot that it names may be made
+/// another one.
+fn pages(name: &str, rebooted: bool) -> (Place, Vec<u8>) {
+    let place = Place::new(name);
+    let log = place.open().unwrap();
+    for _ in 0..200 {
+        log.append(operation("a")).unwrap();
+    }
+    let copy = place.snapshot(name);
+    let path = copy.dir().join(segment_name(0));
+    if rebooted {
+        crate::scan::pretend_reboot(&copy.dir());
+    }
+    let bytes = std::fs::read(path).unwrap();
+    (copy, bytes)
+}
+
+#[test]
+fn a_page_lost_in_a_power_cut_ends_the_log_and_only_then() {
+    for rebooted in [true, false] {
+        let (place, mut bytes) = pages("page", rebooted);
+        bytes[3 * PAGE..4 * PAGE].fill(0);
+        std::fs::write(place.dir().join(segment_name(0)), &bytes).unwrap();
+        match place.open() {
+            Ok(log) => {
+                assert!(rebooted && log.report().dropped_bytes > PAGE as u64);
+                let records = log.report().records;
+                assert!((20..202).contains(&records), "{records}");
+                drop(log);
+                assert_eq!(place.verify().outcome, Outcome::Intact);
+            }
+            Err(error) => assert!(!rebooted && matches!(error, AuditError::Damaged(_)), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_changed_bit_is_damage_after_a_reboot_too() {
+    let (place, bytes) = pages("reboot-flip", true);
+    let (_, end) = frames(&place);
+    for at in (PAGE + 600..end).step_by(997) {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 4;
+        std::fs::write(place.dir().join(segment_name(0)), &bytes).unwrap();
+        assert!(matches!(place.open(), Err(AuditError::Damaged(_))), "{at}");
+    }
+}

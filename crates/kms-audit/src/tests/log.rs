@@ -49,7 +49,7 @@ fn a_killed_process_loses_nothing_that_was_appended() {
 fn two_writers_of_one_directory_are_refused() {
     let place = Place::new("two");
     let _log = place.open().unwrap();
-    assert!(matches!(place.open(), Err(AuditError::Locked)));
+    assert!(matches!(place.try_open(None), Err(AuditError::Locked)));
 }
 
 #[test]
@@ -159,6 +159,19 @@ fn proofs_hold_across_segments_and_after_pruning() {
     let log = place.open().unwrap();
     assert_eq!(log.report().first, begin);
     assert!(log.inclusion_proof(0, log.report().records).is_ok());
+    let size = log.report().records;
+    for index in [0, 5, begin, size - 1] {
+        let offline = crate::proof::inclusion(&place.dir(), index, size).unwrap();
+        assert_eq!((offline.leaf, offline.proof), log.inclusion_proof(index, size).unwrap());
+    }
+    for old in [1, 1024, first.size, size] {
+        let offline = crate::proof::consistency(&place.dir(), old, size).unwrap();
+        assert_eq!(offline.proof, log.consistency_proof(old, size).unwrap());
+        assert!(old != first.size || offline.old_root == first.root);
+    }
+    assert!(crate::proof::inclusion(&place.dir(), size, size).is_err());
+    assert!(crate::proof::inclusion(&place.dir(), 0, size + 9).is_err());
+    assert!(crate::proof::consistency(&place.dir(), 0, size).is_err());
     drop(log);
     // A pruned log without its hashes goes on; there are no proofs any more.
     std::fs::remove_file(place.dir().join("hashes-00")).unwrap();
@@ -327,4 +340,27 @@ fn checkpoints_come_by_themselves() {
     let latest = log.latest_checkpoint().unwrap();
     let anchored = place.anchor.load().unwrap().unwrap();
     assert!(anchored.log_size >= latest.checkpoint.size, "the anchor first");
+}
+
+#[test]
+fn a_log_in_memory_keeps_the_last_records_and_the_whole_tree() {
+    use crate::merkle::{Frontier, leaf_hash};
+    use kms_core::{AuditEvent, AuditSink, Context};
+    let log = crate::MemoryLog::new(2, Arc::new(kms_testkit::clock::ManualClock::default()));
+    let context = Context::library();
+    let event = AuditEvent {
+        op: "sign",
+        context: &context,
+        kid: None,
+        input_hash: None,
+        refusal: None,
+        attestation: None,
+    };
+    let mut tree = Frontier::default();
+    for seq in 0..5 {
+        assert_eq!(log.append(&event).unwrap(), Some(seq));
+        tree.push(leaf_hash(log.records().unwrap().last().unwrap()));
+        assert_eq!(log.head().unwrap(), (seq + 1, tree.root()));
+    }
+    assert_eq!(log.records().unwrap().len(), 2);
 }

@@ -35,15 +35,19 @@ pub(crate) fn config() -> Config {
     config
 }
 
+pub(crate) fn parts(anchor: Arc<dyn Anchor>) -> Parts {
+    Parts {
+        anchor,
+        signers: vec![Arc::new(Ed25519::new(ORIGIN, 1))],
+        verifier: Arc::new(Crates),
+        clock: Arc::new(ManualClock::default()),
+    }
+}
+
 impl Place {
     pub(crate) fn new(name: &str) -> Place {
         let anchor = Arc::new(MemoryAnchor::default());
-        let parts = Parts {
-            anchor: anchor.clone(),
-            signers: vec![Arc::new(Ed25519::new(ORIGIN, 1))],
-            verifier: Arc::new(Crates),
-            clock: Arc::new(ManualClock::default()),
-        };
+        let parts = parts(anchor.clone());
         Place { root: TempDir::new(name), anchor, config: config(), parts }
     }
 
@@ -55,7 +59,18 @@ impl Place {
         self.open_with(None)
     }
 
+    /// Tries again where it is locked: the children of another test hold its lock between fork and exec.
     pub(crate) fn open_with(&self, decision: Option<&Override>) -> Result<AuditLog, AuditError> {
+        for _ in 0..1000 {
+            match self.try_open(decision) {
+                Err(AuditError::Locked) => std::thread::sleep(Duration::from_millis(1)),
+                opened => return opened,
+            }
+        }
+        self.try_open(decision)
+    }
+
+    pub(crate) fn try_open(&self, decision: Option<&Override>) -> Result<AuditLog, AuditError> {
         AuditLog::open(&self.dir(), self.config.clone(), self.parts.clone(), decision)
     }
 
