@@ -347,7 +347,8 @@ fn check_latest(latest: Option<&Checkpoint>, size: u64, roots: &Roots) -> Result
 fn compare(anchor: Option<&AnchorState>, size: u64, roots: &Roots) -> Option<AnchorFault> {
     let Some(anchor) = anchor else { return Some(AnchorFault::Missing) };
     if anchor.log_size == 0 {
-        return None;
+        // An anchor that only the key store ever used has seen no log at all.
+        return (anchor.log_root != empty_root()).then_some(AnchorFault::Missing);
     }
     let at = anchor.log_size;
     match roots.at(at) {

@@ -112,9 +112,14 @@ fn each_disagreement_with_the_anchor_has_its_own_error() {
     let mut copy = place.snapshot("anchor-root");
     copy.anchor.override_with(Some((state.log_size, [1; 32])), None).unwrap();
     assert_eq!(fault(&copy), AnchorFault::OtherRoot { anchor: 3 });
-    copy.anchor = Arc::new(MemoryAnchor::default());
-    copy.parts.anchor = copy.anchor.clone();
-    assert_eq!(fault(&copy), AnchorFault::Missing);
+    for of_the_store in [false, true] {
+        copy.anchor = Arc::new(MemoryAnchor::default());
+        copy.parts.anchor = copy.anchor.clone();
+        if of_the_store {
+            copy.anchor.advance_store(7).unwrap();
+        }
+        assert_eq!(fault(&copy), AnchorFault::Missing);
+    }
     std::fs::remove_dir_all(place.dir()).unwrap();
     assert_eq!(fault(&place), AnchorFault::LogOlder { log: 0, anchor: 3 });
     assert!(place.open_with(Some(&ROLLBACK)).is_ok());
