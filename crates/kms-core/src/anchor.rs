@@ -35,10 +35,11 @@ pub trait Anchor: Send + Sync {
     /// means "nothing was anchored".
     fn load(&self) -> Result<Option<AnchorState>>;
 
-    /// Remembers a checkpoint. The same size with the same root changes nothing.
+    /// Remembers a checkpoint. The same size with the same root changes nothing. A log that begins is anchored at size 0
+    /// with the root of the empty tree, over whatever root is there at size 0.
     ///
     /// # Errors
-    /// `Conflict` for a smaller size, or another root at the same size; `StoreUnavailable` when it may not
+    /// `Conflict` for a smaller size, or another root at the same size above 0; `StoreUnavailable` when it may not
     /// be durable.
     fn advance_log(&self, size: u64, root: &[u8; 32]) -> Result<()>;
 

@@ -17,7 +17,7 @@ pub mod secret_bytes;
 
 pub use algorithm::{Algorithm, Signs};
 pub use anchor::{Anchor, AnchorState};
-pub use audit::{AuditEvent, AuditSink};
+pub use audit::{AuditEvent, AuditSink, ContinuityEvent, Track, VerificationEvent};
 pub use clock::{Clock, Entropy, OsEntropy, SystemClock};
 pub use context::Context;
 pub use error::{ErrorCode, KmsError, Result};

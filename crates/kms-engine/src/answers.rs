@@ -28,6 +28,7 @@ struct KeptSignature {
     kid: String,
     alg: String,
     signature: String,
+    audit: Option<u64>,
 }
 
 /// The bytes of an answer to a mutation.
@@ -55,6 +56,7 @@ pub(crate) fn encode(response: &Response) -> Result<Vec<u8>> {
                     kid: it.kid.to_string(),
                     alg: it.alg.name().to_owned(),
                     signature: STANDARD.encode(it.signature.as_bytes()),
+                    audit: it.audit,
                 })
                 .collect(),
         },
@@ -110,7 +112,7 @@ pub(crate) fn decode(engine: &Engine, bytes: &[u8]) -> Result<Response> {
                     }
                     _ => Signature::Long(bytes),
                 };
-                Ok(Signed { kid: kid(&it.kid)?, alg, signature })
+                Ok(Signed { kid: kid(&it.kid)?, alg, signature, audit: it.audit })
             });
             let shape = if set { SetOrOne::Set } else { SetOrOne::One };
             Response::Signed(sigs.collect::<Result<_>>()?, shape)

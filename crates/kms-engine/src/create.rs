@@ -85,8 +85,8 @@ impl Engine {
         let kid = facts.id.at(Version::MIN);
         let (secret, public) = (version.secret, PublicHalves::of(&version));
         let key = Arc::new(Key::new(facts, version));
-        self.audit(op, context, &kid, kid.key.alg, None)
-            .and_then(|()| {
+        self.audit(op, context, (&kid).into(), None)
+            .and_then(|_| {
                 let first = key.published(Version::MIN)?;
                 let answer = || Response::Created(kid.clone(), public.clone());
                 self.commit_new(op, context, &key, first, answer)

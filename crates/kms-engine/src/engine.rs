@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use kms_core::{
-    Algorithm, AuditEvent, AuditSink, Clock, Context, Entropy, ErrorCode, KeyId, KidRef, KmsError,
-    OsEntropy, Result, SystemClock,
+    AuditEvent, AuditSink, Clock, Context, Entropy, ErrorCode, KeyId, KidRef, KmsError, OsEntropy,
+    Result, SystemClock,
 };
 use kms_crypto::ed25519::{SignLane, VerifyLane};
 use kms_crypto::lane::Lane;
@@ -226,23 +226,23 @@ impl Engine {
         self.keys.find(kid, context)
     }
 
-    /// Records a success before it is acknowledged.
+    /// Records a success before it is acknowledged, and gives its place in the log.
     pub(crate) fn audit(
         &self,
         op: Op,
         context: &Context,
-        kid: &dyn std::fmt::Display,
-        alg: Algorithm,
+        kid: KidRef<'_>,
         input: Option<&[u8]>,
-    ) -> Result<()> {
-        let Some(sink) = &self.config.audit else { return Ok(()) };
+    ) -> Result<Option<u64>> {
+        let Some(sink) = &self.config.audit else { return Ok(None) };
         let input_hash = input.map(kms_crypto::digest::blake3);
         sink.append(&AuditEvent {
             op: op.name(),
             context,
-            kid: &kid.to_string(),
-            alg,
+            kid: Some(kid),
             input_hash: input_hash.as_ref(),
+            refusal: None,
+            attestation: None,
         })
     }
 }

@@ -154,13 +154,14 @@ impl Engine {
         let key = change.key;
         let _fence = change.fence()?;
         if let Some(sink) = &self.config.audit {
-            let kid = &kid(key.id(), target);
+            let kid = KidRef { version: target, ..key.id().into() };
             sink.append(&AuditEvent {
                 op: name,
                 context,
-                kid,
-                alg: key.id().alg,
+                kid: Some(kid),
                 input_hash: None,
+                refusal: None,
+                attestation: None,
             })?;
         }
         let state = own_state(&next, target);
@@ -252,31 +253,40 @@ impl Engine {
         key: &Key,
         version: Version,
         input: &[u8],
-    ) -> Result<()> {
-        self.end_uses(op, context, &[Use { key, version, opened: None, input }])
+    ) -> Result<Option<u64>> {
+        let recorded = self.end_uses(op, context, &[Use { key, version, opened: None, input }])?;
+        Ok(recorded.first().copied().flatten())
     }
 
-    /// Ends several uses, of one key each: all or none.
+    /// Ends several uses, of one key each: all or none. The index of each in the audit log, where there is one.
     ///
     /// # Errors
     /// Those of [`Engine::end_use`].
-    pub(crate) fn end_uses(&self, op: Op, context: &Context, uses: &[Use<'_>]) -> Result<()> {
+    pub(crate) fn end_uses(
+        &self,
+        op: Op,
+        context: &Context,
+        uses: &[Use<'_>],
+    ) -> Result<Vec<Option<u64>>> {
         let check = |Use { key, version, opened, .. }: &Use<'_>| {
             let head = key.load();
             head.life.check(*version)?;
             opened.map_or(Ok(()), |version| head.life.check(version))
         };
         if self.config.audit.is_none() {
-            return uses.iter().try_for_each(check);
+            uses.iter().try_for_each(check)?;
+            return Ok(vec![None; uses.len()]);
         }
         // In one order everywhere: two calls that hold what the other waits for would wait for ever.
         let mut keys: Vec<&Key> = uses.iter().map(|used| used.key).collect();
         keys.sort_unstable_by_key(|key| key.id().uuid);
         let _recording = keys.into_iter().map(Key::record_use).collect::<Result<Vec<_>>>()?;
         uses.iter().try_for_each(check)?;
-        uses.iter().try_for_each(|Use { key, version, input, .. }| {
-            self.audit(op, context, &key.id().at(*version), key.id().alg, Some(input))
-        })
+        let record = |Use { key, version, input, .. }: &Use<'_>| {
+            let kid = KidRef { version: Some(*version), ..key.id().into() };
+            self.audit(op, context, kid, Some(input))
+        };
+        uses.iter().map(record).collect()
     }
 }
 

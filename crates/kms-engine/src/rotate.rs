@@ -67,9 +67,11 @@ impl Engine {
             self.check_signs(self.demand(&key), suite)?;
             let version = self.fresh_version(suite)?;
             let secret = version.secret;
-            let record =
-                |next| self.audit(Op::Rotate, context, &key.id().at(next), key.id().alg, None);
-            let next = change.next().and_then(|next| record(next).map(|()| next));
+            let record = |next| {
+                let kid = KidRef { version: Some(next), ..key.id().into() };
+                self.audit(Op::Rotate, context, kid, None).map(|_| next)
+            };
+            let next = change.next().and_then(record);
             let next = next.inspect_err(|_| self.arena.remove(secret))?;
             let wait = wish.activate_after_ms;
             let active_at = (wait > 0).then(|| self.config.clock.unix_ms() + wait);

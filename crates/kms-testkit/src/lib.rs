@@ -1,5 +1,6 @@
 //! What the tests of several crates share. A dev-dependency only, so a broken vector file panics.
 
+pub mod anchor;
 pub mod cases;
 pub mod clock;
 pub mod custody;
