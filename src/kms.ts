@@ -82,7 +82,8 @@ export class Kms {
    * Opens a key service.
    *
    * @throws KmsError `Unsupported` without a native binary for this platform, and for a backend or an
-   * algorithm that is not in this version; `BadRequest` for an unknown lane and for a policy that contradicts itself.
+   * algorithm that is not in this version; `BadRequest` for an unknown lane and for a policy that contradicts itself;
+   * `StoreUnavailable`, field `requireMlock`, where memory cannot be locked and that is required.
    */
   static async open(options: KmsOptions): Promise<Kms> {
     if (options?.backend !== 'inmem') {
@@ -107,6 +108,7 @@ export class Kms {
             ...(options.pq !== undefined && { pqPolicy: pqPolicyJson(options.pq) }),
             ...(minDestroyDelayMs !== undefined && { minDestroyDelayMs }),
             ...(options.verifyAfterSign !== undefined && { verifyAfterSign: options.verifyAfterSign }),
+            ...(options.requireMlock !== undefined && { requireMlock: options.requireMlock }),
           }),
         ),
     )

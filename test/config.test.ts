@@ -53,7 +53,7 @@ describe('defaults', () => {
         legacy_grace: 0,
         tenants: {},
       },
-      security: { verify_after_sign: true },
+      security: { verify_after_sign: true, require_mlock: false },
       service: { backend: 'inmem', amnesia: true, allowed_algs: ['ed25519', 'ml-dsa', 'x25519', 'ml-kem'] },
       log: { level: 'info', format: 'json' },
     })

@@ -3,8 +3,10 @@ import { Command, Option } from 'commander'
 import { EXIT_CONFIG, type Fault, formatFault } from '../config/faults.js'
 import { type Loaded, loadConfig } from '../config/load.js'
 import { type Config, KEYS, type Key, SCHEMA } from '../config/schema.js'
+import { KmsError } from '../errors.js'
 import { Kms } from '../kms.js'
 import { createLog, type Log } from '../logging/log.js'
+import { requireNative } from '../native.js'
 import { BindError } from '../server/listen.js'
 import { singleToken } from '../server/middleware/auth.js'
 import { type Service, startService } from '../server/service.js'
@@ -56,12 +58,19 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   for (const alias of loaded.aliases) log.configAlias(alias)
   const { cpuTier } = addon
   const token = randomBytes(TOKEN_BYTES).toString('base64url')
-  const kms = await Kms.open({
-    backend: config.service.backend,
-    allowedAlgs: [...config.service.allowed_algs],
-    verifyAfterSign: config.security.verify_after_sign,
-    minDestroyDelayMs: config.destroy.min_delay,
-  })
+  let kms: Kms
+  try {
+    kms = await Kms.open({
+      backend: config.service.backend,
+      allowedAlgs: [...config.service.allowed_algs],
+      verifyAfterSign: config.security.verify_after_sign,
+      minDestroyDelayMs: config.destroy.min_delay,
+      requireMlock: config.security.require_mlock,
+    })
+  } catch (error) {
+    if (!(error instanceof KmsError) || error.field !== 'requireMlock') throw error
+    return stop(EXIT_CONFIG, formatFault(notLockable()))
+  }
   let service: Service
   try {
     const authenticate = singleToken(token, { actor: 'dev' })
@@ -76,6 +85,16 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   reloadOnSignal(service, log, config, load)
   process.off('SIGHUP', early)
   process.stdout.write(await devBanner({ kms, service, token, cpuTier }))
+}
+
+/** Why `security.require_mlock` does not hold, and what to do about it. */
+function notLockable(): Fault {
+  const refused = requireNative().secretMemory().lastErrors.join('; ')
+  return {
+    key: 'security.require_mlock',
+    value: 'true',
+    rule: `secret memory cannot be locked (${refused}): raise the limit with \`ulimit -l unlimited\`, LimitMEMLOCK=infinity in the systemd unit, or --ulimit memlock=-1 of the container`,
+  }
 }
 
 // In development mode a token is minted; real ones need capabilities.

@@ -74,6 +74,7 @@ describe('/readyz', () => {
   const app = createOpsApp({
     registry: createRegistry({
       tables: () => requireNative().ed25519TableStats(),
+      secretMemory: () => requireNative().secretMemory(),
       engine: () => {
         throw new KmsError('StoreUnavailable', 'closed')
       },
@@ -85,6 +86,7 @@ describe('/readyz', () => {
     readiness: createReadiness(checks, log),
     version: { name: 'ron-kms', version: '0', node: '', platform: '', cpu_tier: '', addon: false },
     snapshot: {},
+    secretMemory: () => requireNative().secretMemory(),
     log,
   })
   const ask = async () => {
@@ -217,6 +219,7 @@ describe('/metrics', () => {
     let asked = 0
     const registry = createRegistry({
       tables: () => requireNative().ed25519TableStats(),
+      secretMemory: () => requireNative().secretMemory(),
       engine: () => {
         asked += 1
         return service.kms.engineMetrics()
