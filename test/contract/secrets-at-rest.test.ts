@@ -126,6 +126,16 @@ describe.skipIf(!memory.available)('the memory of a service', () => {
     expect(child.search(secrets, anywhere)).toEqual([])
   }, 60_000)
 
+  it('has what lane ring leaves behind, which never wipes: the search is not blind', async () => {
+    child = new Holder({ sign: 'ring' })
+    const secrets = secretsOf(await child.keys(), child.arena())
+    expect(child.search(secrets, outside)).toContain('ed25519 0 prefix')
+    await child.tell('close')
+    const left = child.search(secrets, anywhere)
+    expect(left.length).toBeGreaterThan(0)
+    expect(left.filter(name => !name.startsWith('ed25519 '))).toEqual([])
+  }, 60_000)
+
   it('shows nothing in a heap snapshot', async () => {
     child = new Holder({})
     const secrets = secretsOf(await child.keys(), child.arena())

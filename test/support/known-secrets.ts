@@ -39,7 +39,7 @@ const FAMILIES: Record<
       const scalar = Buffer.from(hash.subarray(0, 32))
       scalar[0] = (scalar[0] ?? 0) & 0b1111_1000
       scalar[31] = ((scalar[31] ?? 0) & 0b0111_1111) | 0b0100_0000
-      return { seed, scalar, prefix: hash.subarray(32) }
+      return { seed, scalar, prefix: hash.subarray(32), ...nonceParts(hash.subarray(32)) }
     },
   },
   x25519: { seedLen: 32, publicKey: seed => derive(X25519, seed), parts: seed => ({ seed }) },
@@ -62,6 +62,20 @@ const FAMILIES: Record<
     publicKey: seed => derive(X25519, xWing(seed).subarray(64)),
     parts: seed => ({ seed, ...mlKemParts(xWing(seed)), x25519: xWing(seed).subarray(64) }),
   },
+}
+
+/** What every key of a test signs. */
+export const MESSAGE = new Uint8Array(100).fill(7)
+
+/** The order of the base point of Ed25519. */
+const L = 2n ** 252n + 27742317777372353535851937790883648493n
+
+/** The nonce of the signature of {@link MESSAGE} (RFC 8032, section 5.1.6, step 2): with it, a signature gives the key. */
+function nonceParts(prefix: Uint8Array): Parts {
+  const hash = createHash('sha512').update(prefix).update(MESSAGE).digest()
+  const nonce = BigInt(`0x${Buffer.from(hash).reverse().toString('hex')}`) % L
+  const reduced = Buffer.from(nonce.toString(16).padStart(64, '0'), 'hex').reverse()
+  return { nonceHash: hash, nonce: reduced }
 }
 
 /** The seed of ML-KEM, 64 bytes, and the key of X25519 that a seed of X-Wing is expanded to. */

@@ -44,6 +44,14 @@ const kinds = {
     missing: 'no /proc/PID/mem: not Linux',
     skips: 'the search of the memory of a service for its secrets',
   },
+  'memlock-limit': {
+    // The superuser locks without a limit, unless setpriv takes that right away.
+    find: () =>
+      process.platform === 'linux' ? (process.getuid?.() === 0 ? onPath('setpriv') : 'sh') : undefined,
+    missing: 'no limit of locked memory can be set (Linux, and for the superuser setpriv)',
+    skips: 'what happens where memory cannot be locked',
+    debian: 'util-linux',
+  },
   'core-dumps': {
     find: corePattern,
     missing: 'core dumps go elsewhere (/proc/sys/kernel/core_pattern), or are limited to nothing',

@@ -3,4 +3,7 @@
 pub mod cases;
 pub mod clock;
 pub mod entropy;
+#[cfg(unix)]
+#[expect(unsafe_code, reason = "forks")]
+pub mod fork;
 pub mod vectors;

@@ -126,12 +126,14 @@ const LEAST: usize = 256 * 1024;
 /// # Errors
 /// `StoreUnavailable`, not retryable, where a secret is in unlocked memory already, or 256 KiB more cannot be locked.
 pub fn require_locked() -> Result<Locked> {
+    // The first region, while a refusal is no reason to unwind.
+    report();
     REQUIRED.fetch_add(1, Ordering::SeqCst);
     let required = Locked(());
-    let found = report();
-    let probe = Region::map(LEAST);
-    let lockable = found.unlocked_bytes == 0 && probe.is_some_and(|region| region.got().locked);
-    if lockable { Ok(required) } else { Err(unlocked()) }
+    // Asked after the wish: what another thread maps from here on is locked.
+    let unlocked_bytes = TOTALS.unlocked.load(Ordering::SeqCst);
+    let lockable = || Region::map(LEAST).is_some_and(|region| region.got().locked);
+    if unlocked_bytes == 0 && lockable() { Ok(required) } else { Err(unlocked()) }
 }
 
 pub(super) fn is_required() -> bool {

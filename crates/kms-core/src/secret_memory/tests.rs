@@ -130,6 +130,32 @@ fn a_slot_that_is_freed_is_zero_and_is_the_next_one_taken() {
 }
 
 #[test]
+fn a_box_wipes_what_its_value_does_not() {
+    const LEN: usize = 100_000;
+    let keep = SecretBytes::fill(LEN, |_| {});
+    let boxed = SecretBox::new([0xa5_u8; LEN]);
+    let at = boxed.as_ptr();
+    drop(boxed);
+    // SAFETY: `keep` keeps the region: the size is no other test's.
+    let freed = unsafe { std::slice::from_raw_parts(at, LEN) };
+    assert!(freed.iter().all(|byte| *byte == 0));
+    drop(keep);
+}
+
+#[test]
+fn a_box_in_a_forked_child_is_refused_and_not_dropped() {
+    let boxed = SecretBox::new(vec![1, 2, 3]);
+    let child = forked(move || {
+        let read = std::panic::AssertUnwindSafe(|| boxed.len());
+        let payload = std::panic::catch_unwind(read).err();
+        // Dropping the zeros that a vector was would end the child.
+        drop(boxed);
+        i32::from(payload.is_some())
+    });
+    assert_eq!(child, Ok(1));
+}
+
+#[test]
 fn a_panic_while_a_secret_is_filled_wipes_it() {
     const LEN: usize = 20_000;
     let keep = SecretBytes::fill(LEN, |_| {});
@@ -204,13 +230,15 @@ fn forbid_locking() {
 #[ignore = "run by refused_locks_are_reported_and_fatal_where_required"]
 fn without_locked_memory() {
     forbid_locking();
+    // Before any secret: an error, and not a panic.
+    let error = require_locked().expect_err("nothing can be locked");
+    assert_eq!((error.code, error.retryable), (ErrorCode::StoreUnavailable, false));
     let secret = Secret::<32>::fill(|out| out.fill(1));
     let found = report();
     assert_eq!(found.locked_bytes, 0);
     assert!(found.unlocked_bytes >= 16 * 1024 && found.dontdump && found.wipeonfork);
     assert!(found.last_errors.iter().any(|it| it.starts_with("mlock: ")), "{found:?}");
-    let error = require_locked().expect_err("nothing can be locked");
-    assert_eq!((error.code, error.retryable), (ErrorCode::StoreUnavailable, false));
+    assert!(require_locked().is_err());
     // The wish was taken back with the refusal: growth goes on unlocked.
     assert_eq!(SecretBytes::fill(70_000, |_| {}).len(), 70_000);
     assert_eq!(secret.expose(), &[1; 32]);

@@ -3,6 +3,8 @@
 mod audit;
 #[cfg(feature = "fault-injection")]
 mod faults;
+#[cfg(target_os = "linux")]
+mod forked;
 mod hybrid;
 mod idempotency;
 mod key_states;
