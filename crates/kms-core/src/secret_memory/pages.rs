@@ -97,6 +97,15 @@ impl Bytes {
     }
 }
 
+/// No protection, for want of the calls.
+#[cfg(not(target_os = "linux"))]
+fn not_here(calls: &[Call]) -> Protection {
+    for call in calls {
+        TOTALS.refused(*call, &io::ErrorKind::Unsupported.into());
+    }
+    Protection::default()
+}
+
 /// A word that is [`ALIVE`] in this process, and nothing in a child of it.
 pub(super) fn canary() -> &'static AtomicU32 {
     sys::canary().unwrap_or(&sys::FALLBACK_CANARY)
@@ -152,17 +161,14 @@ mod sys {
             // SAFETY: pages of ours; the advice changes neither them nor what may be done with them here.
             ask(call, || unsafe { libc::madvise(at, len, advice) })
         };
-        Protection {
+        #[cfg(target_os = "linux")]
+        return Protection {
             locked,
-            #[cfg(target_os = "linux")]
             dontdump: advise(Call::DontDump, libc::MADV_DONTDUMP),
-            #[cfg(target_os = "linux")]
             wipeonfork: advise(Call::WipeOnFork, libc::MADV_WIPEONFORK),
-            #[cfg(not(target_os = "linux"))]
-            dontdump: false,
-            #[cfg(not(target_os = "linux"))]
-            wipeonfork: false,
-        }
+        };
+        #[cfg(not(target_os = "linux"))]
+        Protection { locked, ..not_here(&[Call::DontDump, Call::WipeOnFork]) }
     }
 
     fn ask(call: Call, system_call: impl FnOnce() -> libc::c_int) -> bool {
@@ -234,9 +240,7 @@ mod sys {
     }
 
     pub(super) fn protect(_start: NonNull<u8>, _len: usize) -> Protection {
-        TOTALS.refused(Call::Lock, &io::ErrorKind::Unsupported.into());
-        // Nothing forks here.
-        Protection { locked: false, dontdump: false, wipeonfork: true }
+        not_here(&[Call::Lock, Call::DontDump, Call::WipeOnFork])
     }
 
     pub(super) fn canary() -> Option<&'static AtomicU32> {

@@ -41,9 +41,12 @@ pub(super) enum Call {
 
 const CALLS: [&str; 4] = ["mmap", "mlock", "MADV_DONTDUMP", "MADV_WIPEONFORK"];
 
+/// Stands for an error that is not of a system call.
+const UNSUPPORTED: i32 = i32::MAX;
+
 impl Totals {
     pub(super) fn refused(&self, call: Call, error: &io::Error) {
-        let code = error.raw_os_error().unwrap_or(i32::MAX);
+        let code = error.raw_os_error().unwrap_or(UNSUPPORTED);
         self.errors[call as usize].store(code, Ordering::Relaxed);
     }
 
@@ -95,7 +98,11 @@ pub fn report() -> SecretMemory {
     let read = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
     let errors = CALLS.iter().zip(&TOTALS.errors).filter_map(|(call, code)| {
         let code = code.load(Ordering::Relaxed);
-        (code != 0).then(|| format!("{call}: {}", io::Error::from_raw_os_error(code)))
+        let reason = || match code {
+            UNSUPPORTED => "not on this system".to_owned(),
+            code => io::Error::from_raw_os_error(code).to_string(),
+        };
+        (code != 0).then(|| format!("{call}: {}", reason()))
     });
     SecretMemory {
         locked_bytes: read(&TOTALS.locked),
