@@ -248,6 +248,8 @@ export interface KmsOptions {
   minDestroyDelayMs?: number
   /** Where keys are kept; in memory by default. */
   store?: FileStoreOptions
+  /** Whether every secret must be in memory that the operating system locked; no by default. */
+  requireMlock?: boolean
 }
 
 /**
@@ -285,6 +287,25 @@ export interface RootKeyOptions {
   file?: string
   /** The environment variable that holds it. */
   env?: string
+}
+
+/** The state of secret memory in this process. */
+export declare function secretMemory(): SecretMemory
+
+/** Where the secrets of this process are, and what protects them. */
+export interface SecretMemory {
+  /** Bytes that are locked into RAM, so that they never reach a disk by way of swap. */
+  lockedBytes: number
+  /** Bytes that are not. */
+  unlockedBytes: number
+  /** Mapped regions, each between two pages without access. */
+  regions: number
+  /** Whether all are left out of core dumps. */
+  dontdump: boolean
+  /** Whether all are zero in a forked child. */
+  wipeonfork: boolean
+  /** The last refusal of each kind, as `call: reason`. */
+  lastErrors: Array<string>
 }
 
 /** Bounds the memory of all tables, in bytes; 0 builds none. */

@@ -23,3 +23,4 @@ export type {
 export { Kms } from './kms.js'
 export type * from './kms-types.js'
 export type { VerifyLane } from './primitives.js'
+export { type SecretMemory, secretMemory } from './secret-memory.js'

@@ -32,6 +32,12 @@ export interface KmsOptions {
    * at most ten years. 0 leaves no time to change one's mind.
    */
   minDestroyDelayMs?: number
+  /**
+   * Whether every secret of this process must be in memory that the operating system has locked into RAM. Opening then
+   * fails where it cannot be, and so does, while the service is open, an operation whose secrets no longer fit into what
+   * may be locked. Off by default: what is not locked is counted (`secretMemory`).
+   */
+  requireMlock?: boolean
 }
 
 /** Where the key at the top of a store comes from: a file, or an environment variable. It never enters JavaScript. */

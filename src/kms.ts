@@ -87,7 +87,8 @@ export class Kms {
    * @throws KmsError `Unsupported` without a native binary for this platform, and for a backend or an
    * algorithm that is not in this version; `BadRequest` for an unknown lane, a policy that contradicts itself and a
    * root key that cannot be read; `StoreUnavailable` for a store that is open elsewhere, that the root key does not
-   * open, or that is older than its anchor; `Internal` for one that is damaged.
+   * open, or that is older than its anchor, and, field `requireMlock`, where memory cannot be locked and that is
+   * required; `Internal` for a store that is damaged.
    */
   static async open(options: KmsOptions): Promise<Kms> {
     if (options?.backend !== 'inmem' && options?.backend !== 'file') {
@@ -118,6 +119,7 @@ export class Kms {
             ...(minDestroyDelayMs !== undefined && { minDestroyDelayMs }),
             ...(options.store && { store: fileStore(options.store) }),
             ...(options.verifyAfterSign !== undefined && { verifyAfterSign: options.verifyAfterSign }),
+            ...(options.requireMlock !== undefined && { requireMlock: options.requireMlock }),
           }),
         ),
     )

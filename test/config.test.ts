@@ -53,7 +53,7 @@ describe('defaults', () => {
         legacy_grace: 0,
         tenants: {},
       },
-      security: { verify_after_sign: true },
+      security: { verify_after_sign: true, require_mlock: false },
       backends: { file: { dir: './kms-sealed', accept_older: false } },
       root_key: { kind: 'key-file', file: '', env: '' },
       audit: { anchor: '' },

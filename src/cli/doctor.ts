@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
+import type { SecretMemory } from '../../index.js'
 import { KEYS, SCHEMA } from '../config/schema.js'
 import { Kms } from '../kms.js'
 import { native } from '../native.js'
@@ -24,6 +25,8 @@ interface Report {
   /** Lanes of ML-DSA and ML-KEM. */
   readonly pq_lanes: readonly LaneReport[]
   readonly rng_ok: boolean
+  /** Absent without the addon, which holds all secrets. */
+  readonly secret_memory?: SecretMemory
   readonly limits: Readonly<Record<string, string>>
   readonly healthy: boolean
 }
@@ -66,6 +69,7 @@ async function examine(): Promise<Report> {
     lanes,
     pq_lanes: pqLanes,
     rng_ok: rng,
+    ...(native && { secret_memory: native.secretMemory() }),
     limits: { ...systemLimits(), ...defaultLimits() },
     healthy: addon.loaded && rng && [...lanes, ...pqLanes].every(({ state }) => state === 'ok'),
   }
@@ -145,9 +149,22 @@ function defaultLimits(): Record<string, string> {
   return Object.fromEntries(keys.map(key => [key, SCHEMA[key].default]))
 }
 
+/** One row a protection: whether secrets have it, and else what the system said. */
+function protections(memory: SecretMemory): [string, string][] {
+  const { lockedBytes, unlockedBytes, dontdump, wipeonfork, lastErrors } = memory
+  const why = (call: string) => lastErrors.find(error => error.startsWith(call)) ?? 'not on this system'
+  const locked = unlockedBytes === 0 ? `yes: ${lockedBytes / 1024} KiB` : `no: ${why('mlock')}`
+  return [
+    ['secrets locked in RAM', locked],
+    ['secrets not in core dumps', dontdump ? 'yes' : `no: ${why('MADV_DONTDUMP')}`],
+    ['secrets wiped on fork', wipeonfork ? 'yes' : `no: ${why('MADV_WIPEONFORK')}`],
+  ]
+}
+
 function toText(report: Report): string {
   const { version, node, platform, addon, lanes, pq_lanes: pqLanes, rng_ok: rng, limits, healthy } = report
-  const row = (name: string, value: string) => `${name.padEnd(24)}${value}`
+  const { secret_memory: memory } = report
+  const row = (name: string, value: string) => `${name.padEnd(26)}${value}`
   return [
     row('ron-kms', version),
     row('node', `${node} on ${platform}`),
@@ -156,6 +173,7 @@ function toText(report: Report): string {
     ...lanes.map(({ lane, state }) => row(`Ed25519 ${lane}`, state)),
     ...pqLanes.map(({ lane, state }) => row(`post-quantum ${lane}`, state)),
     row('random numbers', rng ? 'ok' : 'failed'),
+    ...(memory ? protections(memory) : []).map(([name, value]) => row(name, value)),
     ...Object.entries(limits).map(([name, value]) => row(name, value)),
     row('verdict', healthy ? 'healthy' : 'not healthy'),
     ...(addon.loaded ? [] : ['', ADDON_HELP]),

@@ -6,6 +6,7 @@ import { type Config, KEYS, type Key, SCHEMA } from '../config/schema.js'
 import { toKmsError } from '../errors.js'
 import { type FileStoreOptions, Kms } from '../kms.js'
 import { createLog, type Log } from '../logging/log.js'
+import { requireNative } from '../native.js'
 import { BindError } from '../server/listen.js'
 import { singleToken } from '../server/middleware/auth.js'
 import { type Service, startService } from '../server/service.js'
@@ -60,8 +61,9 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   let kms: Kms
   try {
     kms = await openKms(config)
-  } catch (error) {
-    const { code, message } = toKmsError(error)
+  } catch (thrown) {
+    const { code, field, message } = toKmsError(thrown)
+    if (field === 'requireMlock') return stop(EXIT_CONFIG, formatFault(notLockable()))
     return stop(code === 'BadRequest' ? EXIT_CONFIG : 1, `ron-kms: ${message}`)
   }
   let service: Service
@@ -99,7 +101,18 @@ function openKms({ service, security, destroy, backends, root_key: rootKey, audi
     allowedAlgs: [...service.allowed_algs],
     verifyAfterSign: security.verify_after_sign,
     minDestroyDelayMs: destroy.min_delay,
+    requireMlock: security.require_mlock,
   })
+}
+
+/** Why `security.require_mlock` does not hold, and what to do about it. */
+function notLockable(): Fault {
+  const refused = requireNative().secretMemory().lastErrors.join('; ')
+  return {
+    key: 'security.require_mlock',
+    value: 'true',
+    rule: `secret memory cannot be locked (${refused}): raise the limit with \`ulimit -l unlimited\`, LimitMEMLOCK=infinity in the systemd unit, or --ulimit memlock=-1 of the container`,
+  }
 }
 
 // In development mode a token is minted; real ones need capabilities.

@@ -241,6 +241,14 @@ export const SCHEMA = {
     rule: 'must be true or false',
     description: 'verify each signature before it leaves, so that a fault of the machine cannot reveal a key',
   }),
+  'security.require_mlock': setting({
+    env: 'RON_KMS_REQUIRE_MLOCK',
+    flag: '--require-mlock [boolean]',
+    kind: boolean,
+    default: 'false',
+    rule: 'must be true or false',
+    description: 'refuse to start, and to hold another secret, where memory cannot be locked into RAM',
+  }),
   'destroy.min_delay': setting({
     env: 'RON_KMS_DESTROY_MIN_DELAY',
     flag: '--destroy-min-delay <duration>',

@@ -102,6 +102,24 @@ export const CATALOG = [
     labels: [],
   },
   {
+    name: 'kms_secret_memory_bytes',
+    type: 'gauge',
+    help: 'Memory for secrets, by whether it is locked into RAM.',
+    labels: ['state'],
+  },
+  {
+    name: 'kms_secret_memory_regions',
+    type: 'gauge',
+    help: 'Mapped regions of memory for secrets.',
+    labels: [],
+  },
+  {
+    name: 'kms_secret_memory_protected',
+    type: 'gauge',
+    help: '1 where all memory for secrets has the protection: locked, dontdump, wipeonfork.',
+    labels: ['protection'],
+  },
+  {
     name: 'kms_build_info',
     type: 'gauge',
     help: 'Always 1; the version and the CPU tier that the native core uses.',

@@ -1,5 +1,5 @@
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client'
-import type { TableStats } from '../../index.js'
+import type { SecretMemory, TableStats } from '../../index.js'
 import type { EngineMetrics, PqPolicy, PqRule } from '../kms.js'
 import { over, phaseOf } from '../pq-policy.js'
 import {
@@ -18,6 +18,8 @@ export interface MetricSources {
   readonly engine: () => EngineMetrics
   /** The cache of Ed25519 tables, which is the process's. */
   readonly tables: () => TableStats
+  /** Where secrets are, in the process. */
+  readonly secretMemory: () => SecretMemory
   readonly http: HttpMetrics
   /** The post-quantum policy in force. */
   readonly pq: () => PqPolicy
@@ -67,6 +69,7 @@ function registerProcessMetrics(registry: Registry): void {
 function samplesOf({
   engine,
   tables,
+  secretMemory,
   http,
   pq,
   version,
@@ -109,6 +112,22 @@ function samplesOf({
     kms_ed25519_table_builds_total: () => [{ labels: {}, value: tables().builds }],
     kms_ed25519_table_evictions_total: () => [{ labels: {}, value: tables().evictions }],
     kms_ed25519_table_bytes: () => [{ labels: {}, value: tables().bytes }],
+    kms_secret_memory_bytes: () => {
+      const { lockedBytes, unlockedBytes } = secretMemory()
+      return [
+        { labels: { state: 'locked' }, value: lockedBytes },
+        { labels: { state: 'unlocked' }, value: unlockedBytes },
+      ]
+    },
+    kms_secret_memory_regions: () => [{ labels: {}, value: secretMemory().regions }],
+    kms_secret_memory_protected: () => {
+      const { unlockedBytes, dontdump, wipeonfork } = secretMemory()
+      const protections = { locked: unlockedBytes === 0, dontdump, wipeonfork }
+      return Object.entries(protections).map(([protection, holds]) => ({
+        labels: { protection },
+        value: holds ? 1 : 0,
+      }))
+    },
     kms_build_info: () => [{ labels: { version, cpu_tier: cpuTier }, value: 1 }],
     http_requests_total: () =>
       [...http.meters()].flatMap(({ route, method, statuses }) =>

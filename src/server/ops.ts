@@ -1,5 +1,6 @@
 import { Hono } from 'hono'
 import type { Registry } from 'prom-client'
+import type { SecretMemory } from '../../index.js'
 import { errorName, type Log } from '../logging/log.js'
 import { wrongMethod } from './app.js'
 import { type Ids, idHeaders, openIds } from './middleware/ids.js'
@@ -13,6 +14,8 @@ export interface OpsParts {
   readonly version: VersionInfo
   /** Shown beside the readiness keys. */
   readonly snapshot: Readonly<Record<string, string | boolean>>
+  /** Shown too; where it must be locked, a service that could not lock it did not start. */
+  readonly secretMemory: () => SecretMemory
   readonly log: Log
 }
 
@@ -30,7 +33,8 @@ const RETRY_MS = 1000
 const PATHS: ReadonlySet<string> = new Set(['/metrics', '/healthz', '/readyz', '/version'])
 
 /** `/metrics`, `/healthz`, `/readyz` and `/version`, without authentication, on an address of their own. */
-export function createOpsApp({ registry, readiness, version, snapshot, log }: OpsParts): Hono {
+export function createOpsApp(parts: OpsParts): Hono {
+  const { registry, readiness, version, snapshot, secretMemory, log } = parts
   const app = new Hono()
 
   app.get('/metrics', async c => {
@@ -42,7 +46,7 @@ export function createOpsApp({ registry, readiness, version, snapshot, log }: Op
   app.get('/version', c => json(version, openIds(c.req.header('x-corr-id'))))
   app.get('/readyz', c => {
     const ids = openIds(c.req.header('x-corr-id'))
-    const state = { ...readiness(), snapshot }
+    const state = { ...readiness(), snapshot, secret_memory: shown(secretMemory()) }
     if (state.ready) return json(state, ids)
     const problem: Problem = {
       code: 'StoreUnavailable',
@@ -65,6 +69,16 @@ export function createOpsApp({ registry, readiness, version, snapshot, log }: Op
     return problemResponse(INTERNAL, 500, ids.requestId, idHeaders(ids))
   })
   return app
+}
+
+function shown({ lockedBytes, unlockedBytes, dontdump, wipeonfork, lastErrors }: SecretMemory) {
+  return {
+    locked_bytes: lockedBytes,
+    unlocked_bytes: unlockedBytes,
+    dontdump,
+    wipeonfork,
+    refused: lastErrors,
+  }
 }
 
 function refuse(refusal: Refusal, ids: Ids): Response {

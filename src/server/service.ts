@@ -69,6 +69,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     registry: createRegistry({
       engine: () => kms.engineMetrics(),
       tables: () => requireNative().ed25519TableStats(),
+      secretMemory: () => requireNative().secretMemory(),
       http: metrics,
       pq: () => state.pq,
       version: VERSION,
@@ -84,6 +85,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       addon: true,
     },
     snapshot: { backend: config.service.backend, amnesia: config.service.amnesia },
+    secretMemory: () => requireNative().secretMemory(),
     log,
   })
 

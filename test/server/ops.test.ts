@@ -25,6 +25,13 @@ describe('/healthz, /readyz and /version', () => {
       missing: [],
       degraded: [],
       snapshot: { backend: 'inmem', amnesia: true },
+      secret_memory: {
+        locked_bytes: expect.any(Number),
+        unlocked_bytes: expect.any(Number),
+        dontdump: expect.any(Boolean),
+        wipeonfork: expect.any(Boolean),
+        refused: expect.any(Array),
+      },
     })
     const { json } = await service.ops('GET', '/version')
     expect(json).toMatchObject({ name: 'ron-kms', node: process.version, cpu_tier: 'test', addon: true })
@@ -74,6 +81,7 @@ describe('/readyz', () => {
   const app = createOpsApp({
     registry: createRegistry({
       tables: () => requireNative().ed25519TableStats(),
+      secretMemory: () => requireNative().secretMemory(),
       engine: () => {
         throw new KmsError('StoreUnavailable', 'closed')
       },
@@ -85,6 +93,7 @@ describe('/readyz', () => {
     readiness: createReadiness(checks, log),
     version: { name: 'ron-kms', version: '0', node: '', platform: '', cpu_tier: '', addon: false },
     snapshot: {},
+    secretMemory: () => requireNative().secretMemory(),
     log,
   })
   const ask = async () => {
@@ -213,10 +222,25 @@ describe('/metrics', () => {
     for (const reason of REJECT_REASONS) expect(text).toContain(`rejected_total{reason="${reason}"}`)
   })
 
+  it('shows how much memory for secrets is locked, and how all of it is protected', async () => {
+    const { lockedBytes, unlockedBytes, regions } = requireNative().secretMemory()
+    expect(lockedBytes + unlockedBytes).toBeGreaterThanOrEqual(16 * 1024)
+    const text = await scrape()
+    expect(text).toContain(`kms_secret_memory_bytes{state="locked"} ${lockedBytes}\n`)
+    expect(text).toContain(`kms_secret_memory_bytes{state="unlocked"} ${unlockedBytes}\n`)
+    expect(text).toContain(`kms_secret_memory_regions ${regions}\n`)
+    const locked = unlockedBytes === 0 ? 1 : 0
+    expect(text).toContain(`kms_secret_memory_protected{protection="locked"} ${locked}\n`)
+    for (const each of ['dontdump', 'wipeonfork']) {
+      expect(text).toMatch(new RegExp(`^kms_secret_memory_protected{protection="${each}"} [01]$`, 'm'))
+    }
+  })
+
   it('asks the engine once a scrape', async () => {
     let asked = 0
     const registry = createRegistry({
       tables: () => requireNative().ed25519TableStats(),
+      secretMemory: () => requireNative().secretMemory(),
       engine: () => {
         asked += 1
         return service.kms.engineMetrics()

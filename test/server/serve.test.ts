@@ -148,6 +148,9 @@ describe('doctor', () => {
     for (const lane of ['auto', 'aws-lc', 'rustcrypto', 'noble']) {
       expect(stdout).toMatch(new RegExp(`^post-quantum ${lane} +ok$`, 'm'))
     }
+    for (const row of ['secrets locked in RAM', 'secrets not in core dumps', 'secrets wiped on fork']) {
+      expect(stdout).toMatch(new RegExp(`^${row} +(yes|no: .+)`, 'm'))
+    }
     expect(stdout).toMatch(/^verdict +healthy$/m)
   })
 
@@ -159,6 +162,7 @@ describe('doctor', () => {
       rng_ok: true,
       healthy: true,
       limits: { max_conns: '1024' },
+      secret_memory: { lockedBytes: expect.any(Number), lastErrors: expect.any(Array) },
     })
   })
 })

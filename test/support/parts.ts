@@ -3,7 +3,7 @@
 //
 //   const promtool = part('promtool')
 //   it.skipIf(!promtool.available)('is accepted by promtool', () => { execFileSync(promtool.path, …) })
-import { accessSync, appendFileSync, constants, mkdirSync } from 'node:fs'
+import { accessSync, appendFileSync, constants, mkdirSync, readFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { newerNode } from '../../scripts/newer-node.mjs'
@@ -38,6 +38,24 @@ const kinds = {
     find: () => file(join(root, 'test/.addon/ron-kms.fault.node')),
     missing: 'test/.addon/ron-kms.fault.node is not built (npm test builds it)',
     skips: 'panics injected into the exports of the addon',
+  },
+  'process-memory': {
+    find: () => file('/proc/self/smaps'),
+    missing: 'no /proc/PID/mem: not Linux',
+    skips: 'the search of the memory of a service for its secrets',
+  },
+  'memlock-limit': {
+    // The superuser locks without a limit, unless setpriv takes that right away.
+    find: () =>
+      process.platform === 'linux' ? (process.getuid?.() === 0 ? onPath('setpriv') : 'sh') : undefined,
+    missing: 'no limit of locked memory can be set (Linux, and for the superuser setpriv)',
+    skips: 'what happens where memory cannot be locked',
+    debian: 'util-linux',
+  },
+  'core-dumps': {
+    find: corePattern,
+    missing: 'core dumps go elsewhere (/proc/sys/kernel/core_pattern), or are limited to nothing',
+    skips: 'the search of a core dump for secrets',
   },
   'openssl-3.5': {
     find: newerNode,
@@ -82,6 +100,17 @@ function noteSkip(name: PartName, kind: Kind): void {
     ...(kind.debian ? { debian: kind.debian } : {}),
   }
   appendFileSync(target, `${JSON.stringify(line)}\n`)
+}
+
+/** Where core dumps are written to the working directory. */
+function corePattern(): string | undefined {
+  try {
+    const pattern = readFileSync('/proc/sys/kernel/core_pattern', 'utf8').trim()
+    const hard = /^Max core file size +\S+ +(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]
+    return pattern.startsWith('core') && hard === 'unlimited' ? pattern : undefined
+  } catch {
+    return undefined
+  }
 }
 
 function onPath(program: string): string | undefined {

@@ -1,5 +1,6 @@
 //! The one error of the service and its stable codes.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -126,6 +127,12 @@ impl KmsError {
     /// [`ErrorCode::Internal`].
     pub fn internal(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorCode::Internal, message)
+    }
+
+    /// What a panic becomes: the error that secret memory unwinds with, and `Internal` for any other.
+    pub fn of_panic(payload: Box<dyn Any + Send>) -> Self {
+        let other = |_| Self::internal("the operation failed");
+        payload.downcast::<KmsError>().map_or_else(other, |error| *error)
     }
 
     /// Names the part of the input that is at fault.

@@ -14,6 +14,7 @@ pub mod key_id;
 pub mod key_state;
 pub mod secret;
 pub mod secret_bytes;
+pub mod secret_memory;
 
 pub use algorithm::{Algorithm, Signs};
 pub use anchor::{Anchor, AnchorState};
@@ -25,3 +26,4 @@ pub use key_id::{KeyId, Kid, KidRef, Name, Version, version_needed};
 pub use key_state::{DestroyAt, KeyState, Life, Transition};
 pub use secret::Secret;
 pub use secret_bytes::SecretBytes;
+pub use secret_memory::SecretBox;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use kms_core::secret_memory::{self, Locked};
 use kms_core::{
     AuditEvent, AuditSink, Clock, Context, Entropy, ErrorCode, KeyId, KidRef, KmsError, OsEntropy,
     Result, SystemClock,
@@ -52,6 +53,8 @@ pub struct EngineConfig {
     pub entropy: Arc<dyn Entropy>,
     /// The audit log, if there is one.
     pub audit: Option<Arc<dyn AuditSink>>,
+    /// What [`secret_memory::require_locked`] gave, where every secret must be locked; held until `close`.
+    pub locked: Option<Locked>,
 }
 
 impl Default for EngineConfig {
@@ -67,6 +70,7 @@ impl Default for EngineConfig {
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(OsEntropy),
             audit: None,
+            locked: None,
         }
     }
 }
@@ -82,6 +86,7 @@ pub struct Engine {
     pub(crate) deadlines: Deadlines,
     pub(crate) custody: ArcSwapOption<Custody>,
     pq: ArcSwap<PqPolicy>,
+    locked: ArcSwapOption<Locked>,
     closed: AtomicBool,
 }
 
@@ -99,8 +104,9 @@ impl Default for Trace {
 
 impl Engine {
     /// An empty engine.
-    pub fn new(config: EngineConfig) -> Engine {
+    pub fn new(mut config: EngineConfig) -> Engine {
         Engine {
+            locked: ArcSwapOption::from(config.locked.take().map(Arc::new)),
             pq: ArcSwap::from_pointee(config.pq.clone()),
             config,
             keys: Registry::default(),
@@ -119,6 +125,7 @@ impl Engine {
         self.closed.store(true, Ordering::SeqCst);
         self.arena.clear();
         self.custody.store(None);
+        self.locked.store(None);
     }
 
     /// The engine's threads.
@@ -202,7 +209,9 @@ impl Engine {
             .inspect_err(|error| self.counters.ended(op, Label::NONE, Outcome::Err(error.code), 1))
     }
 
+    /// Refuses in a forked child, after `close` and after the deadline.
     pub(crate) fn admit(&self, context: &Context) -> Result<()> {
+        secret_memory::check_process()?;
         if self.closed.load(Ordering::SeqCst) {
             return Err(KmsError::new(ErrorCode::StoreUnavailable, "this key service is closed")
                 .retryable(false));
@@ -249,5 +258,5 @@ impl Engine {
 
 /// Turns a panic into an error. What it held is dropped, and so wiped, on the way.
 pub(crate) fn contain<T>(work: impl FnOnce() -> Result<T> + std::panic::UnwindSafe) -> Result<T> {
-    catch_unwind(work).unwrap_or_else(|_| Err(KmsError::internal("the operation failed")))
+    catch_unwind(work).unwrap_or_else(|payload| Err(KmsError::of_panic(payload)))
 }

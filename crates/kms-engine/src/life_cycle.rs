@@ -10,6 +10,7 @@
 use std::panic::AssertUnwindSafe;
 
 use kms_core::custody::Change as StoredChange;
+use kms_core::secret_memory;
 use kms_core::{
     AuditEvent, Context, DestroyAt, KeyId, KeyState, KidRef, KmsError, Result, Transition, Version,
 };
@@ -189,6 +190,8 @@ impl Engine {
     /// What the audit log does not take is tried again a second later; a key that a panic left in doubt stays as it is.
     /// Harmless after `close`.
     pub fn sweep(&self) -> Option<u64> {
+        // In a forked child it is the parent that destroys.
+        secret_memory::check_process().ok()?;
         let now_ms = self.now_ms();
         for entry in self.deadlines.due(now_ms) {
             let (_, uuid, version) = entry;

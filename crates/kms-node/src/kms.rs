@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use kms_core::secret_memory::require_locked;
 use kms_core::{Context, KmsError, Result};
 use kms_crypto::ed25519::{SIGNATURE_LEN, SignLane, VerifyLane};
 use kms_crypto::lane::Lane;
@@ -39,6 +40,8 @@ pub struct KmsOptions {
     pub min_destroy_delay_ms: Option<i64>,
     /// Where keys are kept; in memory by default.
     pub store: Option<FileStoreOptions>,
+    /// Whether every secret must be in memory that the operating system locked; no by default.
+    pub require_mlock: Option<bool>,
 }
 
 /// Who calls, and under which conditions.
@@ -102,6 +105,10 @@ impl NativeKms {
                 config.min_destroy_delay_ms = destroy_delay(delay)?;
             }
             config.verify_after_sign = options.verify_after_sign.unwrap_or(false);
+            if options.require_mlock.unwrap_or(false) {
+                config.locked =
+                    Some(require_locked().map_err(|error| error.field("requireMlock"))?);
+            }
             let engine = Engine::new(config);
             if let Some(options) = options.store {
                 store::open(&engine, &options)?;

@@ -17,6 +17,7 @@ mod ml_kem;
 mod packed;
 mod pq;
 mod process;
+mod secret_memory;
 mod slh_dsa;
 mod store;
 mod task;

@@ -22,7 +22,7 @@ fn contained<T>(name: &'static str, work: impl FnOnce() -> Result<T>) -> Result<
         faults::point(name);
         work()
     }))
-    .unwrap_or_else(|_| Err(KmsError::internal("the operation failed")))
+    .unwrap_or_else(|payload| Err(KmsError::of_panic(payload)))
 }
 
 /// Threads for work that belongs to no key service; started by the first asynchronous call.

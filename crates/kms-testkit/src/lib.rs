@@ -5,5 +5,8 @@ pub mod cases;
 pub mod clock;
 pub mod custody;
 pub mod entropy;
+#[cfg(unix)]
+#[expect(unsafe_code, reason = "forks")]
+pub mod fork;
 pub mod temp_dir;
 pub mod vectors;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ed25519_dalek::VerifyingKey;
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
-use kms_core::{Entropy, KmsError, Result, Secret};
+use kms_core::{Entropy, KmsError, Result, Secret, SecretBox};
 use sha2::Sha512;
 
 #[cfg(feature = "aws-lc")]
@@ -15,6 +15,7 @@ use super::precomputed::KeyHandle;
 use super::ring;
 use super::strict::point_is_canonical;
 use super::{PUBLIC_KEY_LEN, SIGNATURE_LEN};
+use crate::stack::{LIGHT, scrubbed};
 
 /// A public key that decoded: canonical, on the curve, of large order (it may carry torsion).
 ///
@@ -82,9 +83,9 @@ impl<'a> KeyRef<'a> {
 
 /// A private key, expanded once, and its public half.
 ///
-/// The secret half lives on the heap, is wiped when dropped and has no accessor.
+/// The secret half lives in secret memory (lane `ring` apart), is wiped when dropped and has no accessor.
 pub struct SigningKey {
-    secret: Box<Expanded>,
+    secret: Expanded,
     public: PublicKey,
 }
 
@@ -95,11 +96,11 @@ const _: fn() = || {
 };
 
 enum Expanded {
-    Dalek(ExpandedSecretKey),
+    Dalek(SecretBox<ExpandedSecretKey>),
     #[cfg(feature = "aws-lc")]
     AwsLc(aws_lc::PrivateKey),
     #[cfg(feature = "ring")]
-    Ring(ring::KeyPair),
+    Ring(Box<ring::KeyPair>),
 }
 
 impl SigningKey {
@@ -118,16 +119,20 @@ impl SigningKey {
     /// # Errors
     /// `Internal` when the lane refuses the seed.
     pub fn from_seed(lane: SignLane, seed: &Secret<32>) -> Result<SigningKey> {
-        let expanded = ExpandedSecretKey::from(seed.expose());
-        let public = PublicKey(VerifyingKey::from(&expanded));
-        let secret = match lane.resolved() {
-            SignLane::Auto | SignLane::Dalek => Expanded::Dalek(expanded),
-            #[cfg(feature = "aws-lc")]
-            SignLane::AwsLc => Expanded::AwsLc(aws_lc::PrivateKey::new(seed, &public)?),
-            #[cfg(feature = "ring")]
-            SignLane::Ring => Expanded::Ring(ring::KeyPair::new(seed, public.as_bytes())?),
-        };
-        Ok(SigningKey { secret: Box::new(secret), public })
+        scrubbed::<LIGHT, _>(|| {
+            let expanded = SecretBox::new(ExpandedSecretKey::from(seed.expose()));
+            let public = PublicKey(VerifyingKey::from(&*expanded));
+            let secret = match lane.resolved() {
+                SignLane::Auto | SignLane::Dalek => Expanded::Dalek(expanded),
+                #[cfg(feature = "aws-lc")]
+                SignLane::AwsLc => Expanded::AwsLc(aws_lc::PrivateKey::new(seed, &public)?),
+                #[cfg(feature = "ring")]
+                SignLane::Ring => {
+                    Expanded::Ring(Box::new(ring::KeyPair::new(seed, public.as_bytes())?))
+                }
+            };
+            Ok(SigningKey { secret, public })
+        })
     }
 
     /// The public half.
@@ -142,7 +147,7 @@ impl SigningKey {
     /// # Errors
     /// `Internal` if the lane refuses, which none does today.
     pub fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN]> {
-        match &*self.secret {
+        match &self.secret {
             Expanded::Dalek(expanded) => {
                 Ok(raw_sign::<Sha512>(expanded, message, self.public.verifying()).to_bytes())
             }

@@ -77,7 +77,7 @@ impl Eq for PublicKey {}
 
 /// A private key, expanded once, and its public half.
 ///
-/// The secret half lives on the heap, is wiped when dropped and has no accessor.
+/// The secret half lives in secret memory, is wiped when dropped and has no accessor.
 pub struct SigningKey {
     secret: Expanded,
     public: PublicKey,

@@ -1,6 +1,6 @@
 //! Lane `rustcrypto`: the crate `ml-dsa`.
 
-use kms_core::Secret;
+use kms_core::{Secret, SecretBox};
 use ml_dsa::signature::rand_core::{TryCryptoRng, TryRng};
 use ml_dsa::{
     EncodedVerifyingKey, Error, ExpandedSigningKey, MlDsa44, MlDsa65, MlDsa87, MlDsaParams,
@@ -61,9 +61,9 @@ fn verify<P: MlDsaParams>(
 
 /// A private key with its matrix and vectors.
 pub(super) enum PrivateKey {
-    MlDsa44(Box<ExpandedSigningKey<MlDsa44>>),
-    MlDsa65(Box<ExpandedSigningKey<MlDsa65>>),
-    MlDsa87(Box<ExpandedSigningKey<MlDsa87>>),
+    MlDsa44(SecretBox<ExpandedSigningKey<MlDsa44>>),
+    MlDsa65(SecretBox<ExpandedSigningKey<MlDsa65>>),
+    MlDsa87(SecretBox<ExpandedSigningKey<MlDsa87>>),
 }
 
 impl PrivateKey {
@@ -100,10 +100,10 @@ impl PrivateKey {
     }
 }
 
-fn expand<P: MlDsaParams>(seed: &Secret<SEED_LEN>) -> (Box<ExpandedSigningKey<P>>, Vec<u8>) {
+fn expand<P: MlDsaParams>(seed: &Secret<SEED_LEN>) -> (SecretBox<ExpandedSigningKey<P>>, Vec<u8>) {
     let key = ml_dsa::SigningKey::<P>::from_seed(seed.expose().into());
     let public = key.verifying_key().encode();
-    (Box::new(key.expanded_key().clone()), public.to_vec())
+    (SecretBox::new(key.expanded_key().clone()), public.to_vec())
 }
 
 pub(super) fn sign<P: MlDsaParams>(

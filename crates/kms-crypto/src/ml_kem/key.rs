@@ -64,7 +64,7 @@ fn coefficients_are_reduced(encoded: &[u8]) -> bool {
 
 /// A private (decapsulation) key, expanded once, and its public half.
 ///
-/// The secret half lives on the heap, is wiped when dropped and has no accessor.
+/// The secret half lives in secret memory, is wiped when dropped and has no accessor.
 pub struct PrivateKey {
     secret: Expanded,
     public: PublicKey,

@@ -3,9 +3,7 @@
 //! The matrix of a key and the hash of its public half are computed once, and not with every encapsulation or
 //! decapsulation, of which they are more than half and a third of the work.
 
-use std::hint::black_box;
-
-use kms_core::Secret;
+use kms_core::{Secret, SecretBox};
 use libcrux_ml_kem::{mlkem512, mlkem768, mlkem1024};
 
 use super::set::Set;
@@ -47,13 +45,14 @@ macro_rules! parameter_set {
                 }
             }
 
-            /// A private key, with its public half: 4 to 13 KiB, wiped when dropped.
-            pub(in super::super) struct PrivateKey(Box<$pair>);
+            /// A private key, with its public half: 4 to 13 KiB. The crate wipes nothing;
+            /// secret memory does.
+            pub(in super::super) struct PrivateKey(SecretBox<$pair>);
 
             impl PrivateKey {
                 /// ML-KEM.KeyGen_internal (FIPS 203, Algorithm 16): the key of a seed, and its encoded public half.
                 pub(in super::super) fn expand(seed: &Secret<SEED_LEN>) -> (PrivateKey, Vec<u8>) {
-                    let mut key = Box::new(unpacked::init_key_pair());
+                    let mut key = SecretBox::new(unpacked::init_key_pair());
                     unpacked::generate_key_pair_mut(*seed.expose(), &mut key);
                     let public = unpacked::key_pair_serialized_public_key(&key);
                     (PrivateKey(key), public.as_slice().to_vec())
@@ -68,39 +67,6 @@ macro_rules! parameter_set {
                     let Ok(ciphertext) = ciphertext.try_into() else { return false };
                     shared.copy_from_slice(&unpacked::decapsulate(&self.0, &ciphertext));
                     true
-                }
-
-                fn wipe(&mut self) {
-                    *self.0 = unpacked::init_key_pair();
-                    // So that nobody concludes that what is about to be freed need not be written.
-                    black_box(&mut self.0);
-                }
-            }
-
-            // The crate wipes nothing. An empty pair is all zeros, and has no padding.
-            impl Drop for PrivateKey {
-                fn drop(&mut self) {
-                    self.wipe();
-                }
-            }
-
-            #[cfg(test)]
-            mod tests {
-                use super::*;
-
-                #[test]
-                fn wiping_clears_every_secret_in_place() {
-                    let seed = Secret::fill(|out| out.fill(7));
-                    let (mut key, public) = PrivateKey::expand(&seed);
-                    let encoded = unpacked::key_pair_serialized_private_key(&key.0);
-                    let secret = encoded.as_slice().len() - public.len() - 64;
-                    assert!(encoded.as_slice()[..secret].iter().any(|byte| *byte != 0));
-                    let at = &raw const *key.0;
-                    key.wipe();
-                    assert_eq!(at, &raw const *key.0, "wiped where it lies");
-                    let encoded = unpacked::key_pair_serialized_private_key(&key.0);
-                    let (tail, z) = (encoded.as_slice().len() - 32, encoded.as_slice());
-                    assert!(z[..secret].iter().chain(&z[tail..]).all(|byte| *byte == 0));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Lane `rustcrypto`: the crate `ml-kem`.
 
-use kms_core::Secret;
+use kms_core::{Secret, SecretBox};
 use ml_kem::{Decapsulate, KeyExport, MlKem512, MlKem768, MlKem1024};
 use ml_kem::{DecapsulationKey, EncapsulationKey};
 use zeroize::Zeroize;
@@ -17,9 +17,9 @@ const _: fn() = || {
 
 /// A private key with its matrix and vectors, and its seed.
 pub(super) enum PrivateKey {
-    MlKem512(Box<DecapsulationKey<MlKem512>>),
-    MlKem768(Box<DecapsulationKey<MlKem768>>),
-    MlKem1024(Box<DecapsulationKey<MlKem1024>>),
+    MlKem512(SecretBox<DecapsulationKey<MlKem512>>),
+    MlKem768(SecretBox<DecapsulationKey<MlKem768>>),
+    MlKem1024(SecretBox<DecapsulationKey<MlKem1024>>),
 }
 
 impl PrivateKey {
@@ -29,17 +29,17 @@ impl PrivateKey {
         let seed = (*seed.expose()).into();
         match set {
             Set::MlKem512 => {
-                let key = Box::new(DecapsulationKey::from_seed(seed));
+                let key = SecretBox::new(DecapsulationKey::from_seed(seed));
                 let public = key.encapsulation_key().to_bytes().to_vec();
                 (PrivateKey::MlKem512(key), public)
             }
             Set::MlKem768 => {
-                let key = Box::new(DecapsulationKey::from_seed(seed));
+                let key = SecretBox::new(DecapsulationKey::from_seed(seed));
                 let public = key.encapsulation_key().to_bytes().to_vec();
                 (PrivateKey::MlKem768(key), public)
             }
             Set::MlKem1024 => {
-                let key = Box::new(DecapsulationKey::from_seed(seed));
+                let key = SecretBox::new(DecapsulationKey::from_seed(seed));
                 let public = key.encapsulation_key().to_bytes().to_vec();
                 (PrivateKey::MlKem1024(key), public)
             }

@@ -1,6 +1,6 @@
 //! Signing keys that never show themselves.
 
-use kms_core::{Entropy, KmsError, Result, SecretBytes};
+use kms_core::{Entropy, KmsError, Result, SecretBox, SecretBytes};
 use slh_dsa::ParameterSet;
 
 use super::PublicKey;
@@ -16,7 +16,7 @@ const _: fn() = || {
 
 /// A private key and its public half.
 ///
-/// The secret half lives on the heap, is wiped when dropped and has no accessor.
+/// The secret half lives in secret memory, is wiped when dropped and has no accessor.
 pub struct SigningKey {
     secret: Box<dyn Sign>,
     public: PublicKey,
@@ -28,7 +28,7 @@ trait Sign: Send + Sync {
     fn sign(&self, message: &[u8], context: Context<'_>, rnd: Option<&[u8]>) -> Option<Vec<u8>>;
 }
 
-impl<P: ParameterSet + Send + Sync> Sign for slh_dsa::SigningKey<P>
+impl<P: ParameterSet + Send + Sync> Sign for SecretBox<slh_dsa::SigningKey<P>>
 where
     slh_dsa::SigningKey<P>: Send + Sync,
 {
@@ -59,11 +59,10 @@ impl SigningKey {
         let [sk_seed, sk_prf, pk_seed] = split(set, seed)?;
         let (secret, bytes) = scrubbed::<DEEP, _>(|| {
             with_set!(set, P => {
-                let key = Box::new(
-                    ::slh_dsa::SigningKey::<P>::slh_keygen_internal(sk_seed, sk_prf, pk_seed),
-                );
-                let public = key.as_ref().as_ref().to_bytes().to_vec();
-                (key as Box<dyn Sign>, public)
+                let key = ::slh_dsa::SigningKey::<P>::slh_keygen_internal(sk_seed, sk_prf, pk_seed);
+                let key = SecretBox::new(key);
+                let public = (*key).as_ref().to_bytes().to_vec();
+                (Box::new(key) as Box<dyn Sign>, public)
             })
         });
         Ok(SigningKey { secret, public: PublicKey { set, bytes: bytes.into() } })
@@ -90,7 +89,7 @@ impl SigningKey {
         let secret = scrubbed::<DEEP, _>(|| {
             with_set!(set, P => {
                 ::slh_dsa::SigningKey::<P>::try_from(private.expose())
-                    .map(|key| Box::new(key) as Box<dyn Sign>)
+                    .map(|key| Box::new(SecretBox::new(key)) as Box<dyn Sign>)
             })
         });
         Ok(SigningKey { secret: secret.map_err(|_| fault())?, public: public.clone() })

@@ -5,6 +5,8 @@ mod audit;
 mod custody;
 #[cfg(feature = "fault-injection")]
 mod faults;
+#[cfg(target_os = "linux")]
+mod forked;
 mod hybrid;
 mod idempotency;
 mod key_states;
