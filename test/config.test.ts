@@ -64,7 +64,9 @@ describe('defaults', () => {
 
   it('lack only a root key, and say how one is made', () => {
     expect(faults({ dev: false })).toEqual([
-      expect.stringMatching(/^config: root_key\.file = : .*needed.* `ronctl root-key new FILE` makes one$/),
+      expect.stringMatching(
+        /^config: root_key\.file = \(empty\): this or .* `ronctl root-key new FILE` makes one$/,
+      ),
     ])
     const both = { 'root_key.file': 'a', 'root_key.env': 'B' } as const
     expect(faults({ dev: false, flags: both })).toHaveLength(1)

@@ -188,9 +188,10 @@ describe('refusals', () => {
   })
 
   it('cover what is not in this version', async () => {
-    expect(await refusal(() => Kms.open({ backend: 'file' } as unknown as KmsOptions))).toBe(
+    expect(await refusal(() => Kms.open({ backend: 'tpm' } as unknown as KmsOptions))).toBe(
       'Unsupported backend',
     )
+    expect(await refusal(() => Kms.open({ backend: 'file' }))).toBe('BadRequest store')
     const lanes = { sign: 'simd' } as unknown as NonNullable<KmsOptions['lanes']>
     expect(await refusal(() => Kms.open({ backend: 'inmem', lanes }))).toBe('BadRequest lane')
     const wrong = { backend: 'inmem', lanes: { verify: 5 } } as unknown as KmsOptions

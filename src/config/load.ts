@@ -119,7 +119,7 @@ function custodyFaults({ service, root_key: rootKey }: Config): Fault[] {
   }
   if ((rootKey.file === '') !== (rootKey.env === '')) return []
   const rule =
-    'or else root_key.env is needed, and not both, with service.backend = file: `ronctl root-key new FILE` makes one'
+    'this or root_key.env is needed with service.backend = file, and not both: `ronctl root-key new FILE` makes one'
   return [{ key: 'root_key.file', value: show(rootKey.file), rule }]
 }
 

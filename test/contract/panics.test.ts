@@ -1,6 +1,9 @@
 // A panic in any export is an exception or a rejection, the process lives, and the next call works.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { describe, expect, it } from 'vitest'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
 import { toKmsError } from '../../src/errors.js'
 import type { Native } from '../../src/native.js'
 import { signer } from '../support/ed25519.js'
@@ -38,7 +41,14 @@ describe.skipIf(!addon.available)('a panic', () => {
     ? new native.MlKemPublicKey('ml-kem-512', out(800))
     : (undefined as never)
 
-  const noStore = { dir: '/nowhere', rootKey: { kind: 'key-file', file: '/nowhere' } }
+  const dir = mkdtempSync(join(tmpdir(), 'ron-kms-panics-'))
+  afterAll(() => rmSync(dir, { recursive: true }))
+  writeFileSync(join(dir, 'root.key'), out(32))
+  const rootKey = { kind: 'key-file', file: join(dir, 'root.key') }
+  const store = { dir: join(dir, 'store'), rootKey, create: true }
+  let copies = 0
+  const copy = () => join(dir, `copy-${copies++}`)
+  if (addon.available) native.storeBackup(store, copy())
 
   // Every export, by the name of its fault; `.task` is the part that runs on another thread.
   const calls: Record<string, () => unknown> = {
@@ -103,10 +113,11 @@ describe.skipIf(!addon.available)('a panic', () => {
     'MlKemPublicKey.encapsulate': () => importedKem.encapsulate(0, out(768), out(32)),
     mlKemEncapsulate: () => native.mlKemEncapsulate('ml-kem-512', 0, out(800), out(768), out(32)),
     x25519CheckPublicKey: () => native.x25519CheckPublicKey(out(32).fill(9)),
-    storeCheck: () => native.storeCheck(noStore),
-    storeBackup: () => native.storeBackup(noStore, '/nowhere'),
-    storeRestore: () => native.storeRestore('/nowhere', noStore.rootKey, '/nowhere'),
-    storeRekey: () => native.storeRekey(noStore, noStore.rootKey),
+    storeCheck: () => native.storeCheck(store),
+    storeBackup: () => native.storeBackup(store, copy()),
+    storeRestore: () => native.storeRestore(join(dir, 'copy-0'), rootKey, copy()),
+    storeRekey: () => native.storeRekey(store, rootKey),
+    secretMemory: () => native.secretMemory(),
     rngOk: () => native.rngOk(),
     ed25519TableStats: () => native.ed25519TableStats(),
     setEd25519TableCacheBytes: () => native.setEd25519TableCacheBytes(64 * 2 ** 20),
