@@ -216,6 +216,20 @@ export declare function ed25519VerifyLanes(): Array<string>
 /** Stable error codes, shared by thrown errors and HTTP answers. Codes are only ever added. */
 export type ErrorCode = 'BadRequest' | 'Unsupported' | 'NoCapability' | 'ExportForbidden' | 'AttestationMissing' | 'NotFound' | 'Conflict' | 'TooLarge' | 'Backpressure' | 'StoreUnavailable' | 'Timeout' | 'Internal'
 
+/** A key store in a directory. */
+export interface FileStoreOptions {
+  /** The directory. */
+  dir: string
+  /** What opens it. */
+  rootKey: RootKeyOptions
+  /** A file outside the directory that remembers how far the store was, and what was destroyed. */
+  anchor?: string
+  /** Makes the store where there is none. */
+  create?: boolean
+  /** Opens a store that is older than its anchor, or whose anchor is missing. */
+  acceptOlder?: boolean
+}
+
 /** How a key service is opened. */
 export interface KmsOptions {
   /** Families of algorithms that keys may be created of; all of this build by default. */
@@ -232,6 +246,8 @@ export interface KmsOptions {
   pqPolicy?: string
   /** The shortest time from the wish to destroy until that is done, in milliseconds; a day by default. */
   minDestroyDelayMs?: number
+  /** Where keys are kept; in memory by default. */
+  store?: FileStoreOptions
   /** Whether every secret must be in memory that the operating system locked; no by default. */
   requireMlock?: boolean
 }
@@ -262,6 +278,16 @@ export declare function postQuantumLanes(): Array<string>
 
 /** Whether the operating system gives randomness now. */
 export declare function rngOk(): boolean
+
+/** Where the key at the top of a store comes from: a file, or an environment variable. */
+export interface RootKeyOptions {
+  /** `key-file`, `passphrase` or `age-identity`. */
+  kind: string
+  /** The file that holds it. */
+  file?: string
+  /** The environment variable that holds it. */
+  env?: string
+}
 
 /** The state of secret memory in this process. */
 export declare function secretMemory(): SecretMemory
@@ -303,6 +329,18 @@ export declare function slhDsaVerify(set: string, publicKey: Uint8Array, message
 
 /** As `slhDsaVerify`, on the addon's threads; the inputs are copied before this returns. */
 export declare function slhDsaVerifyAsync(set: string, publicKey: Uint8Array, message: Uint8Array, context: Uint8Array, signature: Uint8Array): Promise<boolean>
+
+/** Copies a store that no service has open to a directory that is missing or empty. Returns how many keys it has. */
+export declare function storeBackup(options: FileStoreOptions, to: string): number
+
+/** Looks at every file of a store that no service has open. JSON: `{"keys", "versions", "problems": [text]}`. */
+export declare function storeCheck(options: FileStoreOptions): string
+
+/** Has another root key open a store from now on, and no longer the one before. No service has it open. */
+export declare function storeRekey(options: FileStoreOptions, newRootKey: RootKeyOptions): void
+
+/** Checks a backup whole and copies it to a directory that is missing or empty. Returns how many keys it has. */
+export declare function storeRestore(from: string, rootKey: RootKeyOptions, to: string): number
 
 /** What the tables of Ed25519 public keys cost and bring, in this process. */
 export interface TableStats {

@@ -141,7 +141,7 @@ export interface KeyAttestation {
   versions: number[]
   /** When version 1 was made. */
   createdAt: Date
-  /** The class of custody: `software-memory` with the backend `inmem`. */
+  /** The class of custody: `software-memory` with the backend `inmem`, `software-file` with `file`. */
   class: string
 }
 

@@ -8,8 +8,10 @@ export type { CallContext } from '../index.js'
 
 /** How a key service is opened. */
 export interface KmsOptions {
-  /** Where keys live. `inmem`: in this process, and gone with it. */
-  backend: 'inmem'
+  /** Where keys live. `inmem`: in this process, and gone with it. `file`: in a directory of sealed files. */
+  backend: 'inmem' | 'file'
+  /** With the backend `file`: where, and what opens it. */
+  store?: FileStoreOptions
   /** Families of algorithms that keys may be created of, all by default; a hybrid key needs both of its. */
   allowedAlgs?: readonly AlgorithmFamily[]
   /**
@@ -36,6 +38,40 @@ export interface KmsOptions {
    * may be locked. Off by default: what is not locked is counted (`secretMemory`).
    */
   requireMlock?: boolean
+}
+
+/** Where the key at the top of a store comes from: a file, or an environment variable. It never enters JavaScript. */
+export interface RootKeyOptions {
+  /**
+   * - `key-file`: 32 random bytes, or 64 hex digits. `ronctl root-key new FILE` makes one.
+   * - `passphrase`: of at least 12 bytes, stretched with scrypt (N = 2^17, r = 8).
+   * - `age-identity`: an X25519 identity as age-keygen writes it, used as key material.
+   */
+  kind: 'key-file' | 'passphrase' | 'age-identity'
+  /** The file that holds it. Either this or `env`. */
+  file?: string
+  /** The name of the environment variable that holds it. */
+  env?: string
+}
+
+/**
+ * A key store in a directory: sealed files, one writer at a time. A change is durable before it is answered, and
+ * costs some milliseconds.
+ */
+export interface FileStoreOptions {
+  /** The directory. */
+  dir: string
+  /** What opens it. */
+  rootKey: RootKeyOptions
+  /**
+   * A file outside the directory, best on another disk, that remembers how far the store was and what was destroyed:
+   * with it an older copy of the directory is refused. Without one it is not found out.
+   */
+  anchor?: string
+  /** Makes the store where there is none. */
+  create?: boolean
+  /** Opens a store that is older than its anchor, or whose anchor is missing. What was destroyed stays so. */
+  acceptOlder?: boolean
 }
 
 /**

@@ -4,6 +4,7 @@ import { packSignItems, packVerifyItems, toSignatures, toVerdicts } from './batc
 import { requireBytes, requireObject, requireString } from './bytes.js'
 import type { Outcome } from './coalescer.js'
 import { attempt, type ErrorRecord, fromRecord, KmsError, toKmsError } from './errors.js'
+import { fileStore } from './file-store.js'
 import {
   type AttestedDto,
   type CreatedDto,
@@ -81,13 +82,22 @@ export class Kms {
   /**
    * Opens a key service.
    *
+   * A passphrase takes some tenths of a second, on this thread; 100,000 stored keys take some seconds.
+   *
    * @throws KmsError `Unsupported` without a native binary for this platform, and for a backend or an
-   * algorithm that is not in this version; `BadRequest` for an unknown lane and for a policy that contradicts itself;
-   * `StoreUnavailable`, field `requireMlock`, where memory cannot be locked and that is required.
+   * algorithm that is not in this version; `BadRequest` for an unknown lane, a policy that contradicts itself and a
+   * root key that cannot be read; `StoreUnavailable` for a store that is open elsewhere, that the root key does not
+   * open, or that is older than its anchor, and, field `requireMlock`, where memory cannot be locked and that is
+   * required; `Internal` for a store that is damaged.
    */
   static async open(options: KmsOptions): Promise<Kms> {
-    if (options?.backend !== 'inmem') {
-      throw new KmsError('Unsupported', 'only the backend `inmem` is in this version', { field: 'backend' })
+    if (options?.backend !== 'inmem' && options?.backend !== 'file') {
+      const why = 'only the backends `inmem` and `file` are in this version'
+      throw new KmsError('Unsupported', why, { field: 'backend' })
+    }
+    if ((options.backend === 'file') !== (options.store !== undefined)) {
+      const why = 'is needed with the backend `file`, and only there'
+      throw new KmsError('BadRequest', why, { field: 'store' })
     }
     const { NativeKms } = requireNative()
     const { allowedAlgs, minDestroyDelayMs } = options
@@ -107,6 +117,7 @@ export class Kms {
             ...(options.lanes?.pq && { pqLane: options.lanes.pq }),
             ...(options.pq !== undefined && { pqPolicy: pqPolicyJson(options.pq) }),
             ...(minDestroyDelayMs !== undefined && { minDestroyDelayMs }),
+            ...(options.store && { store: fileStore(options.store) }),
             ...(options.verifyAfterSign !== undefined && { verifyAfterSign: options.verifyAfterSign }),
             ...(options.requireMlock !== undefined && { requireMlock: options.requireMlock }),
           }),

@@ -54,15 +54,22 @@ describe('defaults', () => {
         tenants: {},
       },
       security: { verify_after_sign: true, require_mlock: false },
+      backends: { file: { dir: './kms-sealed', accept_older: false } },
+      root_key: { kind: 'key-file', file: '', env: '' },
+      audit: { anchor: '' },
       service: { backend: 'inmem', amnesia: true, allowed_algs: ['ed25519', 'ml-dsa', 'x25519', 'ml-kem'] },
       log: { level: 'info', format: 'json' },
     })
   })
 
-  it('lack only a backend that is built', () => {
+  it('lack only a root key, and say how one is made', () => {
     expect(faults({ dev: false })).toEqual([
-      'config: service.backend = file: only inmem is built in this version: start with --dev, or give --backend inmem',
+      expect.stringMatching(/^config: root_key\.file = : .*needed.* `ronctl root-key new FILE` makes one$/),
     ])
+    const both = { 'root_key.file': 'a', 'root_key.env': 'B' } as const
+    expect(faults({ dev: false, flags: both })).toHaveLength(1)
+    expect(config({ dev: false, flags: { 'root_key.file': 'a' } }).service.backend).toBe('file')
+    expect(config({ dev: false, env: { RON_KMS_ROOT_KEY_ENV: 'B' } }).root_key.env).toBe('B')
   })
 
   it('leave amnesia off without --dev', () => {
@@ -102,8 +109,16 @@ describe('precedence', () => {
   it('puts --dev over environment and file, and a flag over --dev', () => {
     const path = file('backend.toml', '[service]\nbackend = "file"\n')
     expect(config({ configPath: path, env: { RON_KMS_BACKEND: 'tpm' } }).service.backend).toBe('inmem')
-    expect(faults({ flags: { 'service.backend': 'file' } })).toEqual([
-      expect.stringMatching(/^config: service\.backend = file: only inmem .*\(from the command line\)$/),
+    const durable = config({ flags: { 'service.backend': 'file', 'root_key.file': 'a' } })
+    expect(durable.service).toMatchObject({ backend: 'file', amnesia: false })
+    expect(faults({ flags: { 'service.backend': 'tpm' } })).toEqual([
+      expect.stringMatching(
+        /^config: service\.backend = tpm: must be inmem or file.*\(from the command line\)$/,
+      ),
+    ])
+    const both = { 'service.backend': 'file', 'service.amnesia': 'true', 'root_key.file': 'a' } as const
+    expect(faults({ flags: both })).toEqual([
+      'config: service.amnesia = true: contradicts service.backend = file',
     ])
   })
 

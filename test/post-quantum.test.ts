@@ -242,8 +242,8 @@ describe('a hybrid key', () => {
     expect(await verify([ed, ed])).toBe('BadRequest sigs[1]')
     expect(await verify(Array(100_000).fill(pq))).toBe('BadRequest sigs[1]')
     expect(await verify([ed, { ...pq, alg: 'ml-dsa-87' }])).toBe('BadRequest sigs[1].alg')
-    expect(await verify([{ ...ed, alg: 'rsa' }])).toBe('Unsupported alg')
-    expect(await verify([{ ...ed, alg: 'hybrid' }])).toBe('Unsupported alg')
+    expect(await verify([{ ...ed, alg: 'rsa' }])).toBe('Unsupported sigs[0].alg')
+    expect(await verify([{ ...ed, alg: 'hybrid' }])).toBe('Unsupported sigs[0].alg')
     const swapped: SignatureBundle['sigs'] = [
       { alg: 'ml-dsa', signature: ed.signature },
       { alg: 'ed25519', signature: pq.signature },

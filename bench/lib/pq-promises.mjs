@@ -40,7 +40,8 @@ export function pqPromiseLines(results, compared) {
   const sums = compared.map(({ op, lane, call, ratio, over_ns }) => {
     const what = `hybrid ${op} (${lane}) over the sum of its halves by ${call}: ${ratio.toFixed(3)}×`
     const over = `${(over_ns / 1000).toFixed(2)} µs more`
-    if (lane !== 'auto') return `${what}, ${over}`
+    // A call that takes one signature also does less: the promise is of the same call.
+    if (lane !== 'auto' || call === op) return `${what}, ${over}`
     const verdict = ratio <= MOST_OF_HALVES ? 'kept' : 'NOT KEPT'
     return `promise ${verdict}: ${what}, ${over}, at most ${times(MOST_OF_HALVES)}`
   })

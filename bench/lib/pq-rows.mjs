@@ -144,7 +144,9 @@ async function dsaRows(standard) {
 
 /** Nanoseconds that a key service spent on decapsulation so far, by its own metrics. */
 const decapsulating = kms =>
-  kms.engineMetrics().latency.reduce((ns, { op, sum }) => (op === 'unwrap.decapsulate' ? ns + sum * 1e9 : ns), 0)
+  kms
+    .engineMetrics()
+    .latency.reduce((ns, { op, sum }) => (op === 'unwrap.decapsulate' ? ns + sum * 1e9 : ns), 0)
 
 /** Rows of one parameter set of ML-KEM. Ours encapsulates in `wrap` and decapsulates in `unwrap`, and does more there. */
 async function kemRows(standard) {

@@ -3,8 +3,8 @@ import { Command, Option } from 'commander'
 import { EXIT_CONFIG, type Fault, formatFault } from '../config/faults.js'
 import { type Loaded, loadConfig } from '../config/load.js'
 import { type Config, KEYS, type Key, SCHEMA } from '../config/schema.js'
-import { KmsError } from '../errors.js'
-import { Kms } from '../kms.js'
+import { toKmsError } from '../errors.js'
+import { type FileStoreOptions, Kms } from '../kms.js'
 import { createLog, type Log } from '../logging/log.js'
 import { requireNative } from '../native.js'
 import { BindError } from '../server/listen.js'
@@ -60,16 +60,11 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   const token = randomBytes(TOKEN_BYTES).toString('base64url')
   let kms: Kms
   try {
-    kms = await Kms.open({
-      backend: config.service.backend,
-      allowedAlgs: [...config.service.allowed_algs],
-      verifyAfterSign: config.security.verify_after_sign,
-      minDestroyDelayMs: config.destroy.min_delay,
-      requireMlock: config.security.require_mlock,
-    })
-  } catch (error) {
-    if (!(error instanceof KmsError) || error.field !== 'requireMlock') throw error
-    return stop(EXIT_CONFIG, formatFault(notLockable()))
+    kms = await openKms(config)
+  } catch (thrown) {
+    const { code, field, message } = toKmsError(thrown)
+    if (field === 'requireMlock') return stop(EXIT_CONFIG, formatFault(notLockable()))
+    return stop(code === 'BadRequest' ? EXIT_CONFIG : 1, `ron-kms: ${message}`)
   }
   let service: Service
   try {
@@ -85,6 +80,29 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   reloadOnSignal(service, log, config, load)
   process.off('SIGHUP', early)
   process.stdout.write(await devBanner({ kms, service, token, cpuTier }))
+}
+
+function openKms({ service, security, destroy, backends, root_key: rootKey, audit }: Config): Promise<Kms> {
+  const { backend } = service
+  const store: FileStoreOptions = {
+    dir: backends.file.dir,
+    rootKey: {
+      kind: rootKey.kind,
+      ...(rootKey.file !== '' && { file: rootKey.file }),
+      ...(rootKey.env !== '' && { env: rootKey.env }),
+    },
+    ...(audit.anchor !== '' && { anchor: audit.anchor }),
+    create: true,
+    acceptOlder: backends.file.accept_older,
+  }
+  return Kms.open({
+    backend,
+    ...(backend === 'file' && { store }),
+    allowedAlgs: [...service.allowed_algs],
+    verifyAfterSign: security.verify_after_sign,
+    minDestroyDelayMs: destroy.min_delay,
+    requireMlock: security.require_mlock,
+  })
 }
 
 /** Why `security.require_mlock` does not hold, and what to do about it. */

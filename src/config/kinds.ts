@@ -86,6 +86,12 @@ export const boolean: Kind<boolean> = {
   value: raw => (typeof raw === 'boolean' ? raw : undefined),
 }
 
+/** The name of a file, of a directory or of a variable; empty for none. */
+export const name: Kind<string> = {
+  text: raw => (raw.length <= 4096 && !raw.includes('\0') ? raw : undefined),
+  value: raw => (typeof raw === 'string' ? name.text(raw) : undefined),
+}
+
 /** One of a few words. */
 export function oneOf<const W extends string>(...words: W[]): Kind<W> {
   const text = (raw: string) => words.find(word => word === raw)

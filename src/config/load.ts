@@ -66,13 +66,15 @@ export function loadConfig(sources: Sources): Loaded {
   const file = named ? readConfigFile(named.raw, named.name) : undefined
   if (file) faults.push(...file.faults)
 
+  // Development mode forgets its keys, unless it is told on the command line to keep them.
+  const durable = flags['service.backend'] === 'file'
   const given = (key: Key): Given => {
     const { env: name, aliases: olds, default: fallback } = SCHEMA[key] as Setting<unknown>
     // The variable is looked at even when a flag wins, so that an old name is always reported.
     const fromEnv = variable(name, olds)
     const flag = flags[key]
     if (flag !== undefined) return { raw: flag, text: true, origin: 'from the command line' }
-    const preset = sources.dev ? DEV_PRESET[key] : undefined
+    const preset = sources.dev && !durable ? DEV_PRESET[key] : undefined
     if (preset !== undefined) return { raw: preset, text: true, origin: 'from --dev' }
     if (fromEnv) return { raw: fromEnv.raw, text: true, origin: `from ${fromEnv.name}` }
     if (file?.values.has(key)) return { raw: file.values.get(key), text: false, origin: 'from the file' }
@@ -92,7 +94,7 @@ export function loadConfig(sources: Sources): Loaded {
   if (faults.length > 0) return { faults, aliases }
 
   const config = freeze(nest(values)) as Config
-  faults.push(...addressClash(config), ...pqContradictions(config.pq))
+  faults.push(...addressClash(config), ...custodyFaults(config), ...pqContradictions(config.pq))
   return faults.length > 0 ? { faults, aliases } : { config, faults: [], aliases }
 }
 
@@ -108,6 +110,17 @@ function addressClash({ bind_addr, metrics_addr }: Config): Fault[] {
   const metrics = formatAddress(metrics_addr)
   if (metrics_addr.port === 0 || metrics !== formatAddress(bind_addr)) return []
   return [{ key: 'metrics_addr', value: metrics, rule: 'must differ from bind_addr' }]
+}
+
+function custodyFaults({ service, root_key: rootKey }: Config): Fault[] {
+  if (service.backend !== 'file') return []
+  if (service.amnesia) {
+    return [{ key: 'service.amnesia', value: 'true', rule: 'contradicts service.backend = file' }]
+  }
+  if ((rootKey.file === '') !== (rootKey.env === '')) return []
+  const rule =
+    'or else root_key.env is needed, and not both, with service.backend = file: `ronctl root-key new FILE` makes one'
+  return [{ key: 'root_key.file', value: show(rootKey.file), rule }]
 }
 
 type Branch = Record<string, unknown>

@@ -34,6 +34,11 @@ describe.skipIf(!addon.available)('a panic', () => {
   const policy = '{"service":{"produce_hybrid":true,"verify_mode":"and","rollout_percent":100}}'
   const [latticeKey, latticeSignature] = [out(1952), out(3309)]
   const imported = addon.available ? new native.MlDsaPublicKey('ml-dsa-65', latticeKey) : (undefined as never)
+  const importedKem = addon.available
+    ? new native.MlKemPublicKey('ml-kem-512', out(800))
+    : (undefined as never)
+
+  const noStore = { dir: '/nowhere', rootKey: { kind: 'key-file', file: '/nowhere' } }
 
   // Every export, by the name of its fault; `.task` is the part that runs on another thread.
   const calls: Record<string, () => unknown> = {
@@ -94,8 +99,14 @@ describe.skipIf(!addon.available)('a panic', () => {
     'slhDsaVerifyAsync.task': () =>
       native.slhDsaVerifyAsync('slh-dsa-sha2-128s', out(32), message, out(0), out(7856)),
     mlKemCheckPublicKey: () => native.mlKemCheckPublicKey('ml-kem-512', out(800)),
+    MlKemPublicKey: () => new native.MlKemPublicKey('ml-kem-512', out(800)),
+    'MlKemPublicKey.encapsulate': () => importedKem.encapsulate(0, out(768), out(32)),
     mlKemEncapsulate: () => native.mlKemEncapsulate('ml-kem-512', 0, out(800), out(768), out(32)),
     x25519CheckPublicKey: () => native.x25519CheckPublicKey(out(32).fill(9)),
+    storeCheck: () => native.storeCheck(noStore),
+    storeBackup: () => native.storeBackup(noStore, '/nowhere'),
+    storeRestore: () => native.storeRestore('/nowhere', noStore.rootKey, '/nowhere'),
+    storeRekey: () => native.storeRekey(noStore, noStore.rootKey),
     rngOk: () => native.rngOk(),
     ed25519TableStats: () => native.ed25519TableStats(),
     setEd25519TableCacheBytes: () => native.setEd25519TableCacheBytes(64 * 2 ** 20),
@@ -103,7 +114,7 @@ describe.skipIf(!addon.available)('a panic', () => {
 
   it('is tried in every export', () => {
     const methods = Object.getOwnPropertyNames(native.NativeKms.prototype)
-    const ofKeys = (['Ed25519PublicKey', 'MlDsaPublicKey'] as const).flatMap(name =>
+    const ofKeys = (['Ed25519PublicKey', 'MlDsaPublicKey', 'MlKemPublicKey'] as const).flatMap(name =>
       Object.getOwnPropertyNames(native[name].prototype).map(method => `${name}.${method}`),
     )
     const exported = [

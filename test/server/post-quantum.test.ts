@@ -144,7 +144,7 @@ describe('POST /sign and /verify', () => {
     }
     const kid = await newKey('ed25519')
     const refused = await post('/sign', { kid_or_set: { kid }, message_b64, context_b64 })
-    expectProblem(refused, 400, 'Unsupported', 'context')
+    expectProblem(refused, 400, 'Unsupported', 'context_b64')
   })
 
   it('take a policy that may only ask for more', async () => {

@@ -59,7 +59,6 @@ describe('serve without --dev', () => {
       expect.stringMatching(
         /^config: max_conns = many: must be a whole number .* \(from the command line\)$/,
       ),
-      expect.stringMatching(/^config: service\.backend = file: only inmem is built in this version/),
       'config: RON_KMS_NOPE = (not shown): is not a variable of this version',
     ])
     expect(stdout).toBe('')

@@ -1,22 +1,63 @@
 //! The place of the audit log in every use case.
 
-use crate::algorithm::Algorithm;
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{KmsError, Result};
+use crate::key_id::KidRef;
 
-/// One operation that succeeded, as the use case saw it.
+/// One operation, as the use case saw it.
 #[derive(Clone, Copy, Debug)]
 pub struct AuditEvent<'a> {
     /// The operation, by the engine's name.
     pub op: &'static str,
-    /// Who asked.
+    /// Who asked, by which request, under which op_id.
     pub context: &'a Context,
-    /// The full kid that was made or used.
-    pub kid: &'a str,
-    /// Its algorithm.
-    pub alg: Algorithm,
+    /// The kid that was made or used, where there is one. Its algorithm is part of it.
+    pub kid: Option<KidRef<'a>>,
     /// BLAKE3-256 of what was signed, where something was.
     pub input_hash: Option<&'a [u8; 32]>,
+    /// `None` when it succeeded, and the reason when it was refused.
+    pub refusal: Option<&'a KmsError>,
+    /// BLAKE3-256 of the attestation evidence that goes with the answer, where some does.
+    pub attestation: Option<&'a [u8; 32]>,
+}
+
+/// A public half, or a signature, with the name of its algorithm: one for each track of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Track<'a> {
+    /// The name in `alg` fields.
+    pub alg: &'a str,
+    /// The bytes, as the API gives them.
+    pub bytes: &'a [u8],
+}
+
+/// What a head signs before it retires: the kid that comes after it, and its public halves.
+#[derive(Clone, Copy, Debug)]
+pub struct ContinuityEvent<'a> {
+    /// Who rotated the key.
+    pub context: &'a Context,
+    /// The kid that signed, with its version.
+    pub from: KidRef<'a>,
+    /// The kid that comes after it, with its version.
+    pub to: KidRef<'a>,
+    /// The public halves of `to`.
+    pub public: &'a [Track<'a>],
+    /// By `from`, one for each of its tracks.
+    pub signatures: &'a [Track<'a>],
+}
+
+/// One verification request: what is recorded of it instead of a record for each signature.
+#[derive(Clone, Copy, Debug)]
+pub struct VerificationEvent<'a> {
+    /// The operation, by the engine's name.
+    pub op: &'static str,
+    /// Who asked.
+    pub context: &'a Context,
+    /// Signatures looked at.
+    pub count: u32,
+    /// Of which were not valid.
+    pub failures: u32,
+    /// BLAKE3-256 over the inputs.
+    pub inputs_hash: &'a [u8; 32],
 }
 
 /// Receives every operation that makes a key, a version or a signature, after policy and before its
@@ -26,9 +67,24 @@ pub struct AuditEvent<'a> {
 /// Called from many threads at once. An error here withholds the answer: nothing is acknowledged
 /// that was not recorded.
 pub trait AuditSink: Send + Sync {
-    /// Takes one event.
+    /// Takes one event and gives the index of its leaf in the log, where the sink is a log.
     ///
     /// # Errors
     /// Any; the use case fails with it.
-    fn append(&self, event: &AuditEvent<'_>) -> Result<()>;
+    fn append(&self, event: &AuditEvent<'_>) -> Result<Option<u64>>;
+
+    /// Takes the proof that a rotation adds, before the record of the rotation itself.
+    ///
+    /// # Errors
+    /// Any; the rotation fails with it.
+    fn append_continuity(&self, _event: &ContinuityEvent<'_>) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// Takes the summary of one verification request. It may be dropped: a verification is never refused
+    /// because of it.
+    fn verified(&self, _event: &VerificationEvent<'_>) {}
+
+    /// Counts a refusal before authentication; counts become one record a second.
+    fn refused(&self, _refusal: &KmsError) {}
 }

@@ -15,6 +15,8 @@ pub struct Context {
     pub request_id: Box<str>,
     /// Makes a mutation idempotent.
     pub op_id: Option<Uuid>,
+    /// BLAKE3-256 of the request that the op_id stands for, once it is known.
+    pub fingerprint: Option<[u8; 32]>,
     /// After this, on the engine's monotonic clock in milliseconds, work is not begun.
     pub deadline_ms: Option<u64>,
 }

@@ -157,6 +157,22 @@ impl<'a> KidRef<'a> {
         Some(KidRef { tenant, purpose, alg, uuid, version })
     }
 
+    /// A kid of parts that did not come as one text; they are held to the same rules.
+    ///
+    /// # Errors
+    /// `BadRequest`, field `kid`, for a tenant or purpose that is not a name.
+    pub fn from_parts(
+        tenant: &'a str,
+        purpose: &'a str,
+        alg: Algorithm,
+        uuid: Uuid,
+        version: Option<Version>,
+    ) -> Result<KidRef<'a>> {
+        check_name(tenant, "kid")?;
+        check_name(purpose, "kid")?;
+        Ok(KidRef { tenant, purpose, alg, uuid, version })
+    }
+
     /// Whether this kid, its version aside, names `key`.
     pub fn names(&self, key: &KeyId) -> bool {
         self.uuid == key.uuid
@@ -171,6 +187,33 @@ impl<'a> KidRef<'a> {
     /// `BadRequest`, field `kid`, where the text had no `#vN`.
     pub fn require_version(&self) -> Result<Version> {
         self.version.ok_or_else(version_needed)
+    }
+}
+
+impl fmt::Display for KidRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let KidRef { tenant, purpose, alg, uuid, version } = self;
+        write!(f, "{tenant}/{purpose}/{}/{}", alg.name(), uuid.as_hyphenated())?;
+        version.map_or(Ok(()), |version| write!(f, "#v{version}"))
+    }
+}
+
+impl<'a> From<&'a KeyId> for KidRef<'a> {
+    fn from(key: &'a KeyId) -> Self {
+        let KeyId { tenant, purpose, alg, uuid } = key;
+        KidRef {
+            tenant: tenant.as_str(),
+            purpose: purpose.as_str(),
+            alg: *alg,
+            uuid: *uuid,
+            version: None,
+        }
+    }
+}
+
+impl<'a> From<&'a Kid> for KidRef<'a> {
+    fn from(kid: &'a Kid) -> Self {
+        KidRef { version: Some(kid.version), ..KidRef::from(&kid.key) }
     }
 }
 
@@ -213,6 +256,22 @@ mod tests {
         };
         assert!(parsed.names(&key));
         assert_eq!(key.at(parsed.version.unwrap()).to_string(), TEXT);
+    }
+
+    #[test]
+    fn a_borrowed_kid_prints_as_the_kid_it_borrows() {
+        let parsed = KidRef::parse(TEXT).unwrap();
+        assert_eq!(parsed.to_string(), TEXT);
+        assert_eq!(KidRef { version: None, ..parsed }.to_string(), TEXT.trim_end_matches("#v3"));
+        let key = KeyId {
+            tenant: Name::parse(parsed.tenant, "tenant").unwrap(),
+            purpose: Name::parse(parsed.purpose, "purpose").unwrap(),
+            alg: parsed.alg,
+            uuid: parsed.uuid,
+        };
+        assert_eq!(KidRef::from(&key.at(parsed.version.unwrap())), parsed);
+        let parts = |tenant| KidRef::from_parts(tenant, "audit", parsed.alg, parsed.uuid, None);
+        assert!(parts("core").is_ok() && parts("co/re").is_err());
     }
 
     #[test]

@@ -144,6 +144,12 @@ pub struct Life {
 }
 
 impl Life {
+    /// The states of a key as they were kept.
+    pub fn restored(key: KeyState, versions: impl Iterator<Item = (Version, KeyState)>) -> Life {
+        let versions = versions.filter(|(_, state)| *state != KeyState::Enabled).collect();
+        Life { key, versions: Arc::new(versions) }
+    }
+
     /// The key's own state.
     pub fn key(&self) -> KeyState {
         self.key

@@ -4,9 +4,11 @@
 //! this one depends on none of them.
 
 pub mod algorithm;
+pub mod anchor;
 pub mod audit;
 pub mod clock;
 pub mod context;
+pub mod custody;
 pub mod error;
 pub mod key_id;
 pub mod key_state;
@@ -15,7 +17,8 @@ pub mod secret_bytes;
 pub mod secret_memory;
 
 pub use algorithm::{Algorithm, Signs};
-pub use audit::{AuditEvent, AuditSink};
+pub use anchor::{Anchor, AnchorState};
+pub use audit::{AuditEvent, AuditSink, ContinuityEvent, Track, VerificationEvent};
 pub use clock::{Clock, Entropy, OsEntropy, SystemClock};
 pub use context::Context;
 pub use error::{ErrorCode, KmsError, Result};

@@ -33,6 +33,30 @@ impl Arena {
         Ok(SecretHandle(slot))
     }
 
+    /// A place for a key that comes later, if ever.
+    pub(crate) fn reserve(&self) -> SecretHandle {
+        SecretHandle(self.slots.push(ArcSwapOption::empty()))
+    }
+
+    /// Puts a key in its place.
+    ///
+    /// # Errors
+    /// As [`Arena::insert`].
+    pub(crate) fn put(&self, handle: SecretHandle, key: SecretHalf) -> Result<()> {
+        let slot = self.slots.get(handle.0).ok_or_else(gone)?;
+        slot.store(Some(std::sync::Arc::new(key)));
+        if self.cleared.load(Ordering::SeqCst) {
+            slot.store(None);
+            return Err(gone());
+        }
+        Ok(())
+    }
+
+    /// Whether a key is in its place.
+    pub(crate) fn holds(&self, handle: SecretHandle) -> bool {
+        self.slots.get(handle.0).is_some_and(|slot| slot.load().is_some())
+    }
+
     /// Uses a key. It stays alive until the call ends, even if the arena is cleared meanwhile.
     pub(crate) fn with<T>(
         &self,
@@ -62,6 +86,6 @@ impl Arena {
     }
 }
 
-fn gone() -> KmsError {
+pub(crate) fn gone() -> KmsError {
     KmsError::new(ErrorCode::StoreUnavailable, "the private key is no longer held").retryable(false)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kms_core::{Algorithm, Context, KeyId, Kid, KmsError, Name, Result, Signs, Version};
 use uuid::{Builder, Uuid};
 
+use crate::dispatch::Response;
 use crate::engine::Engine;
 use crate::key::{Key, KeyFacts, KeyVersion};
 use crate::material::{PublicHalf, SecretHalf};
@@ -84,8 +85,13 @@ impl Engine {
         let kid = facts.id.at(Version::MIN);
         let (secret, public) = (version.secret, PublicHalves::of(&version));
         let key = Arc::new(Key::new(facts, version));
-        self.audit(op, context, &kid, kid.key.alg, None)
-            .and_then(|()| self.keys.insert(key))
+        self.audit(op, context, (&kid).into(), None)
+            .and_then(|_| {
+                let first = key.published(Version::MIN)?;
+                let answer = || Response::Created(kid.clone(), public.clone());
+                self.commit_new(op, context, &key, first, answer)
+            })
+            .and_then(|()| self.keys.insert(Arc::clone(&key)))
             .inspect_err(|_| self.arena.remove(secret))?;
         Ok((kid, public))
     }

@@ -42,7 +42,7 @@ pub struct Attested {
     pub newest: Version,
     /// When the key was made, in Unix milliseconds.
     pub created_unix_ms: u64,
-    /// The class of custody: `software-memory` here.
+    /// The class of custody: `software-memory`, or `software-file` where keys are kept in sealed files.
     pub class: &'static str,
 }
 
@@ -97,7 +97,7 @@ impl Engine {
                 head: head.active,
                 newest: head.newest,
                 created_unix_ms: key.facts.created_unix_ms,
-                class: "software-memory",
+                class: if self.is_durable() { "software-file" } else { "software-memory" },
             })
         })
     }

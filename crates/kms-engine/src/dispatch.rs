@@ -132,11 +132,19 @@ impl Engine {
         let (Some(op_id), Some((op, tenant))) = (context.op_id, mutation(request)) else {
             return self.act(context, request);
         };
+        let context = &Context { fingerprint: Some(fingerprint(request)), ..context.clone() };
         let begun = self.counting(op, || {
             // Rights are checked on every replay, not only when the answer was recorded.
             context.permit(tenant)?;
             let scope = Scope { tenant: tenant.into(), actor: context.actor.clone(), op, op_id };
-            self.idempotency.begin(scope, fingerprint(request), self.now_ms())
+            let fingerprint = context.fingerprint.unwrap_or_default();
+            let begun = self.idempotency.begin(scope, fingerprint, self.now_ms())?;
+            // Claimed here; but a process before this one may have answered.
+            let Begun::Claimed(claim) = begun else { return Ok(begun) };
+            Ok(match self.recorded(op, context, tenant)? {
+                Some(response) => Begun::Answered(Box::new(response)),
+                None => Begun::Claimed(claim),
+            })
         })?;
         match begun {
             Begun::Answered(response) => self.run(op, context, |trace| {
@@ -145,6 +153,9 @@ impl Engine {
             }),
             Begun::Claimed(claim) => {
                 let response = self.act(context, request)?;
+                if op == Op::Sign {
+                    self.counting(op, || self.record_answer(op, context, tenant, &response))?;
+                }
                 claim.keep(response.clone(), self.now_ms());
                 Ok(response)
             }
@@ -198,6 +209,16 @@ impl Engine {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a request waits for a disk.
+    pub(crate) fn blocks(&self, context: &Context, request: &Request) -> bool {
+        self.is_durable()
+            && match request {
+                Request::Sign(_) => context.op_id.is_some(),
+                Request::Derive(..) => true,
+                request => mutation(request).is_some(),
+            }
     }
 
     fn act(&self, context: &Context, request: &Request) -> Result<Response> {

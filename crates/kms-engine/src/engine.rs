@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use kms_core::secret_memory::{self, Locked};
 use kms_core::{
-    Algorithm, AuditEvent, AuditSink, Clock, Context, Entropy, ErrorCode, KeyId, KidRef, KmsError,
-    OsEntropy, Result, SystemClock,
+    AuditEvent, AuditSink, Clock, Context, Entropy, ErrorCode, KeyId, KidRef, KmsError, OsEntropy,
+    Result, SystemClock,
 };
 use kms_crypto::ed25519::{SignLane, VerifyLane};
 use kms_crypto::lane::Lane;
 
 use crate::arena::Arena;
 use crate::counters::{Counters, Outcome, Snapshot, Tally};
+use crate::custody::Custody;
 use crate::deadlines::Deadlines;
 use crate::idempotency::Idempotency;
 use crate::key::Key;
@@ -83,6 +84,7 @@ pub struct Engine {
     pub(crate) pool: Pool,
     pub(crate) counters: Counters,
     pub(crate) deadlines: Deadlines,
+    pub(crate) custody: ArcSwapOption<Custody>,
     pq: ArcSwap<PqPolicy>,
     locked: ArcSwapOption<Locked>,
     closed: AtomicBool,
@@ -112,6 +114,7 @@ impl Engine {
             idempotency: Idempotency::default(),
             pool: Pool::default(),
             counters: Counters::default(),
+            custody: ArcSwapOption::empty(),
             deadlines: Deadlines::default(),
             closed: AtomicBool::new(false),
         }
@@ -121,6 +124,7 @@ impl Engine {
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.arena.clear();
+        self.custody.store(None);
         self.locked.store(None);
     }
 
@@ -231,23 +235,23 @@ impl Engine {
         self.keys.find(kid, context)
     }
 
-    /// Records a success before it is acknowledged.
+    /// Records a success before it is acknowledged, and gives its place in the log.
     pub(crate) fn audit(
         &self,
         op: Op,
         context: &Context,
-        kid: &dyn std::fmt::Display,
-        alg: Algorithm,
+        kid: KidRef<'_>,
         input: Option<&[u8]>,
-    ) -> Result<()> {
-        let Some(sink) = &self.config.audit else { return Ok(()) };
+    ) -> Result<Option<u64>> {
+        let Some(sink) = &self.config.audit else { return Ok(None) };
         let input_hash = input.map(kms_crypto::digest::blake3);
         sink.append(&AuditEvent {
             op: op.name(),
             context,
-            kid: &kid.to_string(),
-            alg,
+            kid: Some(kid),
             input_hash: input_hash.as_ref(),
+            refusal: None,
+            attestation: None,
         })
     }
 }

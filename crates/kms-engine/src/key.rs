@@ -81,6 +81,8 @@ pub(crate) struct Key {
     head: ArcSwap<Head>,
     /// Held by whoever changes the head. A panic under it poisons this key, and this key only.
     changing: Mutex<()>,
+    /// Of the last change that a store has; changed under `changing`.
+    pub(crate) revision: AtomicU64,
     /// Shared by uses while they are recorded, and held alone by a transition from its record to its effect: so the
     /// order of records is the order of effects.
     recording: RwLock<()>,
@@ -88,10 +90,19 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn new(facts: KeyFacts, first: KeyVersion) -> Key {
-        let versions = boxcar::Vec::new();
-        versions.push(first);
         let (active, newest) = (Version::MIN, Version::MIN);
         let head = Head { active, newest, pending: None, life: Life::default() };
+        Key::restored(facts, vec![first], head, 0)
+    }
+
+    /// A key with its history.
+    pub(crate) fn restored(
+        facts: KeyFacts,
+        versions: Vec<KeyVersion>,
+        head: Head,
+        revision: u64,
+    ) -> Key {
+        let versions = versions.into_iter().collect();
         let bucket = policy::bucket(&facts.id);
         Key {
             facts,
@@ -99,25 +110,13 @@ impl Key {
             versions,
             head: ArcSwap::from_pointee(head),
             changing: Mutex::default(),
+            revision: AtomicU64::new(revision),
             recording: RwLock::default(),
         }
     }
 
     pub(crate) fn id(&self) -> &KeyId {
         &self.facts.id
-    }
-
-    /// The head now. A pending version whose time has come becomes active here, for good: setting a clock
-    /// back does not undo it. The clock is read only where a version is pending.
-    pub(crate) fn head(&self, now_ms: impl Fn() -> u64) -> Result<Guard<Arc<Head>>> {
-        let head = self.head.load();
-        match head.pending {
-            Some(pending) if now_ms() >= pending.due_ms => {
-                self.change(now_ms())?;
-                Ok(self.head.load())
-            }
-            _ => Ok(head),
-        }
     }
 
     /// The head as it was put in force last.
@@ -162,18 +161,13 @@ impl Key {
         self.recording.read().map_err(|_| poisoned())
     }
 
-    /// Starts a change of the head; one at a time, with any activation that is due carried out.
+    /// Starts a change of the head; one at a time.
     ///
     /// # Errors
     /// `Internal` when an earlier change was interrupted by a panic: the key takes no more changes.
-    pub(crate) fn change(&self, now_ms: u64) -> Result<Change<'_>> {
+    pub(crate) fn change(&self) -> Result<Change<'_>> {
         let guard = self.changing.lock().map_err(|_| poisoned())?;
-        let mut change = Change { key: self, head: self.head.load_full(), _guard: guard };
-        if let Some(pending) = change.head.pending.filter(|pending| now_ms >= pending.due_ms) {
-            let active = pending.version;
-            change.publish(Head { active, pending: None, ..(*change.head).clone() });
-        }
-        Ok(change)
+        Ok(Change { key: self, head: self.head.load_full(), _guard: guard })
     }
 
     /// Refuses a key that a panic left in doubt.
@@ -194,19 +188,14 @@ impl<'a> Change<'a> {
     ///
     /// # Errors
     /// `Conflict` after 2^32 - 1 versions.
-    pub(crate) fn push(
-        mut self,
-        version: KeyVersion,
-        pending: impl FnOnce(Version) -> Option<Pending>,
-    ) -> Result<Version> {
+    pub(crate) fn push(mut self, version: KeyVersion, pending: Option<Pending>) -> Result<()> {
         let newest = self.next()?;
         let index = self.key.versions.push(version);
         crate::faults::point("rotate.publish");
         debug_assert_eq!(index + 1, newest.get() as usize);
-        let pending = pending(newest);
         let active = if pending.is_none() { newest } else { self.head.active };
         self.publish(Head { active, newest, pending, life: self.head.life.clone() });
-        Ok(newest)
+        Ok(())
     }
 
     /// The number of the version that is added next.

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arc_swap::Guard;
+use kms_core::custody::Change as StoredChange;
 use kms_core::{Context, KidRef, KmsError, Result, Version, version_needed};
 
 use crate::engine::Engine;
-use crate::key::{Head, Key, KeyVersion};
+use crate::key::{Change, Head, Key, KeyVersion, Pending};
+use crate::op::Op;
 
 /// A kid, found. It never comes to mean another key, and every use still asks for the key's state.
 #[derive(Clone)]
@@ -35,9 +37,37 @@ impl Engine {
         Ok(KnownKid { key: self.keys.find(&parsed, context)?, version: parsed.version })
     }
 
-    /// The head as it is now.
+    /// The head as it is now. A pending version whose time has come becomes active here, for good: setting a clock
+    /// back does not undo it. The clock is read only where a version is pending.
+    ///
+    /// Where that cannot be kept now, the head stays the one before.
+    ///
+    /// # Errors
+    /// `Internal` for a key that a panic left in doubt.
     pub(crate) fn head_of(&self, key: &Key) -> Result<Guard<Arc<Head>>> {
-        key.head(|| self.now_ms())
+        let head = key.load();
+        match head.pending {
+            Some(pending) if self.now_ms() >= pending.due_ms => {
+                let mut change = key.change()?;
+                drop(self.activate(&mut change));
+                Ok(key.load())
+            }
+            _ => Ok(head),
+        }
+    }
+
+    /// Makes a pending version whose time has come the head.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn activate(&self, change: &mut Change<'_>) -> Result<()> {
+        let due = change.head.pending.filter(|pending| self.now_ms() >= pending.due_ms);
+        let Some(Pending { version: active, .. }) = due else { return Ok(()) };
+        let activated = StoredChange::Activate { version: active };
+        let service = Context::default();
+        self.commit(Op::Rotate, &service, change.key, &activated, || unreachable!("no op_id"))?;
+        change.publish(Head { active, pending: None, ..(*change.head).clone() });
+        Ok(())
     }
 
     /// The head as it is now, after what is due is destroyed.

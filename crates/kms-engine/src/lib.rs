@@ -4,12 +4,14 @@
 //! [`Request`], or [`wire`] with JSON bytes; the library calls the use cases straight. All of it is
 //! thread-safe: readers never wait for a rotation, they see the old head or the new one.
 
+mod answers;
 mod arena;
 mod batch;
 mod checks;
 mod cost;
 mod counters;
 mod create;
+mod custody;
 mod deadlines;
 mod derive;
 mod describe;

@@ -9,11 +9,14 @@
 
 use std::panic::AssertUnwindSafe;
 
+use kms_core::custody::Change as StoredChange;
 use kms_core::secret_memory;
 use kms_core::{
     AuditEvent, Context, DestroyAt, KeyId, KeyState, KidRef, KmsError, Result, Transition, Version,
 };
 
+use crate::custody::stored_state;
+use crate::dispatch::Response;
 use crate::engine::{Engine, contain};
 use crate::key::{Change, Head, Key};
 use crate::material::SecretHalf;
@@ -115,7 +118,7 @@ impl Engine {
             let next = change.head.after(target, transition(now_ms)?, now_ms)?;
             let before = own_state(&change.head, target);
             let state = own_state(&next, target);
-            self.effect(&mut change, op.name(), context, target, next)?;
+            self.effect(&mut change, op.name(), op, context, target, next)?;
             self.deadlines.moved(key.id().uuid, target, before, state);
             Ok(StateChanged { key: key.id().clone(), version: target, state })
         })
@@ -126,12 +129,13 @@ impl Engine {
     /// # Errors
     /// `Internal` for a key that a panic left in doubt; those of the audit log.
     pub(crate) fn change<'a>(&self, key: &'a Key, now_ms: u64) -> Result<Change<'a>> {
-        let mut change = key.change(now_ms)?;
+        let mut change = key.change()?;
+        self.activate(&mut change)?;
         for target in change.head.life.due(now_ms) {
             let next = change.head.after(target, Transition::Destroy, now_ms)?;
             let before = own_state(&change.head, target);
             let service = Context { actor: "ron-kms".into(), ..Context::default() };
-            self.effect(&mut change, DESTROYED, &service, target, next)?;
+            self.effect(&mut change, DESTROYED, Op::Destroy, &service, target, next)?;
             self.deadlines.moved(key.id().uuid, target, before, KeyState::Destroyed);
         }
         Ok(change)
@@ -142,7 +146,8 @@ impl Engine {
     fn effect(
         &self,
         change: &mut Change<'_>,
-        op: &'static str,
+        name: &'static str,
+        op: Op,
         context: &Context,
         target: Option<Version>,
         next: Head,
@@ -150,9 +155,25 @@ impl Engine {
         let key = change.key;
         let _fence = change.fence()?;
         if let Some(sink) = &self.config.audit {
-            let kid = &kid(key.id(), target);
-            sink.append(&AuditEvent { op, context, kid, alg: key.id().alg, input_hash: None })?;
+            let kid = KidRef { version: target, ..key.id().into() };
+            sink.append(&AuditEvent {
+                op: name,
+                context,
+                kid: Some(kid),
+                input_hash: None,
+                refusal: None,
+                attestation: None,
+            })?;
         }
+        let state = own_state(&next, target);
+        let kept = stored_state(state);
+        let stored = target.map_or(StoredChange::SetKeyState(kept), |version| {
+            StoredChange::SetVersionState { version, state: kept }
+        });
+        self.commit(op, context, key, &stored, || {
+            let key = key.id().clone();
+            Response::StateChanged(StateChanged { key, version: target, state })
+        })?;
         crate::faults::point("life_cycle.publish");
         match target {
             _ if own_state(&next, target) != KeyState::Destroyed => {}
@@ -215,7 +236,12 @@ impl Engine {
         version: Version,
         act: impl FnOnce(&SecretHalf) -> T,
     ) -> Result<T> {
-        let used = self.arena.with(key.published(version)?.secret, act);
+        let secret = key.published(version)?.secret;
+        if self.is_durable() && !self.arena.holds(secret) {
+            key.check_enabled(version)?;
+            self.warm(key, version)?;
+        }
+        let used = self.arena.with(secret, act);
         used.or_else(|gone| key.check_enabled(version).and(Err(gone)))
     }
 
@@ -230,31 +256,40 @@ impl Engine {
         key: &Key,
         version: Version,
         input: &[u8],
-    ) -> Result<()> {
-        self.end_uses(op, context, &[Use { key, version, opened: None, input }])
+    ) -> Result<Option<u64>> {
+        let recorded = self.end_uses(op, context, &[Use { key, version, opened: None, input }])?;
+        Ok(recorded.first().copied().flatten())
     }
 
-    /// Ends several uses, of one key each: all or none.
+    /// Ends several uses, of one key each: all or none. The index of each in the audit log, where there is one.
     ///
     /// # Errors
     /// Those of [`Engine::end_use`].
-    pub(crate) fn end_uses(&self, op: Op, context: &Context, uses: &[Use<'_>]) -> Result<()> {
+    pub(crate) fn end_uses(
+        &self,
+        op: Op,
+        context: &Context,
+        uses: &[Use<'_>],
+    ) -> Result<Vec<Option<u64>>> {
         let check = |Use { key, version, opened, .. }: &Use<'_>| {
             let head = key.load();
             head.life.check(*version)?;
             opened.map_or(Ok(()), |version| head.life.check(version))
         };
         if self.config.audit.is_none() {
-            return uses.iter().try_for_each(check);
+            uses.iter().try_for_each(check)?;
+            return Ok(vec![None; uses.len()]);
         }
         // In one order everywhere: two calls that hold what the other waits for would wait for ever.
         let mut keys: Vec<&Key> = uses.iter().map(|used| used.key).collect();
         keys.sort_unstable_by_key(|key| key.id().uuid);
         let _recording = keys.into_iter().map(Key::record_use).collect::<Result<Vec<_>>>()?;
         uses.iter().try_for_each(check)?;
-        uses.iter().try_for_each(|Use { key, version, input, .. }| {
-            self.audit(op, context, &key.id().at(*version), key.id().alg, Some(input))
-        })
+        let record = |Use { key, version, input, .. }: &Use<'_>| {
+            let kid = KidRef { version: Some(*version), ..key.id().into() };
+            self.audit(op, context, kid, Some(input))
+        };
+        uses.iter().map(record).collect()
     }
 }
 

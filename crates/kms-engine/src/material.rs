@@ -28,6 +28,39 @@ pub(crate) enum PublicHalf {
 }
 
 impl PublicHalf {
+    /// The public half of the encoded keys of each track, the classical one first.
+    ///
+    /// # Errors
+    /// `BadRequest`, field `publicKey`, for what is no key; `Internal` for another number of tracks.
+    pub(crate) fn from_encoded(suite: Suite, tracks: &[Vec<u8>]) -> Result<PublicHalf> {
+        let ed25519 = |bytes: &[u8]| {
+            let bytes = bytes.try_into().map_err(|_| KmsError::bad_request("must be 32 bytes"))?;
+            Ok::<_, KmsError>(KeyHandle::new(ed25519::PublicKey::from_bytes(bytes)?))
+        };
+        let ml_dsa = |set, bytes: &[u8]| ml_dsa::PublicKey::from_bytes(set, bytes).map(Arc::new);
+        Ok(match (suite, tracks) {
+            (Suite::Ed25519, [key]) => PublicHalf::Ed25519(ed25519(key)?),
+            (Suite::MlDsa(set), [key]) => PublicHalf::MlDsa(ml_dsa(set, key)?),
+            #[cfg(feature = "slh-dsa")]
+            (Suite::SlhDsa(set), [key]) => {
+                PublicHalf::SlhDsa(Arc::new(slh_dsa::PublicKey::from_bytes(set, key)?))
+            }
+            (Suite::Hybrid, [classical, pq]) => PublicHalf::Hybrid {
+                ed25519: ed25519(classical)?,
+                ml_dsa: ml_dsa(ml_dsa::Set::MlDsa65, pq)?,
+            },
+            // X-Wing's own encoding is ML-KEM's key, then X25519's.
+            (Suite::Kem(kem @ hpke::Kem::XWing), [classical, pq]) => {
+                let encoded = [&pq[..], classical].concat();
+                PublicHalf::Kem(Arc::new(hpke::PublicKey::from_bytes(kem, &encoded)?))
+            }
+            (Suite::Kem(kem), [key]) => {
+                PublicHalf::Kem(Arc::new(hpke::PublicKey::from_bytes(kem, key)?))
+            }
+            _ => return Err(KmsError::internal("a version with another number of tracks")),
+        })
+    }
+
     /// The encoded public key of each track, the classical one first.
     pub(crate) fn encoded(&self) -> Vec<Vec<u8>> {
         match self {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kms_core::{Context, Kid, KidRef, KmsError, Result};
 
+use crate::dispatch::Response;
 use crate::engine::Engine;
 use crate::key::Pending;
 use crate::op::Op;
@@ -66,23 +67,29 @@ impl Engine {
             self.check_signs(self.demand(&key), suite)?;
             let version = self.fresh_version(suite)?;
             let secret = version.secret;
-            let record =
-                |next| self.audit(Op::Rotate, context, &key.id().at(next), key.id().alg, None);
-            change.next().and_then(record).inspect_err(|_| self.arena.remove(secret))?;
+            let record = |next| {
+                let kid = KidRef { version: Some(next), ..key.id().into() };
+                self.audit(Op::Rotate, context, kid, None).map(|_| next)
+            };
+            let next = change.next().and_then(record);
+            let next = next.inspect_err(|_| self.arena.remove(secret))?;
             let wait = wish.activate_after_ms;
             let active_at = (wait > 0).then(|| self.config.clock.unix_ms() + wait);
-            let added = change.push(version, |version| {
-                active_at.map(|active_at_unix_ms| Pending {
-                    version,
-                    due_ms: now + wait,
-                    active_at_unix_ms,
-                })
-            })?;
-            Ok(Rotated {
-                kid: key.id().at(added),
+            let pending = active_at.map(|active_at_unix_ms| Pending {
+                version: next,
+                due_ms: now + wait,
+                active_at_unix_ms,
+            });
+            let rotated = Rotated {
+                kid: key.id().at(next),
                 previous: key.id().at(head.active),
                 active_at_unix_ms: active_at,
-            })
+            };
+            let answer = || Response::Rotated(rotated.clone());
+            self.commit_version(context, &key, &rotated.kid, &version, pending, answer)
+                .inspect_err(|_| self.arena.remove(secret))?;
+            change.push(version, pending)?;
+            Ok(rotated)
         })
     }
 }

@@ -128,6 +128,8 @@ pub struct Signed {
     pub alg: Algorithm,
     /// The signature.
     pub signature: Signature,
+    /// The index of its record in the audit log, where there is one.
+    pub audit: Option<u64>,
 }
 
 impl Engine {
@@ -193,13 +195,17 @@ impl Engine {
             for (head, covered) in heads.iter().zip(&covered) {
                 for alg in head.tracks(wish.produce_hybrid) {
                     let signature = self.sign_track(head, *alg, covered, signed_under)?;
-                    signed.push(Signed { kid: head.kid(), alg: *alg, signature });
+                    signed.push(Signed { kid: head.kid(), alg: *alg, signature, audit: None });
                 }
                 let (key, version) = (head.key, head.version);
                 uses.push(Use { key, version, opened: None, input: covered });
             }
             let ended = self.end_uses(Op::Sign, context, &uses);
-            ended.map_err(|error| wish.target.about(error))?;
+            let indexes = ended.map_err(|error| wish.target.about(error))?;
+            for it in &mut signed {
+                let of = heads.iter().position(|head| head.key.id().uuid == it.kid.key.uuid);
+                it.audit = of.and_then(|of| indexes[of]);
+            }
             Ok(signed)
         })
     }
@@ -287,7 +293,7 @@ impl Engine {
         context: &Context,
         head: &SigningHead<'_>,
         covered: &[u8],
-    ) -> Result<()> {
+    ) -> Result<Option<u64>> {
         self.end_use(op, context, head.key, head.version, covered)
     }
 }

@@ -136,6 +136,11 @@ impl Suite {
         }
     }
 
+    /// The name that [`Suite::parse`] knows it by, with the key's purpose.
+    pub(crate) fn name(self) -> &'static str {
+        Label::name(self.label().index())
+    }
+
     /// Names its operations in metrics.
     pub(crate) fn label(self) -> Label {
         if self.is_hybrid() { Label::HYBRID } else { Label(self.named_by().index()) }

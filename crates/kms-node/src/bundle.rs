@@ -99,8 +99,9 @@ impl NativeKms {
         context: Uint8ArraySlice<'_>,
     ) -> napi::Result<BundleVerdict> {
         guard("verifyBundle", || {
-            let sigs = sigs.into_iter().map(|sig| {
-                let alg = Algorithm::parse(&sig.alg)?;
+            let sigs = sigs.into_iter().enumerate().map(|(i, sig)| {
+                let alg = Algorithm::parse(&sig.alg)
+                    .map_err(|error| error.within(&format!("sigs[{i}]")))?;
                 Ok(SignatureEntry { alg, signature: sig.signature.to_vec(), kid: None })
             });
             let message = bytes::owned(&message);

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::bytes;
 use crate::known::KnownKids;
 use crate::pq;
+use crate::store::{self, FileStoreOptions};
 use crate::task::{guard, spawn};
 
 /// How a key service is opened.
@@ -37,6 +38,8 @@ pub struct KmsOptions {
     pub pq_policy: Option<String>,
     /// The shortest time from the wish to destroy until that is done, in milliseconds; a day by default.
     pub min_destroy_delay_ms: Option<i64>,
+    /// Where keys are kept; in memory by default.
+    pub store: Option<FileStoreOptions>,
     /// Whether every secret must be in memory that the operating system locked; no by default.
     pub require_mlock: Option<bool>,
 }
@@ -106,8 +109,12 @@ impl NativeKms {
                 config.locked =
                     Some(require_locked().map_err(|error| error.field("requireMlock"))?);
             }
+            let engine = Engine::new(config);
+            if let Some(options) = options.store {
+                store::open(&engine, &options)?;
+            }
             Ok(NativeKms {
-                engine: Arc::new(Engine::new(config)),
+                engine: Arc::new(engine),
                 library: Context::library(),
                 known: RefCell::default(),
             })
@@ -314,6 +321,7 @@ impl NativeKms {
             actor: call.actor.into(),
             request_id: call.request_id.into(),
             op_id,
+            fingerprint: None,
             deadline_ms: call
                 .deadline_ms
                 .map(|wait| self.engine.now_ms().saturating_add(u64::from(wait))),

@@ -19,6 +19,7 @@ mod pq;
 mod process;
 mod secret_memory;
 mod slh_dsa;
+mod store;
 mod task;
 mod wrap;
 mod x25519;

@@ -12,13 +12,14 @@ struct Recorder {
 }
 
 impl AuditSink for Recorder {
-    fn append(&self, event: &AuditEvent<'_>) -> Result<()> {
+    fn append(&self, event: &AuditEvent<'_>) -> Result<Option<u64>> {
         if self.full.load(std::sync::atomic::Ordering::SeqCst) {
             return Err(KmsError::new(ErrorCode::Backpressure, "the audit log is full"));
         }
-        let entry = (event.op.to_owned(), event.kid.to_owned(), event.input_hash.is_some());
+        let kid = event.kid.unwrap().to_string();
+        let entry = (event.op.to_owned(), kid, event.input_hash.is_some());
         self.events.lock().unwrap().push(entry);
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -248,15 +248,15 @@ fn nothing_is_replayed_of_a_key_that_is_out_of_use() {
 struct Repeating(OnceLock<(Weak<Engine>, Mutex<Vec<kms_core::KmsError>>)>);
 
 impl AuditSink for Repeating {
-    fn append(&self, event: &AuditEvent<'_>) -> kms_core::Result<()> {
-        let Some((engine, errors)) = self.0.get() else { return Ok(()) };
+    fn append(&self, event: &AuditEvent<'_>) -> kms_core::Result<Option<u64>> {
+        let Some((engine, errors)) = self.0.get() else { return Ok(None) };
         let request = match event.op {
-            "disable" => Request::Disable(event.kid.to_owned()),
+            "disable" => Request::Disable(event.kid.unwrap().to_string()),
             _ => Request::Create(wish("message")),
         };
         let again = engine.upgrade().unwrap().dispatch(event.context, &request);
         errors.lock().unwrap().push(again.unwrap_err());
-        Ok(())
+        Ok(None)
     }
 }
 

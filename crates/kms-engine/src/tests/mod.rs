@@ -1,6 +1,8 @@
 //! The use cases, from outside.
 
 mod audit;
+#[cfg(unix)]
+mod custody;
 #[cfg(feature = "fault-injection")]
 mod faults;
 #[cfg(target_os = "linux")]

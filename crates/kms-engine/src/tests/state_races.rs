@@ -15,9 +15,9 @@ const DELAY_MS: u64 = 10;
 struct Recorder(Mutex<Vec<(&'static str, String)>>);
 
 impl AuditSink for Recorder {
-    fn append(&self, event: &AuditEvent<'_>) -> Result<()> {
-        self.0.lock().unwrap().push((event.op, event.kid.to_owned()));
-        Ok(())
+    fn append(&self, event: &AuditEvent<'_>) -> Result<Option<u64>> {
+        self.0.lock().unwrap().push((event.op, event.kid.unwrap().to_string()));
+        Ok(None)
     }
 }
 

@@ -24,9 +24,9 @@ fn key_of(kid: &str) -> &str {
 struct Recorder(Mutex<Vec<(&'static str, String)>>);
 
 impl AuditSink for Recorder {
-    fn append(&self, event: &AuditEvent<'_>) -> Result<()> {
-        self.0.lock().unwrap().push((event.op, event.kid.to_owned()));
-        Ok(())
+    fn append(&self, event: &AuditEvent<'_>) -> Result<Option<u64>> {
+        self.0.lock().unwrap().push((event.op, event.kid.unwrap().to_string()));
+        Ok(None)
     }
 }
 
@@ -139,7 +139,7 @@ fn what_is_under_way_when_a_transition_is_acknowledged_fails() {
 struct HaltingSink(Halt, Recorder);
 
 impl AuditSink for HaltingSink {
-    fn append(&self, event: &AuditEvent<'_>) -> Result<()> {
+    fn append(&self, event: &AuditEvent<'_>) -> Result<Option<u64>> {
         if matches!(event.op, "sign" | "unwrap" | "rewrap" | "derive") {
             self.0.pass();
         }

@@ -50,10 +50,16 @@ pub fn handle(
     let request = match op {
         Op::SignBatch => {
             let batch = engine.counting(op, || decode::sign_batch(body, &context))?;
-            if !parallel && cost::are_slow(batch.requests.iter()) {
+            let blocks = |(context, request): &(Context, Result<_>)| {
+                request.as_ref().is_ok_and(|request| engine.blocks(context, request))
+            };
+            if !parallel
+                && (cost::are_slow(batch.requests.iter()) || batch.requests.iter().any(blocks))
+            {
                 return Ok(None);
             }
             let answers = engine.sign_batch(batch.requests, &context, parallel)?;
+            let answers: Vec<_> = answers.into_iter().map(|it| it.map_err(on_the_wire)).collect();
             return Ok(Some(encode::batch(&answers, &batch.references)));
         }
         Op::VerifyBatch => {
@@ -62,6 +68,7 @@ pub fn handle(
                 return Ok(None);
             }
             let answers = engine.verify_batch(&batch.requests, &context, parallel)?;
+            let answers: Vec<_> = answers.into_iter().map(|it| it.map_err(on_the_wire)).collect();
             return Ok(Some(encode::batch(&answers, &batch.references)));
         }
         Op::Create => engine.counting(op, || decode::create(body, &mut context))?,
@@ -95,10 +102,22 @@ pub fn handle(
         Op::Attest => Request::Attest(kid()?),
         Op::Export => Request::Export(kid()?),
     };
-    if !parallel && cost::is_slow(&request) {
+    if !parallel && (cost::is_slow(&request) || engine.blocks(&context, &request)) {
         return Ok(None);
     }
-    engine.dispatch(&context, &request).map(|response| Some(encode::response(&response)))
+    let response = engine.dispatch(&context, &request).map_err(|error| match op {
+        Op::Sign | Op::Verify => on_the_wire(error),
+        _ => error,
+    })?;
+    Ok(Some(encode::response(&response)))
+}
+
+/// Names a field of a signature as the JSON does: use cases know the context by its bytes.
+fn on_the_wire(error: KmsError) -> KmsError {
+    match error.field.as_deref() {
+        Some("context") => error.field("context_b64"),
+        _ => error,
+    }
 }
 
 /// As [`handle`] for many requests to verify that came at the same time: an answer each, in order. Their
@@ -123,6 +142,7 @@ pub fn verify_coalesced(
     let mut answers = engine.verify_coalesced(&quick).into_iter();
     let answer = |slow: bool| {
         let next = if slow { None } else { answers.next() };
+        let next = next.map(|answer| answer.map_err(on_the_wire));
         next.map(|answer| answer.map(|answer| encode::response(&answer))).transpose()
     };
     slow.into_iter().map(answer).collect()

@@ -1,0 +1,165 @@
+//! A process that appends is killed again and again; whatever it acknowledged is there when the log is opened again.
+//!
+//! `AUDIT_KILL_ROUNDS=1000 cargo test -p kms-audit killed` runs more rounds than the usual few.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kms_core::{Anchor, AnchorState};
+use kms_testkit::anchor::MemoryAnchor;
+use kms_testkit::cases::Random;
+
+use crate::record::{Body, Operation, Record};
+use crate::test_support::{Place, config, operation, parts};
+use crate::verify::Outcome;
+use crate::{AuditLog, Durability};
+
+const DIR: &str = "AUDIT_CRASH_DIR";
+const MODE: &str = "AUDIT_CRASH_DURABILITY";
+
+/// What the child does; an ordinary run of the tests has nothing to do here.
+#[test]
+fn child() {
+    let Ok(dir) = std::env::var(DIR) else { return };
+    let mut config = config();
+    config.checkpoint_interval_ops = 50;
+    if std::env::var(MODE).is_ok_and(|mode| mode == "fsync") {
+        config.durability = Durability::Fsync;
+    }
+    // The parent has the anchor: what was said to it must be in the log, whenever the child is killed.
+    let parts = parts(Arc::new(Telling(MemoryAnchor::holding(read_state(&dir)))));
+    let path = std::path::Path::new(&dir).join("audit");
+    let log = AuditLog::open(&path, config, parts, None).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let log = &log;
+            scope.spawn(move || {
+                for i in 0_u64.. {
+                    let id = format!("{}-{thread}-{i}", std::process::id());
+                    let index = log.append(operation(&id)).unwrap();
+                    say(&format!("ack {index} {id}"));
+                }
+            });
+        }
+    });
+}
+
+/// One write a line, so that a kill cannot mix two.
+fn say(line: &str) {
+    let _ = std::io::stdout().lock().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Says what it is told before it says yes.
+struct Telling(MemoryAnchor);
+
+impl Anchor for Telling {
+    fn load(&self) -> kms_core::Result<Option<AnchorState>> {
+        self.0.load()
+    }
+    fn advance_log(&self, size: u64, root: &[u8; 32]) -> kms_core::Result<()> {
+        say(&format!("anchor {size} {}", crate::json::hex(root)));
+        self.0.advance_log(size, root)
+    }
+    fn advance_store(&self, revision: u64) -> kms_core::Result<()> {
+        self.0.advance_store(revision)
+    }
+    fn add_tombstone(&self, kid: &str) -> kms_core::Result<()> {
+        self.0.add_tombstone(kid)
+    }
+    fn override_with(
+        &self,
+        log: Option<(u64, [u8; 32])>,
+        store: Option<u64>,
+    ) -> kms_core::Result<()> {
+        self.0.override_with(log, store)
+    }
+}
+
+fn read_state(dir: &str) -> Option<AnchorState> {
+    let text = std::fs::read_to_string(std::path::Path::new(dir).join("anchor")).ok()?;
+    let (size, root) = text.split_once(' ').unwrap();
+    let log_root = kms_testkit::vectors::hex(root).try_into().unwrap();
+    Some(AnchorState { log_size: size.parse().unwrap(), log_root, ..AnchorState::default() })
+}
+
+fn rounds(durability: &str) {
+    let rounds = std::env::var("AUDIT_KILL_ROUNDS").map_or(10, |count| count.parse().unwrap());
+    let place = Place::new("crash");
+    let root = place.root.path();
+    let mut acknowledged = BTreeMap::new();
+    let mut random = Random::new(durability, rounds);
+    for round in 0..rounds {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "test_crash::child", "--nocapture", "--test-threads=1"])
+            .env(DIR, root)
+            .env(MODE, durability)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        // How long it lives is no assertion: most are killed while they append, some while they open.
+        let life = Duration::from_micros(random.below(60_000) as u64 + 2_000);
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(life);
+            child.kill().unwrap();
+            child.wait().unwrap()
+        });
+        let mut anchored = None;
+        for line in out.lines() {
+            // The last line may be cut, which is as if it had not been said.
+            let Ok(line) = line else { break };
+            // The harness of the tests begins the first line.
+            let line = line.rsplit("... ").next().unwrap_or_default();
+            let words: Vec<_> = line.split(' ').collect();
+            match words[..] {
+                ["ack", index, id] if id.split('-').count() == 3 => {
+                    let index: u64 = index.parse().unwrap();
+                    let before = acknowledged.insert(index, id.to_owned());
+                    assert_eq!(before, None, "index {index} was given twice, round {round}");
+                }
+                ["anchor", size, root] if root.len() == 64 => {
+                    anchored = Some(format!("{size} {root}"))
+                }
+                _ => {}
+            }
+        }
+        let status = killer.join().unwrap();
+        assert!(!status.success());
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&status),
+            Some(9),
+            "round {round}"
+        );
+        if let Some(anchored) = anchored {
+            std::fs::write(root.join("anchor"), anchored).unwrap();
+        }
+        if !place.dir().join("log-00000000").exists() {
+            continue;
+        }
+        let verdict = place.verify();
+        assert!(
+            matches!(verdict.outcome, Outcome::Intact | Outcome::Torn),
+            "round {round}: {verdict:?}"
+        );
+    }
+    let records = place.records();
+    assert!(acknowledged.len() > rounds as usize, "the children did something");
+    for (index, id) in &acknowledged {
+        let record = Record::decode(&records[*index as usize]).unwrap();
+        let Body::Operation(Operation { request_id, .. }) = record.body else { panic!("{index}") };
+        assert_eq!(request_id, id, "record {index}");
+    }
+}
+
+#[test]
+fn a_killed_queued_log_has_all_that_it_acknowledged() {
+    rounds("queued");
+}
+
+#[test]
+fn a_killed_fsync_log_has_all_that_it_acknowledged() {
+    rounds("fsync");
+}

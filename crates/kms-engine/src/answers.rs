@@ -1,0 +1,131 @@
+//! Answers as a store keeps them for their op_ids: what cannot be found again, as JSON. No secret is ever in one.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kms_core::{Algorithm, DestroyAt, KeyState, Kid, KidRef, KmsError, Result, Version};
+use serde::{Deserialize, Serialize};
+
+use crate::create::PublicHalves;
+use crate::dispatch::{Response, SetOrOne};
+use crate::engine::Engine;
+use crate::life_cycle::{StateChanged, own_state};
+use crate::material::Signature;
+use crate::rotate::Rotated;
+use crate::sign::Signed;
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Kept {
+    Created { kid: String },
+    Rotated { kid: String, previous: String, active_at_unix_ms: Option<u64> },
+    State { kid: String, state: String, at_unix_ms: Option<u64> },
+    Signed { set: bool, sigs: Vec<KeptSignature> },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptSignature {
+    kid: String,
+    alg: String,
+    signature: String,
+    audit: Option<u64>,
+}
+
+/// The bytes of an answer to a mutation.
+///
+/// # Errors
+/// `Internal` for any other.
+pub(crate) fn encode(response: &Response) -> Result<Vec<u8>> {
+    let kept = match response {
+        Response::Created(kid, _) => Kept::Created { kid: kid.to_string() },
+        Response::Rotated(Rotated { kid, previous, active_at_unix_ms }) => Kept::Rotated {
+            kid: kid.to_string(),
+            previous: previous.to_string(),
+            active_at_unix_ms: *active_at_unix_ms,
+        },
+        Response::StateChanged(changed) => Kept::State {
+            kid: changed.kid(),
+            state: changed.state.name().to_owned(),
+            at_unix_ms: changed.state.destroy_at().map(|at| at.unix_ms),
+        },
+        Response::Signed(signed, shape) => Kept::Signed {
+            set: *shape == SetOrOne::Set,
+            sigs: signed
+                .iter()
+                .map(|it| KeptSignature {
+                    kid: it.kid.to_string(),
+                    alg: it.alg.name().to_owned(),
+                    signature: STANDARD.encode(it.signature.as_bytes()),
+                    audit: it.audit,
+                })
+                .collect(),
+        },
+        _ => return Err(KmsError::internal("an answer that is not kept")),
+    };
+    serde_json::to_vec(&kept).map_err(|_| KmsError::internal("an answer could not be written"))
+}
+
+/// The answer of bytes that [`encode`] gave.
+///
+/// # Errors
+/// `Internal` for other bytes.
+pub(crate) fn decode(engine: &Engine, bytes: &[u8]) -> Result<Response> {
+    let kept: Kept = serde_json::from_slice(bytes).map_err(|_| damaged())?;
+    let kid = |text: &str| kid_of(engine, text);
+    Ok(match kept {
+        Kept::Created { kid: text } => {
+            let kid = kid(&text)?;
+            let key = engine.keys.get(&kid.key.uuid).ok_or_else(damaged)?;
+            let public = PublicHalves::of(key.published(kid.version)?);
+            Response::Created(kid, public)
+        }
+        Kept::Rotated { kid: text, previous, active_at_unix_ms } => Response::Rotated(Rotated {
+            kid: kid(&text)?,
+            previous: kid(&previous)?,
+            active_at_unix_ms,
+        }),
+        Kept::State { kid: text, state, at_unix_ms } => {
+            let parsed = KidRef::parse(&text).map_err(|_| damaged())?;
+            let key = engine.keys.get(&parsed.uuid).ok_or_else(damaged)?;
+            let now = own_state(&key.load(), parsed.version);
+            let state = match (state.as_str(), at_unix_ms) {
+                ("enabled", None) => KeyState::Enabled,
+                ("disabled", None) => KeyState::Disabled,
+                // The same moment on this process's clock, if it still stands.
+                ("destroy_scheduled", Some(unix_ms)) => match now.destroy_at() {
+                    Some(at) if at.unix_ms == unix_ms => now,
+                    _ => KeyState::DestroyScheduled(DestroyAt { due_ms: 0, unix_ms }),
+                },
+                ("destroyed", None) => KeyState::Destroyed,
+                _ => return Err(damaged()),
+            };
+            let (key, version) = (key.id().clone(), parsed.version);
+            Response::StateChanged(StateChanged { key, version, state })
+        }
+        Kept::Signed { set, sigs } => {
+            let sigs = sigs.into_iter().map(|it| {
+                let alg = Algorithm::parse(&it.alg).map_err(|_| damaged())?;
+                let bytes = STANDARD.decode(&it.signature).map_err(|_| damaged())?;
+                let signature = match alg {
+                    Algorithm::Ed25519 => {
+                        Signature::Ed25519(bytes.try_into().map_err(|_| damaged())?)
+                    }
+                    _ => Signature::Long(bytes),
+                };
+                Ok(Signed { kid: kid(&it.kid)?, alg, signature, audit: it.audit })
+            });
+            let shape = if set { SetOrOne::Set } else { SetOrOne::One };
+            Response::Signed(sigs.collect::<Result<_>>()?, shape)
+        }
+    })
+}
+
+fn kid_of(engine: &Engine, text: &str) -> Result<Kid> {
+    let parsed = KidRef::parse(text).map_err(|_| damaged())?;
+    let key = engine.keys.get(&parsed.uuid).ok_or_else(damaged)?;
+    Ok(key.id().at(parsed.version.unwrap_or(Version::MIN)))
+}
+
+fn damaged() -> KmsError {
+    KmsError::internal("a recorded answer is damaged")
+}

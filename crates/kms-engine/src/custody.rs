@@ -1,0 +1,303 @@
+//! Keys that outlive the process: what is committed to a store before it is in force, and how keys come back.
+//!
+//! Without a store nothing here does anything. With one, a change of a key is recorded in the audit log, committed, and
+//! then published, under the key's mutex; the answer under an op_id is part of the same commit. Secrets are unsealed
+//! when they are used first.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kms_core::custody::{
+    self, Activation, Answer, AnswerScope, Change, Committed, MetaStore, NEVER, Recorded,
+    StoredKey, StoredState, VersionFacts,
+};
+use kms_core::{Context, DestroyAt, KeyState, Kid, KmsError, Life, Result, SecretBytes, Version};
+
+use crate::answers;
+use crate::dispatch::Response;
+use crate::engine::Engine;
+use crate::key::{Head, Key, KeyVersion, Pending};
+use crate::material::{PublicHalf, SecretHalf};
+use crate::op::Op;
+use crate::policy::KeyPolicy;
+use crate::suite::Suite;
+
+/// The store of an engine, sized so that it can be swapped out.
+pub(crate) struct Custody(Box<dyn MetaStore>);
+
+impl Engine {
+    /// Takes a key of a store over. For the keys that are there before [`Engine::keep_in`].
+    ///
+    /// # Errors
+    /// `Internal` for a key that this build cannot hold.
+    pub fn adopt(&self, stored: StoredKey) -> Result<()> {
+        let custody::KeyFacts { id, signs, created_unix_ms, policy_hints } = stored.facts;
+        let policy = KeyPolicy::from_hints(policy_hints.as_deref())?;
+        let mut facts = self.facts(id, signs, policy_hints, policy);
+        facts.created_unix_ms = created_unix_ms;
+        let versions = stored.versions.iter().map(|version| {
+            let suite = Suite::parse(&version.suite, facts.id.purpose.as_str())?;
+            let public = PublicHalf::from_encoded(suite, &version.public)?;
+            Ok(KeyVersion { suite, public, secret: self.arena.reserve() })
+        });
+        let versions = versions.collect::<Result<Vec<_>>>()?;
+        let head = self.head_from(stored.state, &stored.versions)?;
+        let key = Arc::new(Key::restored(facts, versions, head, stored.revision));
+        let life = &key.load().life;
+        let own = (1..=key.load().newest.get()).filter_map(Version::new);
+        for (target, state) in std::iter::once((None, life.key()))
+            .chain(own.map(|version| (Some(version), life.version(version))))
+        {
+            self.deadlines.moved(key.id().uuid, target, KeyState::Enabled, state);
+        }
+        self.keys.insert(Arc::clone(&key))
+    }
+
+    /// Keeps every change from now on in `store`.
+    pub fn keep_in(&self, store: Box<dyn MetaStore>) {
+        self.custody.store(Some(Arc::new(Custody(store))));
+    }
+
+    /// Whether keys outlive the process.
+    pub fn is_durable(&self) -> bool {
+        self.custody.load().is_some()
+    }
+
+    fn head_from(&self, key: StoredState, versions: &[VersionFacts]) -> Result<Head> {
+        let state = |stored| self.restored_state(stored);
+        let own = versions.iter().map(|version| (version.version, state(version.state)));
+        let life = Life::restored(state(key), own);
+        let is_active = |it: &&VersionFacts| it.activation == Activation::Active;
+        let active = versions.iter().rfind(is_active).map(|it| it.version);
+        let newest = versions.last().map(|it| it.version);
+        let (Some(active), Some(newest)) = (active, newest) else {
+            return Err(KmsError::internal("a stored key has no active version"));
+        };
+        let pending = versions.last().and_then(|it| match it.activation {
+            Activation::At { unix_ms } if unix_ms != NEVER => Some(Pending {
+                version: it.version,
+                due_ms: self.due_ms(unix_ms),
+                active_at_unix_ms: unix_ms,
+            }),
+            _ => None,
+        });
+        let pending = pending.filter(|it| life.version(it.version) == KeyState::Enabled);
+        let pending = pending.filter(|_| life.key() != KeyState::Destroyed);
+        Ok(Head { active, newest, pending, life })
+    }
+
+    fn restored_state(&self, stored: StoredState) -> KeyState {
+        match stored {
+            StoredState::Enabled => KeyState::Enabled,
+            StoredState::Disabled => KeyState::Disabled,
+            StoredState::DestroyScheduled { at_unix_ms: unix_ms } => {
+                KeyState::DestroyScheduled(DestroyAt { due_ms: self.due_ms(unix_ms), unix_ms })
+            }
+            StoredState::Destroyed => KeyState::Destroyed,
+        }
+    }
+
+    /// A moment of the wall clock on the monotonic one, as both are now.
+    fn due_ms(&self, unix_ms: u64) -> u64 {
+        let wait = unix_ms.saturating_sub(self.config.clock.unix_ms());
+        self.now_ms().saturating_add(wait)
+    }
+
+    /// Commits a change of a key that has one, with the answer to the request that asked for it.
+    ///
+    /// # Errors
+    /// `Conflict` where another writer came first; those of the store. Then the change must not be published.
+    pub(crate) fn commit(
+        &self,
+        op: Op,
+        context: &Context,
+        key: &Key,
+        change: &Change<'_>,
+        response: impl FnOnce() -> Response,
+    ) -> Result<()> {
+        let Some(custody) = self.custody.load_full() else { return Ok(()) };
+        let answer = self.answer_to(op, context, key.id().tenant.as_str(), response)?;
+        let expected = key.revision.load(Ordering::Relaxed);
+        match custody.0.commit(&key.id().uuid, expected, change, answer.as_ref())? {
+            Committed::Done { revision } => {
+                key.revision.store(revision, Ordering::Relaxed);
+                Ok(())
+            }
+            Committed::Conflict { .. } => {
+                let error = KmsError::conflict("the key was changed by another writer");
+                Err(error.field("kid"))
+            }
+            Committed::Answered(_) => {
+                Err(KmsError::conflict("op_id is in flight").field("op_id").retryable(true))
+            }
+        }
+    }
+
+    /// Commits a new key.
+    ///
+    /// # Errors
+    /// As [`Engine::commit`].
+    pub(crate) fn commit_new(
+        &self,
+        op: Op,
+        context: &Context,
+        key: &Key,
+        first: &KeyVersion,
+        response: impl FnOnce() -> Response,
+    ) -> Result<()> {
+        if !self.is_durable() {
+            return Ok(());
+        }
+        let facts = custody::KeyFacts {
+            id: key.id().clone(),
+            signs: key.facts.signs,
+            created_unix_ms: key.facts.created_unix_ms,
+            policy_hints: key.facts.policy_hints.clone(),
+        };
+        let first_facts = self.version_facts(Version::MIN, first, Activation::Active);
+        self.arena.with(first.secret, |secret| {
+            let secret = secret.seed();
+            let change = Change::Create { facts: &facts, first: &first_facts, secret };
+            self.commit(op, context, key, &change, response)
+        })?
+    }
+
+    /// Commits a further version.
+    ///
+    /// # Errors
+    /// As [`Engine::commit`].
+    pub(crate) fn commit_version(
+        &self,
+        context: &Context,
+        key: &Key,
+        kid: &Kid,
+        version: &KeyVersion,
+        pending: Option<Pending>,
+        response: impl FnOnce() -> Response,
+    ) -> Result<()> {
+        if !self.is_durable() {
+            return Ok(());
+        }
+        let at = |it: Pending| Activation::At { unix_ms: it.active_at_unix_ms };
+        let activation = pending.map_or(Activation::Active, at);
+        let facts = self.version_facts(kid.version, version, activation);
+        self.arena.with(version.secret, |secret| {
+            let change = Change::Rotate { version: &facts, secret: secret.seed() };
+            self.commit(Op::Rotate, context, key, &change, response)
+        })?
+    }
+
+    fn version_facts(
+        &self,
+        version: Version,
+        held: &KeyVersion,
+        activation: Activation,
+    ) -> VersionFacts {
+        VersionFacts {
+            version,
+            suite: held.suite.name().into(),
+            created_unix_ms: self.config.clock.unix_ms(),
+            state: StoredState::Enabled,
+            activation,
+            public: held.public.encoded(),
+            proof: None,
+        }
+    }
+
+    fn answer_to(
+        &self,
+        op: Op,
+        context: &Context,
+        tenant: &str,
+        response: impl FnOnce() -> Response,
+    ) -> Result<Option<Answer>> {
+        let (Some(op_id), Some(fingerprint)) = (context.op_id, context.fingerprint) else {
+            return Ok(None);
+        };
+        let scope = AnswerScope {
+            tenant: tenant.into(),
+            actor: context.actor.clone(),
+            op: op.name().into(),
+            op_id,
+        };
+        let at_unix_ms = self.config.clock.unix_ms();
+        Ok(Some(Answer { scope, fingerprint, at_unix_ms, body: answers::encode(&response())? }))
+    }
+
+    /// Records the answer of an operation that changes no key.
+    ///
+    /// # Errors
+    /// Those of the store; `Conflict`, retryable, where another answer was there first.
+    pub(crate) fn record_answer(
+        &self,
+        op: Op,
+        context: &Context,
+        tenant: &str,
+        response: &Response,
+    ) -> Result<()> {
+        let Some(custody) = self.custody.load_full() else { return Ok(()) };
+        let answer = self.answer_to(op, context, tenant, || response.clone())?;
+        match answer.map(|answer| custody.0.record(&answer)).transpose()? {
+            Some(Recorded::Answered(_)) => {
+                Err(KmsError::conflict("op_id is in flight").field("op_id").retryable(true))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The answer that was recorded under the context's op_id, by this process or one before.
+    ///
+    /// # Errors
+    /// `Conflict`, field `op_id`, for another body; those of the store.
+    pub(crate) fn recorded(
+        &self,
+        op: Op,
+        context: &Context,
+        tenant: &str,
+    ) -> Result<Option<Response>> {
+        let Some(custody) = self.custody.load_full() else { return Ok(None) };
+        let (Some(op_id), Some(fingerprint)) = (context.op_id, context.fingerprint) else {
+            return Ok(None);
+        };
+        let (actor, op) = (context.actor.clone(), op.name().into());
+        let scope = AnswerScope { tenant: tenant.into(), actor, op, op_id };
+        match custody.0.answer(&scope)? {
+            None => Ok(None),
+            Some(answer) if answer.fingerprint != fingerprint => {
+                Err(KmsError::conflict("op_id was used with another body").field("op_id"))
+            }
+            Some(answer) => answers::decode(self, &answer.body).map(Some),
+        }
+    }
+
+    /// Unseals the secret of a version into its place.
+    ///
+    /// # Errors
+    /// Those of the store; `StoreUnavailable` where there is none.
+    pub(crate) fn warm(&self, key: &Key, version: Version) -> Result<()> {
+        let custody = self.custody.load_full().ok_or_else(crate::arena::gone)?;
+        let held = key.published(version)?;
+        let seed: SecretBytes = custody.0.unseal(&key.id().uuid, version)?;
+        let (secret, public) = SecretHalf::from_seed(held.suite, self.lanes(), seed)?;
+        // A public half that is not its secret's would let signatures out that reveal the secret.
+        if public.encoded() != held.public.encoded() {
+            return Err(KmsError::internal("a stored public key is not the one of its secret"));
+        }
+        self.arena.put(held.secret, secret)?;
+        // Destroyed meanwhile: what was put back comes after the wiping.
+        if key.load().life.effective(version) == KeyState::Destroyed {
+            self.arena.remove(held.secret);
+        }
+        Ok(())
+    }
+}
+
+/// A state as it is kept.
+pub(crate) fn stored_state(state: KeyState) -> StoredState {
+    match state {
+        KeyState::Enabled => StoredState::Enabled,
+        KeyState::Disabled => StoredState::Disabled,
+        KeyState::DestroyScheduled(at) => StoredState::DestroyScheduled { at_unix_ms: at.unix_ms },
+        KeyState::Destroyed => StoredState::Destroyed,
+    }
+}

@@ -1,0 +1,251 @@
+//! Key stores in directories: opened for a service, and looked after while none has them open.
+
+use std::path::Path;
+
+use kms_core::custody::RootKey;
+use kms_core::{KmsError, Result, SecretBytes};
+use napi_derive::napi;
+use zeroize::Zeroize;
+
+use crate::task::guard;
+
+/// Where the key at the top of a store comes from: a file, or an environment variable.
+#[napi(object)]
+pub struct RootKeyOptions {
+    /// `key-file`, `passphrase` or `age-identity`.
+    pub kind: String,
+    /// The file that holds it.
+    pub file: Option<String>,
+    /// The environment variable that holds it.
+    pub env: Option<String>,
+}
+
+/// A key store in a directory.
+#[napi(object)]
+pub struct FileStoreOptions {
+    /// The directory.
+    pub dir: String,
+    /// What opens it.
+    pub root_key: RootKeyOptions,
+    /// A file outside the directory that remembers how far the store was, and what was destroyed.
+    pub anchor: Option<String>,
+    /// Makes the store where there is none.
+    pub create: Option<bool>,
+    /// Opens a store that is older than its anchor, or whose anchor is missing.
+    pub accept_older: Option<bool>,
+}
+
+/// Longest root key file or variable in bytes.
+const MAX_ROOT_KEY_LEN: u64 = 64 * 1024;
+
+impl RootKeyOptions {
+    fn read(&self) -> Result<SecretBytes> {
+        let fault = |field, why: &'static str| Err(KmsError::bad_request(why).field(field));
+        match (&self.file, &self.env) {
+            (Some(file), None) => read_secret(Path::new(file)),
+            (None, Some(name)) => match std::env::var(name) {
+                Ok(mut value) => {
+                    let secret = SecretBytes::copy_of(value.as_bytes());
+                    value.zeroize();
+                    Ok(secret)
+                }
+                Err(_) => fault("root_key.env", "the environment variable is not set, or no text"),
+            },
+            _ => fault("root_key", "needs a file or an environment variable, and not both"),
+        }
+    }
+
+    /// Reads and parses the key.
+    pub(crate) fn load(&self) -> Result<Box<dyn RootKey>> {
+        imp::root_key(&self.kind, self.read()?)
+    }
+}
+
+fn read_secret(path: &Path) -> Result<SecretBytes> {
+    use std::io::Read;
+    let unreadable =
+        || KmsError::bad_request("the root key file cannot be read").field("root_key.file");
+    let mut file = std::fs::File::open(path).map_err(|_| unreadable())?;
+    let len = file.metadata().map_err(|_| unreadable())?.len();
+    if len > MAX_ROOT_KEY_LEN {
+        return Err(KmsError::bad_request("over 64 KiB").field("root_key.file"));
+    }
+    let mut read = Ok(());
+    let secret = SecretBytes::fill(usize::try_from(len).unwrap_or_default(), |out| {
+        read = file.read_exact(out);
+    });
+    read.map(|()| secret).map_err(|_| unreadable())
+}
+
+#[cfg(unix)]
+mod imp {
+    use std::path::{Path, PathBuf};
+    use std::sync::Arc;
+
+    use kms_core::anchor::Anchor;
+    use kms_core::custody::{RootKey, StoredKey};
+    use kms_core::{KmsError, OsEntropy, Result, SecretBytes};
+    use kms_engine::Engine;
+    use kms_store::root_key::{AgeIdentity, Cost, KeyFile, Passphrase};
+    use kms_store::{FileAnchor, FileStore, Options, Problem, StoreError, Unlocked};
+
+    use super::{FileStoreOptions, RootKeyOptions};
+
+    pub(super) fn root_key(kind: &str, mut content: SecretBytes) -> Result<Box<dyn RootKey>> {
+        Ok(match kind {
+            "key-file" => Box::new(KeyFile::parse(&content)?),
+            "passphrase" => {
+                // Editors end a file with a line feed, and nobody means it.
+                if content.expose().ends_with(b"\n") {
+                    content = SecretBytes::copy_of(&content.expose()[..content.len() - 1]);
+                }
+                Box::new(Passphrase::new(content, Cost::DEFAULT)?)
+            }
+            "age-identity" => Box::new(AgeIdentity::parse(&content)?),
+            _ => {
+                let why = "must be key-file, passphrase or age-identity";
+                return Err(KmsError::bad_request(why).field("root_key.kind"));
+            }
+        })
+    }
+
+    /// Opens a store for an engine that has no keys yet.
+    pub(crate) fn open(engine: &Engine, options: &FileStoreOptions) -> Result<()> {
+        engine.keep_in(Box::new(opened(options, &mut |key| engine.adopt(key))?));
+        Ok(())
+    }
+
+    fn opened(
+        options: &FileStoreOptions,
+        visit: &mut dyn FnMut(StoredKey) -> Result<()>,
+    ) -> Result<FileStore> {
+        let root = options.root_key.load()?;
+        let dir = Path::new(&options.dir);
+        let unlocked = match Unlocked::open(dir, &*root) {
+            Err(StoreError::NoStore) if options.create == Some(true) => {
+                Unlocked::create(dir, &*root, &OsEntropy)?
+            }
+            unlocked => unlocked?,
+        };
+        let anchor =
+            options.anchor.as_ref().map(|path| anchor(&unlocked, dir, path)).transpose()?;
+        let accept_older = options.accept_older.unwrap_or(false);
+        let options = Options { anchor, accept_older, ..Options::default() };
+        let (store, report) = FileStore::open(unlocked, options, visit)?;
+        if report.unfinished_rekey {
+            store.finish_rekey(&*root, &mut |_, _| {})?;
+        }
+        Ok(store)
+    }
+
+    /// What is not sound, and how many keys and versions are.
+    pub(super) fn check(options: &FileStoreOptions) -> Result<(usize, u64, Vec<String>)> {
+        let report = kms_store::check(Path::new(&options.dir), &*options.root_key.load()?)?;
+        let problem = |it: &Problem| format!("{}: {}", it.path, it.error);
+        Ok((report.keys, report.versions, report.problems.iter().map(problem).collect()))
+    }
+
+    pub(super) fn backup(options: &FileStoreOptions, to: &str) -> Result<usize> {
+        Ok(opened(options, &mut |_| Ok(()))?.backup(Path::new(to))?)
+    }
+
+    pub(super) fn restore(from: &str, root_key: &RootKeyOptions, dir: &str) -> Result<usize> {
+        Ok(kms_store::restore(Path::new(from), Path::new(dir), &*root_key.load()?)?)
+    }
+
+    pub(super) fn rekey(options: &FileStoreOptions, new: &RootKeyOptions) -> Result<()> {
+        let new = new.load()?;
+        Ok(opened(options, &mut |_| Ok(()))?.rekey(&*new, &mut |_, _| {})?)
+    }
+
+    fn anchor(unlocked: &Unlocked, dir: &Path, path: &str) -> Result<Arc<dyn Anchor>> {
+        let path = PathBuf::from(path);
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        // Beside what it watches over it would be restored together with it.
+        let inside = |parent: PathBuf| dir.canonicalize().is_ok_and(|dir| parent.starts_with(dir));
+        if parent.canonicalize().is_ok_and(inside) {
+            let why = "must lie outside the directory of the store";
+            return Err(KmsError::bad_request(why).field("anchor"));
+        }
+        Ok(Arc::new(FileAnchor::open(&path, unlocked.subkey("anchor")?)?))
+    }
+}
+
+#[cfg(not(unix))]
+mod imp {
+    use kms_core::custody::RootKey;
+    use kms_core::{KmsError, Result, SecretBytes};
+    use kms_engine::Engine;
+
+    use super::{FileStoreOptions, RootKeyOptions};
+
+    fn absent<T>() -> Result<T> {
+        let why = "the file backend needs a Unix system";
+        Err(KmsError::unsupported(why).field("backend"))
+    }
+
+    pub(super) fn root_key(_: &str, _: SecretBytes) -> Result<Box<dyn RootKey>> {
+        absent()
+    }
+
+    pub(crate) fn open(_: &Engine, _: &FileStoreOptions) -> Result<()> {
+        absent()
+    }
+
+    pub(super) fn check(_: &FileStoreOptions) -> Result<(usize, u64, Vec<String>)> {
+        absent()
+    }
+
+    pub(super) fn backup(_: &FileStoreOptions, _: &str) -> Result<usize> {
+        absent()
+    }
+
+    pub(super) fn restore(_: &str, _: &RootKeyOptions, _: &str) -> Result<usize> {
+        absent()
+    }
+
+    pub(super) fn rekey(_: &FileStoreOptions, _: &RootKeyOptions) -> Result<()> {
+        absent()
+    }
+}
+
+pub(crate) use imp::open;
+
+/// Looks at every file of a store that no service has open. JSON: `{"keys", "versions", "problems": [text]}`.
+#[napi]
+pub fn store_check(options: FileStoreOptions) -> napi::Result<String> {
+    guard("storeCheck", || {
+        let (keys, versions, problems) = imp::check(&options)?;
+        let report = serde_json::json!({
+            "keys": keys,
+            "versions": versions,
+            "problems": problems,
+        });
+        Ok(report.to_string())
+    })
+}
+
+/// Copies a store that no service has open to a directory that is missing or empty. Returns how many keys it has.
+#[napi]
+pub fn store_backup(options: FileStoreOptions, to: String) -> napi::Result<u32> {
+    guard("storeBackup", || imp::backup(&options, &to).map(count))
+}
+
+/// Checks a backup whole and copies it to a directory that is missing or empty. Returns how many keys it has.
+#[napi]
+pub fn store_restore(from: String, root_key: RootKeyOptions, to: String) -> napi::Result<u32> {
+    guard("storeRestore", || imp::restore(&from, &root_key, &to).map(count))
+}
+
+/// Has another root key open a store from now on, and no longer the one before. No service has it open.
+#[napi]
+pub fn store_rekey(options: FileStoreOptions, new_root_key: RootKeyOptions) -> napi::Result<()> {
+    guard("storeRekey", || imp::rekey(&options, &new_root_key))
+}
+
+fn count(keys: usize) -> u32 {
+    u32::try_from(keys).unwrap_or(u32::MAX)
+}

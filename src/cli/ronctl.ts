@@ -1,0 +1,13 @@
+#!/usr/bin/env node
+import { Command } from 'commander'
+import { VERSION } from '../server/version.js'
+import { rootKeyCommand } from './root-key.js'
+import { storeCommand } from './store.js'
+
+const program = new Command('ronctl')
+  .description('Looks after what the key service keeps.')
+  .version(VERSION, '-V, --version')
+  .addCommand(rootKeyCommand())
+  .addCommand(storeCommand())
+
+await program.parseAsync()
