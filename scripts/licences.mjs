@@ -1,7 +1,7 @@
 // The licences of every crate that is linked into the addon: their terms ask for the texts to go with a binary.
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { capture, fail } from './lib.mjs'
+import { capture, fail, readJson } from './lib.mjs'
 
 const licenceFile = /^(licen[cs]e|copying|notice|unlicense)/i
 
@@ -22,9 +22,22 @@ export function thirdPartyLicences() {
   return `${[head, list.join('\n'), ...parts].join('\n\n')}\n`
 }
 
-/** The crates that kms-node links on any platform, build scripts and macros left out. */
+/** The crates that kms-node links on the platforms that are built, build scripts and macros left out. */
 function linkedCrates() {
-  const output = capture('cargo', ['metadata', '--format-version=1', '--locked'])
+  const crates = new Map()
+  for (const target of readJson('package.json').napi.targets) {
+    for (const crate of linkedOn(target)) crates.set(crate.id, crate)
+  }
+  return [...crates.values()].sort((a, b) => a.name.localeCompare(b.name))
+}
+
+function linkedOn(target) {
+  const output = capture('cargo', [
+    'metadata',
+    '--format-version=1',
+    '--locked',
+    `--filter-platform=${target}`,
+  ])
   if (output === undefined) fail('cargo metadata failed')
   const { packages, resolve } = JSON.parse(output)
   const packageOf = new Map(packages.map(entry => [entry.id, entry]))
@@ -38,8 +51,5 @@ function linkedCrates() {
     }
   }
   visit(packages.find(({ name }) => name === 'kms-node').id)
-  return [...seen]
-    .map(id => packageOf.get(id))
-    .filter(({ source }) => source !== null)
-    .sort((a, b) => a.name.localeCompare(b.name))
+  return [...seen].map(id => packageOf.get(id)).filter(({ source }) => source !== null)
 }
