@@ -24,7 +24,7 @@ const kidAndMessage = items => items.map(({ kid, message }) => ({ kid, message }
 const kidItems = items => items.map(({ kid, message, signature }) => ({ kid, message, signature }))
 /** Several callers, each of which calls again when it has its answer: as many calls under way at a time, as in a server. */
 const AT_ONCE = 8
-const CALLS_EACH = 4
+const CALLS_EACH = 16
 const CALLS = AT_ONCE * CALLS_EACH
 async function atOnce(call) {
   const caller = async () => {
