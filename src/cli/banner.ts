@@ -9,13 +9,15 @@ export interface BannerParts {
   readonly service: Pick<Service, 'apiUrl' | 'metricsUrl'>
   readonly token: string
   readonly cpuTier: string
+  /** Whether keys are kept. Then none is made just to show something. */
+  readonly durable?: boolean
 }
 
 /** BLAKE3-256 of the bytes `hello world`. */
 const HELLO_WORLD_B3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24'
 
 /** Makes a key and a signature to try, and the text that shows how. */
-export async function devBanner({ kms, service, token, cpuTier }: BannerParts): Promise<string> {
+export async function devBanner({ kms, service, token, cpuTier, durable }: BannerParts): Promise<string> {
   const url = reachable(service.apiUrl)
   const curl = (path: string, body: unknown) =>
     `curl -sS -w '\\n' -X POST '${url}/v1/kms/${path}' -H 'Authorization: Bearer ${token}' ` +
@@ -27,12 +29,14 @@ export async function devBanner({ kms, service, token, cpuTier }: BannerParts): 
     '',
     `Authorization: Bearer ${token}`,
     '',
-    ...(await toTry(kms, curl)),
+    ...(durable ? [] : await toTry(kms, curl)),
     'Sign and verify a whole directory tree:',
     '',
     `RON_KMS_TOKEN=${token} npx ron-kms demo --url ${url}`,
     '',
-    'WARNING: development mode. Keys live in memory only and are gone when this process ends;',
+    durable
+      ? 'WARNING: development mode. Keys are kept;'
+      : 'WARNING: development mode. Keys live in memory only and are gone when this process ends;',
     'WARNING: the token above grants everything to whoever has it.',
     '',
   ].join('\n')

@@ -79,7 +79,9 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   stopOnSignals(service, log)
   reloadOnSignal(service, log, config, load)
   process.off('SIGHUP', early)
-  process.stdout.write(await devBanner({ kms, service, token, cpuTier }))
+  process.stdout.write(
+    await devBanner({ kms, service, token, cpuTier, durable: config.service.backend === 'file' }),
+  )
 }
 
 function openKms({ service, security, destroy, backends, root_key: rootKey, audit }: Config): Promise<Kms> {
