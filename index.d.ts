@@ -29,7 +29,7 @@ export declare class MlKemPublicKey {
   encapsulate(laneNumber: number, ciphertext: Uint8Array, sharedSecret: Uint8Array): void
 }
 
-/** A key service in memory. Its private keys are wiped when it is closed or collected. */
+/** A key service. Its private keys are wiped when it is closed or collected. */
 export declare class NativeKms {
   /**
    * Signs a packed batch: item i is the message between the offsets i and i + 1. Its kid is known by

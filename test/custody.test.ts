@@ -205,7 +205,7 @@ for (;;) {
     }
   })
 
-  it('show no private byte in any file', async () => {
+  it('are in files for their owner only, and the root key is in none of them', async () => {
     const kms = await open()
     const { kid } = await kms.createKey(wish)
     kms.close()

@@ -75,7 +75,7 @@ impl Default for EngineConfig {
     }
 }
 
-/// A key service in memory (backend `inmem`): nothing is ever written, and closing it wipes it.
+/// A key service. Without a store (backend `inmem`) nothing is ever written; closing it wipes every secret in memory.
 pub struct Engine {
     pub(crate) config: EngineConfig,
     pub(crate) keys: Registry,

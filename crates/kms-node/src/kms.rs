@@ -69,7 +69,7 @@ pub struct Answer {
     pub error: Option<String>,
 }
 
-/// A key service in memory. Its private keys are wiped when it is closed or collected.
+/// A key service. Its private keys are wiped when it is closed or collected.
 #[napi]
 pub struct NativeKms {
     pub(crate) engine: Arc<Engine>,
