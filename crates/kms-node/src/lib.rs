@@ -3,6 +3,7 @@
 //! Every export goes through `guard` or `spawn` of `task.rs`: panics become errors and errors keep their
 //! code. The typed API that people use is TypeScript, above this.
 
+mod audit;
 mod batches;
 mod bundle;
 mod bytes;

@@ -1,0 +1,3 @@
+//! The audit log: its keys.
+
+pub(crate) mod note_keys;
