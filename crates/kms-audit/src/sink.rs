@@ -44,6 +44,7 @@ impl AuditSink for AuditLog {
             actor: checked("actor", &event.context.actor)?,
             from: event.from,
             to: event.to.require_version()?,
+            from_public: event.from_public.to_vec(),
             public: event.public.to_vec(),
             signatures: event.signatures.to_vec(),
         });

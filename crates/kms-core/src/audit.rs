@@ -39,6 +39,8 @@ pub struct ContinuityEvent<'a> {
     pub from: KidRef<'a>,
     /// The kid that comes after it, with its version.
     pub to: KidRef<'a>,
+    /// The public halves of `from`.
+    pub from_public: &'a [Track<'a>],
     /// The public halves of `to`.
     pub public: &'a [Track<'a>],
     /// By `from`, one for each of its tracks.

@@ -75,8 +75,14 @@ fn events_become_records() {
     assert_eq!(sink.append(&refused).unwrap(), Some(3));
     let track = [Track { alg: "ed25519", bytes: &[1; 64] }];
     let to = KidRef { version: kid.version.unwrap().checked_add(1), ..kid };
-    let rotation =
-        ContinuityEvent { context: &context, from: kid, to, public: &track, signatures: &track };
+    let rotation = ContinuityEvent {
+        context: &context,
+        from: kid,
+        to,
+        from_public: &track,
+        public: &track,
+        signatures: &track,
+    };
     assert_eq!(sink.append_continuity(&rotation).unwrap(), Some(4));
     sink.verified(&VerificationEvent {
         op: "verify",
