@@ -2,7 +2,8 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use kms_core::{
-    AuditEvent, AuditSink, Context, ContinuityEvent, KidRef, KmsError, Track, VerificationEvent,
+    AuditEvent, AuditSink, Context, ContinuityEvent, KidRef, KmsError, Rotation, Track,
+    VerificationEvent,
 };
 
 use crate::export::{Exporter, JsonLines};
@@ -77,10 +78,7 @@ fn events_become_records() {
     let to = KidRef { version: kid.version.unwrap().checked_add(1), ..kid };
     let rotation = ContinuityEvent {
         context: &context,
-        from: kid,
-        to,
-        from_public: &track,
-        public: &track,
+        rotation: Rotation { from: kid, to, from_public: &track, public: &track },
         signatures: &track,
     };
     assert_eq!(sink.append_continuity(&rotation).unwrap(), Some(4));
