@@ -46,6 +46,8 @@ function auditOf(config: Config): AuditOptions | undefined {
     checkpointIntervalMs: audit.checkpoint_interval,
     verify: audit.verify,
     hybrid: pq.produce_hybrid && service.allowed_algs.includes('ml-dsa'),
+    keyGeneration: audit.key_generation,
+    acceptKeys: audit.accept_keys,
     acceptOlder: audit.accept_older || backends.file.accept_older,
   }
 }
@@ -56,6 +58,7 @@ function anchorOf({ audit }: Config, dir: string): string {
   return `${dir.replace(/\/+$/, '')}.anchor`
 }
 
-function rootKeyOf({ root_key: { kind, file, env } }: Config): RootKeyOptions {
+/** What opens the store, or gives the audit keys. */
+export function rootKeyOf({ root_key: { kind, file, env } }: Config): RootKeyOptions {
   return { kind, ...(file !== '' && { file }), ...(env !== '' && { env }) }
 }
