@@ -46,6 +46,7 @@
 #[cfg(unix)]
 mod background;
 pub mod checkpoint;
+mod checkpoint_reader;
 #[cfg(unix)]
 mod checkpoints;
 mod codec;

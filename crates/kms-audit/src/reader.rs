@@ -60,6 +60,13 @@ pub struct Entry<'a> {
     pub offset: u64,
 }
 
+impl Entry<'_> {
+    /// Bytes that the record takes in its segment.
+    pub fn frame_len(&self) -> u64 {
+        frame_len(self.bytes.len()) as u64
+    }
+}
+
 /// The numbers of the segments in a directory, in order.
 ///
 /// # Errors
@@ -152,6 +159,16 @@ impl Records {
     /// The index of the next record.
     pub fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// Bytes of the segments from this one on that hold records, or are about to.
+    pub(crate) fn bytes_from_here(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for number in segments(&self.dir)?.into_iter().filter(|number| *number >= self.number) {
+            bytes +=
+                Records::segment(&self.dir, number).map_or(0, |it| it.begins.len - PAGE as u64);
+        }
+        Ok(bytes)
     }
 
     /// The tree before the first record of the segment that is being read, as its header has it.
