@@ -415,6 +415,9 @@ impl Run<'_> {
             let why = "no checkpoint is signed by the pinned keys";
             return Err(checkpoint_fault(Outcome::BadCheckpoint, 0, why));
         }
+        if self.report.checkpoints == 0 && tree.size() > 0 {
+            self.remark(|| "there is no checkpoint: nobody signed any of it".into());
+        }
         if self.keys.has_unknown() {
             self.remark(|| "the signers of the first checkpoints are unknown".into());
         }
