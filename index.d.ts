@@ -186,6 +186,8 @@ export interface AuditLines {
   next: number
   /** What is in the way of that record, where it is not just the end. */
   broken?: string
+  /** Whether that is how a crash leaves the end of a log; the next start of its service drops it. */
+  torn: boolean
 }
 
 /** How far a verification is. */

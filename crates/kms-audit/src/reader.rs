@@ -82,8 +82,8 @@ pub struct Follower {
     dir: PathBuf,
     seq: u64,
     records: Option<Records>,
-    /// What is in the way now.
-    broken: Option<Damage>,
+    /// What is in the way now, and whether it is how a crash leaves the end of a log.
+    broken: Option<(Damage, bool)>,
 }
 
 impl Follower {
@@ -97,8 +97,9 @@ impl Follower {
         self.seq
     }
 
-    /// What is in the way of the next record, since the last call of [`Follower::visit`].
-    pub fn broken(&self) -> Option<&Damage> {
+    /// What is in the way of the next record, since the last call of [`Follower::visit`], and whether it is torn as in
+    /// [`Next::Broken`].
+    pub fn broken(&self) -> Option<&(Damage, bool)> {
         self.broken.as_ref()
     }
 
@@ -115,8 +116,8 @@ impl Follower {
         let taken = match records.next() {
             Ok(Next::Record(entry)) => take(&entry).map(|()| Some(entry.record.seq + 1)),
             Ok(Next::End) => Ok(None),
-            Ok(Next::Broken { damage, .. }) => {
-                self.broken = Some(damage);
+            Ok(Next::Broken { damage, torn }) => {
+                self.broken = Some((damage, torn));
                 // Or the segment that comes next was pruned meanwhile: looked for afresh.
                 self.records = None;
                 return Ok(false);

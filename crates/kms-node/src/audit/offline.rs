@@ -57,6 +57,8 @@ pub struct AuditLines {
     pub next: f64,
     /// What is in the way of that record, where it is not just the end.
     pub broken: Option<String>,
+    /// Whether that is how a crash leaves the end of a log; the next start of its service drops it.
+    pub torn: bool,
 }
 
 #[derive(Default)]
@@ -215,7 +217,8 @@ impl Place {
             lines,
             first: number(first.unwrap_or(next)),
             next: number(next),
-            broken: follower.broken().map(Damage::to_string),
+            broken: follower.broken().map(|(damage, _)| damage.to_string()),
+            torn: follower.broken().is_some_and(|(_, torn)| *torn),
         })
     }
 }
