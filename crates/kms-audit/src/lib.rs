@@ -90,6 +90,9 @@ pub use log::{AuditLog, Status};
 pub use memory::MemoryLog;
 
 #[cfg(test)]
+#[path = "tests/own_vectors.rs"]
+mod own_vectors;
+#[cfg(test)]
 #[cfg(unix)]
 #[path = "tests/crash.rs"]
 mod test_crash;

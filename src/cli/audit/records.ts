@@ -146,17 +146,16 @@ function stopSignal() {
 /** Whether the text was taken; no once nobody reads any more. */
 function write(text: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    const done = (error?: Error | null) => {
-      process.stdout.off('error', done)
-      if (!error) resolve(true)
-      else if ((error as NodeJS.ErrnoException).code === 'EPIPE') resolve(false)
+    const failed = (error: Error) => {
+      if ((error as NodeJS.ErrnoException).code === 'EPIPE') resolve(false)
       else reject(error)
     }
-    // Left there when the reader is gone: the event comes after the callback.
-    process.stdout.once('error', done)
+    process.stdout.once('error', failed)
     process.stdout.write(text, error => {
-      if (error) done(error)
-      else done()
+      // After a failure the event is still to come.
+      if (error) return failed(error)
+      process.stdout.off('error', failed)
+      resolve(true)
     })
   })
 }
