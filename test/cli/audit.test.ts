@@ -23,6 +23,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { addonStatus } from '../../src/cli/addon.js'
 import { barLine } from '../../src/cli/audit/bar.js'
 import type { AuditReport } from '../../src/cli/audit/verify.js'
+import { auditCommand } from '../../src/cli/audit.js'
 import {
   checkpointNote,
   ed25519Of,
@@ -71,7 +72,34 @@ function start(...argv: string[]) {
   return { child, ended, out }
 }
 
-const run = (...argv: string[]) => start(...argv).ended
+/** In a process of its own, which commander may end. */
+const spawned = (...argv: string[]) => start(...argv).ended
+
+/** In this process. */
+async function run(...argv: string[]): Promise<Ended> {
+  const { write: out } = process.stdout
+  const { write: err } = process.stderr
+  const written = { stdout: '', stderr: '' }
+  process.stdout.write = (text: string | Uint8Array, done?: unknown) => {
+    written.stdout += text
+    if (typeof done === 'function') done()
+    return true
+  }
+  process.stderr.write = (text: string | Uint8Array) => {
+    written.stderr += text
+    return true
+  }
+  process.exitCode = 0
+  try {
+    await auditCommand().parseAsync(argv, { from: 'user' })
+  } finally {
+    process.stdout.write = out
+    process.stderr.write = err
+  }
+  const code = Number(process.exitCode)
+  process.exitCode = 0
+  return { code, ...written }
+}
 
 const verify = async (...argv: string[]) => {
   const { code, stdout, stderr } = await run('verify', dir, ...argv)
@@ -162,11 +190,9 @@ native('ronctl audit verify', () => {
 
     const twice = new LogWriter([ed25519Signer(1)])
     twice.operation('a')
-    const header = Buffer.concat([Buffer.from([1, 1]), Buffer.alloc(24)])
-    const body = Buffer.from('0473696e670001610000000000', 'hex')
-    twice.appendBytes(Buffer.concat([header, body]))
+    twice.operation('b', 'test', 1)
     twice.write(dir)
-    expect(await report()).toMatchObject({ exit_code: 4, first_bad: { seq: 2 } })
+    expect((await report()).first_bad).toMatchObject({ seq: 2, why: 'the record is out of sequence' })
   })
 
   it('tells a torn end, as a crash leaves it, from damage: 3', async () => {
@@ -341,9 +367,10 @@ native('ronctl audit verify', () => {
       expect.stringMatching(/^ronctl: audit log: list the directory: No such file/),
     ])
     for (const argv of [['verify'], ['verify', dir, '--what'], ['nonsense'], ['proof', dir, '-1']]) {
-      expect((await run(...argv)).code).toBe(2)
+      expect((await spawned(...argv)).code).toBe(2)
     }
-    const help = await run('verify', '--help')
+    expect((await spawned('verify', dir)).code).toBe(1)
+    const help = await spawned('verify', '--help')
     expect(help.code).toBe(0)
     for (const code of [0, 1, 2, 3, 4, 5, 6, 7]) expect(help.stdout).toMatch(new RegExp(`^ {2}${code} `, 'm'))
   })
@@ -407,6 +434,77 @@ const hybrid = (seed: number): Version => {
     },
   }
 }
+
+native('a log whose first records are pruned', () => {
+  /** Gone with the first segment: the keys that it began with. */
+  const pruned = (change: (log: LogWriter) => void = () => {}) => {
+    const written = new LogWriter([ed25519Signer(1)])
+    for (let i = 0; i < 2000; i++) {
+      written.operation(`r-${i}`, 'x'.repeat(200))
+      if (i % 400 === 0) written.checkpoint()
+    }
+    const first = written.places.findIndex(({ file }) => file === 'log-00000001')
+    written.dropped(0, first)
+    change(written)
+    written.checkpoint()
+    written.write(dir)
+    rmSync(join(dir, 'log-00000000'))
+    return { written, first }
+  }
+
+  it('is intact by the hashes that are left, and by the keys of today', async () => {
+    const { written, first } = pruned()
+    const { exit_code: code, size, root: found, remarks } = await report()
+    expect([code, size, found]).toEqual([0, 2002, written.root().toString('hex')])
+    expect(remarks).toEqual(['the first keys were pruned with their record'])
+    expect((await verify()).lines).toContain(`pruned        ${first} records, of which only hashes are left`)
+    expect((await verify('--key', ed25519Signer(1).vkey)).code).toBe(0)
+    expect((await verify('--key', ed25519Signer(2).vkey)).code).toBe(5)
+    flip('hashes-00', 40)
+    expect((await verify()).code).toBe(5)
+    flip('hashes-00', 40)
+    flip('hashes-00', 32 * (first - 1))
+    expect((await report()).first_bad?.file).toBe('hashes-00')
+  })
+
+  it('is proved from by them too', async () => {
+    const { written } = pruned()
+    const { head, path } = parseProof((await run('proof', dir, '3')).stdout)
+    expect(head[1]).toBe('index 3')
+    expect(rootOfPath(written.leaves[3] as Buffer, 3, 2002, path)).toEqual(written.root())
+    expect(JSON.parse((await run('proof', dir, '3', '--json')).stdout).record).toBe(null)
+  })
+
+  it('is trusted by the keys after a change that cannot be checked any more', async () => {
+    const [, next] = [ed25519Signer(1), ed25519Signer(2)]
+    pruned(it => {
+      it.checkpoint()
+      it.changeKeys([next])
+      it.operation('a')
+    })
+    const { exit_code: code, remarks } = await report()
+    expect([code, remarks]).toEqual([
+      0,
+      [
+        'the first keys were pruned with their record',
+        'record 2002: a change of keys was not checked: those before are pruned',
+        'the signers of the first checkpoints are unknown',
+      ],
+    ])
+    expect((await verify('--key', next.vkey)).code).toBe(0)
+    expect((await verify('--key', ed25519Signer(1).vkey)).code).toBe(0)
+    expect((await verify('--key', ed25519Signer(3).vkey)).code).toBe(6)
+  })
+
+  it('is damaged where no record says what was pruned: 4', async () => {
+    pruned()
+    const written = new LogWriter([ed25519Signer(1)])
+    for (let i = 0; i < 2000; i++) written.operation(`r-${i}`, 'x'.repeat(200))
+    written.write(dir)
+    rmSync(join(dir, 'log-00000000'))
+    expect((await report()).first_bad?.why).toBe('records are missing that no record says were dropped')
+  })
+})
 
 native('the proofs of rotations', () => {
   const of = (alg: string, from: number) => ({

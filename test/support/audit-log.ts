@@ -143,14 +143,9 @@ export class LogWriter {
   }
 
   /** Appends a record of a kind; gives its index. */
-  append(kind: number, body: Uint8Array): number {
-    const seq = this.leaves.length
+  append(kind: number, body: Uint8Array, seq = this.leaves.length): number {
     const header = [u8(1), u8(kind), u64(seq), u64(1_764_000_000_000 + seq), u64(seq)]
-    return this.appendBytes(Buffer.concat([...header, body]))
-  }
-
-  /** Appends whatever these bytes are. */
-  appendBytes(record: Buffer): number {
+    const record = Buffer.concat([...header, body])
     const framed = frame(RECORD, record)
     if (this.#at + framed.length + 64 + 16 > this.#segmentBytes) this.#roll()
     this.places.push({ file: `log-${String(this.#segments.length).padStart(8, '0')}`, offset: this.#at })
@@ -173,9 +168,14 @@ export class LogWriter {
   }
 
   /** An operation without a key; `actor` makes it longer. */
-  operation(requestId: string, actor = 'test'): number {
+  operation(requestId: string, actor = 'test', seq = this.leaves.length): number {
     const parts = [text('sign'), u8(0), text(requestId), text(actor), u8(0), text('core')]
-    return this.append(1, Buffer.concat([...parts, u8(1), Buffer.alloc(32, 7), u8(0), u8(0)]))
+    return this.append(1, Buffer.concat([...parts, u8(1), Buffer.alloc(32, 7), u8(0), u8(0)]), seq)
+  }
+
+  /** Says that of these leaves only hashes are left. */
+  dropped(first: number, count: number): number {
+    return this.append(7, Buffer.concat([u64(first), u64(count)]))
   }
 
   /** From this record on others sign; `by` are the signatures of those before. */
