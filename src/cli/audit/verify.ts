@@ -25,9 +25,9 @@ export interface AuditReport {
 }
 
 interface Flags {
-  key: string[]
+  key?: string[]
   keys?: string
-  checkpoint: string[]
+  checkpoint?: string[]
   seen?: string
   json?: boolean
 }
@@ -60,9 +60,9 @@ export function verifyCommand(): Command {
   return new Command('verify')
     .description('check every record, the tree over them, every checkpoint and every change of keys')
     .argument('<dir>', 'the directory of the log')
-    .option('--key <vkey>', 'an audit key that you trust; may be given again', collect, [])
+    .option('--key <vkey>', 'an audit key that you trust; may be given again', collect)
     .option('--keys <file>', 'a file with such keys, one a line')
-    .option('--checkpoint <file>', 'a checkpoint that you kept; may be given again', collect, [])
+    .option('--checkpoint <file>', 'a checkpoint that you kept; may be given again', collect)
     .option('--seen <size:root>', 'size and root of an earlier verification')
     .option('--json', 'as JSON')
     .addHelpText('after', EXIT_CODES)
@@ -71,11 +71,11 @@ export function verifyCommand(): Command {
 
 async function verify(dir: string, flags: Flags): Promise<void> {
   const lines = flags.keys === undefined ? [] : readFileSync(flags.keys, 'utf8').split('\n')
-  const keys = [...flags.key, ...lines.map(line => line.trim()).filter(line => line !== '')]
+  const keys = [...(flags.key ?? []), ...lines.map(line => line.trim()).filter(line => line !== '')]
   if (flags.keys !== undefined && keys.length === 0) {
     throw new KmsError('BadRequest', 'has no key', { field: 'keys' })
   }
-  const kept = flags.checkpoint.map(file => readFileSync(file, 'utf8'))
+  const kept = (flags.checkpoint ?? []).map(file => readFileSync(file, 'utf8'))
   const { AuditVerification } = requireNative()
   const verification = new AuditVerification(dir, {
     ...(keys.length > 0 && { keys }),
@@ -135,6 +135,6 @@ function toText(report: AuditReport): string {
   return `${lines.join('\n')}\n`
 }
 
-function collect(value: string, before: string[]): string[] {
+function collect(value: string, before: string[] = []): string[] {
   return [...before, value]
 }
