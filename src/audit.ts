@@ -153,7 +153,7 @@ export class AuditLog {
    * @throws KmsError (as a rejection) `NotFound` unless 0 < `old` ≤ `newer` ≤ the records there are; `Unsupported`.
    */
   async consistency(old: number, newer: number): Promise<ConsistencyProof> {
-    const json = await attemptAsync(() => this.#native.auditConsistency(old, newer))
+    const json = await attemptAsync(() => this.#native.auditPrefixProof(old, newer))
     const dto = JSON.parse(json) as { old: number; new: number; proof_b64: string[] }
     return { old: dto.old, new: dto.new, proof: dto.proof_b64.map(fromBase64) }
   }

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { addonStatus } from '../src/cli/addon.js'
 import { rootKeyCommand } from '../src/cli/root-key.js'
 import { start } from './server/support.js'
-import { leafHash, openCheckpoint, rootOf, rootsOf } from './support/c2sp.js'
+import { leafHash, openNote, parseCheckpoint, parseVkey, rootOfPath, rootsOfPrefix } from './support/c2sp.js'
 
 const message = new TextEncoder().encode('message')
 const wish = { tenant: 'core', purpose: 'audit', alg: 'ed25519', signs: 'message' } as const
@@ -53,13 +53,17 @@ async function openInMemory(audit: Partial<AuditOptions> = {}): Promise<Kms> {
 /** The first verifier key of the log. */
 const verifierKey = (log = 'data/audit') => readFileSync(at(join(log, 'keys')), 'utf8').split('\n')[0] ?? ''
 
+/** A checkpoint, after its signature was checked. */
+const openCheckpoint = (note: string, vkey: string) => parseCheckpoint(openNote(note, [parseVkey(vkey)]))
+const buffers = (hashes: readonly Uint8Array[]) => hashes.map(hash => Buffer.from(hash))
+
 /** What anybody would do with a proof. */
 async function expectProof(kms: Kms, index: number, log?: string) {
   const proof = await kms.audit.proof(index)
   const { origin, size, root } = openCheckpoint(proof.checkpoint, verifierKey(log))
   expect({ origin, size }).toEqual({ origin: LOG, size: proof.size })
   expect(Buffer.from(proof.leafHash)).toEqual(leafHash(proof.record ?? new Uint8Array()))
-  expect(rootOf(proof.leafHash, index, size, proof.proof)).toEqual(root)
+  expect(rootOfPath(Buffer.from(proof.leafHash), index, size, buffers(proof.proof))).toEqual(root)
   return proof
 }
 
@@ -140,7 +144,7 @@ describe.skipIf(!addonStatus().loaded)('the audit log', () => {
     const { checkpoint } = await kms.audit.proof(22)
     const { size, root } = openCheckpoint(checkpoint, verifierKey())
     const { proof } = await kms.audit.consistency(old.size, size)
-    expect(rootsOf(old.size, size, old.root, proof)).toEqual({ old: old.root, new: root })
+    expect(rootsOfPrefix(old.size, size, old.root, buffers(proof))).toEqual([old.root, root])
     await expect(kms.audit.consistency(0, size)).rejects.toMatchObject({ code: 'NotFound' })
     await expect(kms.audit.consistency(1, size + 1)).rejects.toMatchObject({ code: 'NotFound' })
   })
@@ -159,7 +163,7 @@ describe.skipIf(!addonStatus().loaded)('the audit log', () => {
     const proof = await kms.audit.proof(3)
     const { root, size } = openCheckpoint(proof.checkpoint, verifierKey('audit'))
     expect(proof.record).toBeUndefined()
-    expect(rootOf(proof.leafHash, 3, size, proof.proof)).toEqual(root)
+    expect(rootOfPath(Buffer.from(proof.leafHash), 3, size, buffers(proof.proof))).toEqual(root)
     kms.close()
     await openInMemory()
   })
@@ -314,7 +318,7 @@ describe.skipIf(!addonStatus().loaded)('the routes of the audit log', () => {
       const { size, root } = openCheckpoint(checkpoint.text, verifierKey('audit'))
       const { leaf_hash_b64, proof_b64 } = proved.json
       const path = proof_b64.map((hash: string) => Buffer.from(hash, 'base64'))
-      expect(rootOf(Buffer.from(leaf_hash_b64, 'base64'), audit.index, size, path)).toEqual(root)
+      expect(rootOfPath(Buffer.from(leaf_hash_b64, 'base64'), audit.index, size, path)).toEqual(root)
       expect((await service.ask('GET', '/v1/kms/audit/proof/99')).status).toBe(404)
       for (const bad of ['-1', '1.5', '01', '1e3', 'x', '9007199254740993']) {
         const refused = await service.ask('GET', `/v1/kms/audit/proof/${bad}`)

@@ -253,14 +253,14 @@ impl NativeKms {
 impl NativeKms {
     /// The proof that the log of `old` records is a prefix of the one of `newer`, as JSON: `{"old", "new", "proof_b64"}`.
     #[napi(ts_return_type = "Promise<string>")]
-    pub fn audit_consistency<'env>(
+    pub fn audit_prefix_proof<'env>(
         &self,
         env: &'env Env,
         old: f64,
         newer: f64,
     ) -> napi::Result<Object<'env>> {
         let asked =
-            guard("auditConsistency", || Ok((index(old)?, index(newer)?, self.audit.clone())))?;
+            guard("auditPrefixProof", || Ok((index(old)?, index(newer)?, self.audit.clone())))?;
         let work = move || {
             let (old, newer, audit) = asked;
             #[cfg(unix)]
@@ -271,7 +271,7 @@ impl NativeKms {
                 Err(absent())
             }
         };
-        spawn(env, self.engine.pool(), "auditConsistency.task", work, |_, proof| Ok(proof))
+        spawn(env, self.engine.pool(), "auditPrefixProof.task", work, |_, proof| Ok(proof))
     }
 
     /// Ends the use of segments that hold only records below `before`: they are moved into `archive`, or removed.
