@@ -20,11 +20,10 @@ export function openKms(config: Config): Promise<Kms> {
 
 function storeOf(config: Config): FileStoreOptions {
   const { dir, accept_older } = config.backends.file
-  const anchor = anchorOf(config, dir)
   return {
     dir,
     rootKey: rootKeyOf(config),
-    ...(anchor && { anchor }),
+    anchor: anchorOf(config, dir),
     create: true,
     acceptOlder: accept_older,
   }
@@ -52,10 +51,9 @@ function auditOf(config: Config): AuditOptions | undefined {
   }
 }
 
-/** Beside the directory that it watches over, unless it was put elsewhere; without an audit log there need be none. */
+/** Beside the directory that it watches over, unless it was put elsewhere. */
 function anchorOf({ audit }: Config, dir: string): string {
-  if (audit.anchor !== '' || !audit.enabled) return audit.anchor
-  return `${dir.replace(/\/+$/, '')}.anchor`
+  return audit.anchor || `${dir.replace(/\/+$/, '')}.anchor`
 }
 
 /** What opens the store, or gives the audit keys. */

@@ -574,7 +574,7 @@ native('the proofs of rotations', () => {
     const written = new LogWriter([ed25519Signer(1)])
     const [one, two, three] = [classical(1), classical(2), classical(3)]
     written.continuity(of('ed25519', 1), one.public, two.public, one.sign)
-    written.continuity(of('ed25519', 2), three.public, one.public, three.sign)
+    written.continuity(of('ed25519', 1), three.public, one.public, three.sign)
     written.checkpoint()
     written.write(dir)
     expect((await report()).first_bad).toMatchObject({

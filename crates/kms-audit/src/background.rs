@@ -74,7 +74,8 @@ fn duties(shared: &Shared, times: &mut Times, closing: bool) -> Result<()> {
     }
     if due(times.refusals, REFUSALS) {
         times.refusals = now;
-        write_refusals(shared)?;
+        // They are kept where they find no room; what follows does not wait for that.
+        let _ = write_refusals(shared);
     }
     let hashes = shared.write_hashes();
     if due(times.flush, shared.writer.config.flush_interval) && shared.writer.is_behind() {
