@@ -88,7 +88,7 @@ fn duties(shared: &Shared, times: &mut Times, closing: bool) -> Result<()> {
         checkpoints.latest.as_ref().map_or(0, |it| it.checkpoint.size)
     };
     let config = &shared.writer.config;
-    if size - covered >= config.checkpoint_interval_ops
+    if size.saturating_sub(covered) >= config.checkpoint_interval_ops
         || (size > covered && due(times.checkpoint, config.checkpoint_interval))
     {
         times.checkpoint = now;

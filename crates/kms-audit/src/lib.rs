@@ -96,6 +96,10 @@ pub use memory::MemoryLog;
 mod own_vectors;
 #[cfg(test)]
 #[cfg(unix)]
+#[path = "tests/beside.rs"]
+mod test_beside;
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "tests/crash.rs"]
 mod test_crash;
 #[cfg(test)]
