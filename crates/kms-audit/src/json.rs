@@ -64,6 +64,7 @@ fn body(body: &Body<'_>) -> Value {
             "actor": it.actor,
             "from": it.from.to_string(),
             "to_version": it.to,
+            "from_public": it.from_public.iter().map(track).collect::<Vec<_>>(),
             "public": it.public.iter().map(track).collect::<Vec<_>>(),
             "signatures": it.signatures.iter().map(track).collect::<Vec<_>>(),
         }),

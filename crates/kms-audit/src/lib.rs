@@ -73,6 +73,8 @@ mod scan;
 #[cfg(unix)]
 mod segment;
 #[cfg(unix)]
+mod settle;
+#[cfg(unix)]
 mod sink;
 pub mod verify;
 #[cfg(unix)]

@@ -10,7 +10,7 @@ use kms_durable::{Dir, DirLock};
 use crate::background;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoints::{CheckpointFile, SignedCheckpoint};
-use crate::config::{Config, OpenReport, Override, Parts};
+use crate::config::{Config, Durability, OpenReport, Override, Parts};
 use crate::error::{AuditError, Damage, Result};
 use crate::hashes::HashFiles;
 use crate::layout::{KEYS, hashes_name, segment_name};
@@ -21,13 +21,14 @@ use crate::merkle::{
 use crate::note::NoteSigner;
 use crate::open::{self, boot_id, durable};
 use crate::record::{AuditKey, AuditKeys, Body, Dropped, Opened, Override as OverrideRecord};
+use crate::settle::{self, Settling};
 use crate::writer::{Writer, checked, fit};
 
 /// An open log. Appends, checkpoints and proofs may be asked for from many threads at once; dropping it makes a last
 /// checkpoint and joins its thread.
 pub struct AuditLog {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
     report: OpenReport,
     _lock: DirLock,
 }
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     /// The number of the first segment that is there; held while segments are removed.
     pub(crate) first_segment: Mutex<u32>,
     pub(crate) dropped_verifications: AtomicU64,
+    pub(crate) settling: Settling,
 }
 
 /// What can be said about a log while it is open.
@@ -85,6 +87,7 @@ impl AuditLog {
             checkpoints: Mutex::new(opened.checkpoints),
             first_segment: Mutex::new(opened.first_segment),
             dropped_verifications: AtomicU64::new(0),
+            settling: Settling::default(),
         });
         shared.first_records(
             &opened.report,
@@ -100,8 +103,11 @@ impl AuditLog {
             shared.parts.anchor.override_with(Some((size, root)), None)?;
         }
         shared.checkpoint()?;
-        let thread = background::start(shared.clone())?;
-        Ok(AuditLog { shared, thread: Some(thread), report: opened.report, _lock: opened.lock })
+        let mut threads = vec![background::start(shared.clone())?];
+        if shared.writer.config.durability == Durability::Fsync {
+            threads.push(settle::start(shared.clone())?);
+        }
+        Ok(AuditLog { shared, threads, report: opened.report, _lock: opened.lock })
     }
 
     /// What was found when it was opened.
@@ -237,8 +243,9 @@ impl Drop for AuditLog {
             tail.closing = true;
         }
         self.shared.writer.work.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread has poisoned what it held, which stopped the log.
+        self.shared.settling.close();
+        for thread in self.threads.drain(..) {
+            // A panic of a thread has poisoned what it held, which stopped the log.
             let _ = thread.join();
         }
     }

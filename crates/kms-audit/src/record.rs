@@ -127,6 +127,8 @@ pub struct Continuity<'a> {
     pub from: KidRef<'a>,
     /// The version after it, of the same key.
     pub to: Version,
+    /// Public halves of the old version, so that every proof can be checked alone.
+    pub from_public: Vec<Track<'a>>,
     /// Public halves of the new version.
     pub public: Vec<Track<'a>>,
     /// By the old version, over [`Continuity::statement`].
@@ -134,18 +136,27 @@ pub struct Continuity<'a> {
 }
 
 impl Continuity<'_> {
-    /// What the old head signs: `ron-kms/continuity/v1` ‖ 0x00 ‖ old kid ‖ 0x00 ‖ new kid ‖ 0x00 ‖ public halves.
+    /// What the old head signs: `ron-kms/continuity/v1` ‖ 0x00 ‖ old kid ‖ 0x00 ‖ new kid ‖ 0x00 ‖ public halves of the old
+    /// version ‖ those of the new one. Halves are written as in the record, with the lengths of all parts.
+    ///
+    /// Every track signs these very bytes, also one of a key whose signatures otherwise cover a digest: a caller may
+    /// have any 32 bytes signed by such a key, and no statement has 32. ML-DSA and SLH-DSA sign under an empty context, and
+    /// the ML-DSA half of a hybrid version under the one that ties it to `from` (`kms_crypto::hybrid`).
     ///
     /// # Errors
     /// [`Malformed`] where the proof could not be recorded either.
     pub fn statement(
         from: KidRef<'_>,
         to: Version,
+        from_public: &[Track<'_>],
         public: &[Track<'_>],
     ) -> Result<Vec<u8>, Malformed> {
+        check_versions(from, to)?;
         let new = KidRef { version: Some(to), ..from };
         let mut statement = format!("ron-kms/continuity/v1\0{from}\0{new}\0").into_bytes();
-        put_tracks(&mut Writer(&mut statement), "public", public)?;
+        let mut out = Writer(&mut statement);
+        put_tracks(&mut out, "from_public", from_public)?;
+        put_tracks(&mut out, "public", public)?;
         Ok(statement)
     }
 }
@@ -460,9 +471,10 @@ impl<'a> Continuity<'a> {
         out.text("actor", self.actor)?;
         put_kid(out, self.from)?;
         out.u32(self.to.get());
+        put_tracks(out, "from_public", &self.from_public)?;
         put_tracks(out, "public", &self.public)?;
         put_tracks(out, "signatures", &self.signatures)?;
-        self.check()
+        check_versions(self.from, self.to)
     }
 
     fn decode(input: &mut Reader<'a>) -> Result<Self, Malformed> {
@@ -470,19 +482,20 @@ impl<'a> Continuity<'a> {
             actor: input.text("actor")?,
             from: take_kid(input)?,
             to: Version::new(input.u32("to")?).ok_or(Malformed("to"))?,
+            from_public: take_tracks(input, "from_public")?,
             public: take_tracks(input, "public")?,
             signatures: take_tracks(input, "signatures")?,
         };
-        it.check()?;
+        check_versions(it.from, it.to)?;
         Ok(it)
     }
+}
 
-    /// The next version follows one that is named.
-    fn check(&self) -> Result<(), Malformed> {
-        match self.from.version {
-            Some(from) if from < self.to => Ok(()),
-            _ => Err(Malformed("to")),
-        }
+/// The next version follows one that is named.
+fn check_versions(from: KidRef<'_>, to: Version) -> Result<(), Malformed> {
+    match from.version {
+        Some(from) if from < to => Ok(()),
+        _ => Err(Malformed("to")),
     }
 }
 

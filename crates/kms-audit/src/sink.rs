@@ -3,9 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use kms_core::{
-    AuditEvent, AuditSink, Context, ContinuityEvent, KmsError, Result, VerificationEvent,
+    AuditEvent, AuditSink, Context, ContinuityEvent, KmsError, Result, Rotation, Settled,
+    VerificationEvent,
 };
 
+use crate::config::Durability;
 use crate::log::AuditLog;
 use crate::record::{Body, Continuity, Operation, Refusal, Target, Verifications};
 use crate::writer::{checked, fit};
@@ -32,41 +34,94 @@ fn tenant(context: &Context) -> &str {
     context.tenant.as_deref().unwrap_or_default()
 }
 
+pub(crate) fn statement(rotation: &Rotation<'_>) -> Result<Option<Vec<u8>>> {
+    let Rotation { from, to, from_public, public } = *rotation;
+    let statement = Continuity::statement(from, to.require_version()?, from_public, public);
+    Ok(Some(statement.map_err(KmsError::from)?))
+}
+
+/// The texts of a summary, cut to what a record takes: nobody is refused for a long one.
+pub(crate) struct Names {
+    request_id: String,
+    actor: String,
+}
+
+impl Names {
+    pub(crate) fn of(context: &Context) -> Names {
+        Names { request_id: fit(&context.request_id), actor: fit(&context.actor) }
+    }
+}
+
+pub(crate) fn verifications<'a>(event: &VerificationEvent<'a>, names: &'a Names) -> Body<'a> {
+    Body::Verifications(Verifications {
+        op: event.op,
+        request_id: &names.request_id,
+        actor: &names.actor,
+        tenant: tenant(event.context),
+        count: event.count,
+        failures: event.failures,
+        inputs_hash: *event.inputs_hash,
+    })
+}
+
+pub(crate) fn continuity<'a>(event: &ContinuityEvent<'a>) -> Result<Body<'a>> {
+    let Rotation { from, to, from_public, public } = event.rotation;
+    Ok(Body::Continuity(Continuity {
+        actor: checked("actor", &event.context.actor)?,
+        from,
+        to: to.require_version()?,
+        from_public: from_public.to_vec(),
+        public: public.to_vec(),
+        signatures: event.signatures.to_vec(),
+    }))
+}
+
 impl AuditSink for AuditLog {
+    fn log(&self) -> Option<&str> {
+        Some(self.shared().writer.config.origin.as_str())
+    }
+
     fn append(&self, event: &AuditEvent<'_>) -> Result<Option<u64>> {
         let reason = event.refusal.map_or(String::new(), |it| fit(&it.message));
         let body = Body::Operation(operation(event, &reason)?);
-        Ok(Some(AuditLog::append(self, body)?))
-    }
-
-    fn append_continuity(&self, event: &ContinuityEvent<'_>) -> Result<Option<u64>> {
-        let body = Body::Continuity(Continuity {
-            actor: checked("actor", &event.context.actor)?,
-            from: event.from,
-            to: event.to.require_version()?,
-            public: event.public.to_vec(),
-            signatures: event.signatures.to_vec(),
-        });
-        // The record of the rotation, which follows, waits for both.
         Ok(Some(self.submit(body)?))
     }
 
+    fn continuity_statement(&self, rotation: &Rotation<'_>) -> Result<Option<Vec<u8>>> {
+        statement(rotation)
+    }
+
+    fn append_continuity(&self, event: &ContinuityEvent<'_>) -> Result<Option<u64>> {
+        Ok(Some(self.submit(continuity(event)?)?))
+    }
+
     fn verified(&self, event: &VerificationEvent<'_>) {
-        let body = Body::Verifications(Verifications {
-            op: event.op,
-            request_id: &fit(&event.context.request_id),
-            actor: &fit(&event.context.actor),
-            tenant: tenant(event.context),
-            count: event.count,
-            failures: event.failures,
-            inputs_hash: *event.inputs_hash,
-        });
-        if self.submit(body).is_err() {
+        let names = Names::of(event.context);
+        if self.submit(verifications(event, &names)).is_err() {
             self.shared().dropped_verifications.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn refused(&self, refusal: &KmsError) {
         self.shared().writer.refusals[refusal.code as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_slow(&self) -> bool {
+        self.shared().writer.config.durability == Durability::Fsync
+    }
+
+    fn settle(&self) -> Result<()> {
+        if self.is_slow() {
+            self.shared().writer.flush()?;
+        }
+        Ok(())
+    }
+
+    fn when_settled(&self, settled: Settled) {
+        if self.is_slow() {
+            self.shared().settling.when_settled(settled);
+        } else {
+            settled(Ok(()));
+        }
     }
 }

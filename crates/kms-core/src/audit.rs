@@ -30,17 +30,26 @@ pub struct Track<'a> {
     pub bytes: &'a [u8],
 }
 
-/// What a head signs before it retires: the kid that comes after it, and its public halves.
+/// A head, and the version that comes after it.
 #[derive(Clone, Copy, Debug)]
-pub struct ContinuityEvent<'a> {
-    /// Who rotated the key.
-    pub context: &'a Context,
+pub struct Rotation<'a> {
     /// The kid that signed, with its version.
     pub from: KidRef<'a>,
     /// The kid that comes after it, with its version.
     pub to: KidRef<'a>,
+    /// The public halves of `from`.
+    pub from_public: &'a [Track<'a>],
     /// The public halves of `to`.
     pub public: &'a [Track<'a>],
+}
+
+/// The proof that a head vouched for what comes after it.
+#[derive(Clone, Copy, Debug)]
+pub struct ContinuityEvent<'a> {
+    /// Who rotated the key.
+    pub context: &'a Context,
+    /// What the head vouched for.
+    pub rotation: Rotation<'a>,
     /// By `from`, one for each of its tracks.
     pub signatures: &'a [Track<'a>],
 }
@@ -67,11 +76,25 @@ pub struct VerificationEvent<'a> {
 /// Called from many threads at once. An error here withholds the answer: nothing is acknowledged
 /// that was not recorded.
 pub trait AuditSink: Send + Sync {
-    /// Takes one event and gives the index of its leaf in the log, where the sink is a log.
+    /// The name of the log that indexes are of, where the sink is a log.
+    fn log(&self) -> Option<&str> {
+        None
+    }
+
+    /// Takes one event and gives the index of its leaf in the log, where the sink is a log. Never waits for a disk: what
+    /// the log promises of durability holds after [`AuditSink::settle`].
     ///
     /// # Errors
     /// Any; the use case fails with it.
     fn append(&self, event: &AuditEvent<'_>) -> Result<Option<u64>>;
+
+    /// What a head signs before it retires; `None` where proofs of continuity are not taken.
+    ///
+    /// # Errors
+    /// Any; the rotation fails with it.
+    fn continuity_statement(&self, _rotation: &Rotation<'_>) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
 
     /// Takes the proof that a rotation adds, before the record of the rotation itself.
     ///
@@ -87,4 +110,25 @@ pub trait AuditSink: Send + Sync {
 
     /// Counts a refusal before authentication; counts become one record a second.
     fn refused(&self, _refusal: &KmsError) {}
+
+    /// Whether [`AuditSink::settle`] waits for a disk.
+    fn is_slow(&self) -> bool {
+        false
+    }
+
+    /// Waits until all that was taken is as durable as the sink promises.
+    ///
+    /// # Errors
+    /// Any; nothing that was taken and not settled before may be acknowledged then.
+    fn settle(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// As [`AuditSink::settle`], without waiting: `settled` is called, at once or on another thread.
+    fn when_settled(&self, settled: Settled) {
+        settled(self.settle());
+    }
 }
+
+/// What follows when records are durable, or cannot be.
+pub type Settled = Box<dyn FnOnce(Result<()>) + Send>;

@@ -18,7 +18,9 @@ pub mod secret_memory;
 
 pub use algorithm::{Algorithm, Signs};
 pub use anchor::{Anchor, AnchorState};
-pub use audit::{AuditEvent, AuditSink, ContinuityEvent, Track, VerificationEvent};
+pub use audit::{
+    AuditEvent, AuditSink, ContinuityEvent, Rotation, Settled, Track, VerificationEvent,
+};
 pub use clock::{Clock, Entropy, OsEntropy, SystemClock};
 pub use context::Context;
 pub use error::{ErrorCode, KmsError, Result};

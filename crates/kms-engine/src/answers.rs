@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use kms_core::{Algorithm, DestroyAt, KeyState, Kid, KidRef, KmsError, Result, Version};
 use serde::{Deserialize, Serialize};
 
-use crate::create::PublicHalves;
+use crate::create::{Created, PublicHalves};
 use crate::dispatch::{Response, SetOrOne};
 use crate::engine::Engine;
 use crate::life_cycle::{StateChanged, own_state};
@@ -16,10 +16,27 @@ use crate::sign::Signed;
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Kept {
-    Created { kid: String },
-    Rotated { kid: String, previous: String, active_at_unix_ms: Option<u64> },
-    State { kid: String, state: String, at_unix_ms: Option<u64> },
-    Signed { set: bool, sigs: Vec<KeptSignature> },
+    Created {
+        kid: String,
+        audit: Option<u64>,
+    },
+    Rotated {
+        kid: String,
+        previous: String,
+        active_at_unix_ms: Option<u64>,
+        audit: Option<u64>,
+        continuity: Option<u64>,
+    },
+    State {
+        kid: String,
+        state: String,
+        at_unix_ms: Option<u64>,
+        audit: Option<u64>,
+    },
+    Signed {
+        set: bool,
+        sigs: Vec<KeptSignature>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -37,16 +54,21 @@ struct KeptSignature {
 /// `Internal` for any other.
 pub(crate) fn encode(response: &Response) -> Result<Vec<u8>> {
     let kept = match response {
-        Response::Created(kid, _) => Kept::Created { kid: kid.to_string() },
-        Response::Rotated(Rotated { kid, previous, active_at_unix_ms }) => Kept::Rotated {
-            kid: kid.to_string(),
-            previous: previous.to_string(),
-            active_at_unix_ms: *active_at_unix_ms,
+        Response::Created(created) => {
+            Kept::Created { kid: created.kid.to_string(), audit: created.audit }
+        }
+        Response::Rotated(rotated) => Kept::Rotated {
+            kid: rotated.kid.to_string(),
+            previous: rotated.previous.to_string(),
+            active_at_unix_ms: rotated.active_at_unix_ms,
+            audit: rotated.audit,
+            continuity: rotated.continuity,
         },
         Response::StateChanged(changed) => Kept::State {
             kid: changed.kid(),
             state: changed.state.name().to_owned(),
             at_unix_ms: changed.state.destroy_at().map(|at| at.unix_ms),
+            audit: changed.audit,
         },
         Response::Signed(signed, shape) => Kept::Signed {
             set: *shape == SetOrOne::Set,
@@ -73,18 +95,17 @@ pub(crate) fn decode(engine: &Engine, bytes: &[u8]) -> Result<Response> {
     let kept: Kept = serde_json::from_slice(bytes).map_err(|_| damaged())?;
     let kid = |text: &str| kid_of(engine, text);
     Ok(match kept {
-        Kept::Created { kid: text } => {
+        Kept::Created { kid: text, audit } => {
             let kid = kid(&text)?;
             let key = engine.keys.get(&kid.key.uuid).ok_or_else(damaged)?;
             let public = PublicHalves::of(key.published(kid.version)?);
-            Response::Created(kid, public)
+            Response::Created(Created { kid, public, audit })
         }
-        Kept::Rotated { kid: text, previous, active_at_unix_ms } => Response::Rotated(Rotated {
-            kid: kid(&text)?,
-            previous: kid(&previous)?,
-            active_at_unix_ms,
-        }),
-        Kept::State { kid: text, state, at_unix_ms } => {
+        Kept::Rotated { kid: text, previous, active_at_unix_ms, audit, continuity } => {
+            let (kid, previous) = (kid(&text)?, kid(&previous)?);
+            Response::Rotated(Rotated { kid, previous, active_at_unix_ms, audit, continuity })
+        }
+        Kept::State { kid: text, state, at_unix_ms, audit } => {
             let parsed = KidRef::parse(&text).map_err(|_| damaged())?;
             let key = engine.keys.get(&parsed.uuid).ok_or_else(damaged)?;
             let now = own_state(&key.load(), parsed.version);
@@ -100,7 +121,7 @@ pub(crate) fn decode(engine: &Engine, bytes: &[u8]) -> Result<Response> {
                 _ => return Err(damaged()),
             };
             let (key, version) = (key.id().clone(), parsed.version);
-            Response::StateChanged(StateChanged { key, version, state })
+            Response::StateChanged(StateChanged { key, version, state, audit })
         }
         Kept::Signed { set, sigs } => {
             let sigs = sigs.into_iter().map(|it| {

@@ -17,6 +17,7 @@ use crate::key::Key;
 use crate::known::ItemKid;
 use crate::material::{PublicHalf, Signature};
 use crate::op::Op;
+use crate::recording::AuditVerify;
 use crate::sign::{Payload, SigningHead, faulty};
 use crate::suite::Label;
 use crate::verify::Group;
@@ -67,21 +68,38 @@ impl Engine {
         assert_eq!(items.len(), out.len(), "one verdict an item");
         self.run(Op::VerifyBatch, context, |_| {
             self.count_batch(Op::VerifyBatch, items.len());
-            if !parallel {
-                return Ok(self.verify_share(context, items, out));
+            let errors = self.verify_shares(context, items, parallel, out)?;
+            if !self.records(AuditVerify::All) {
+                return Ok(errors);
             }
-            let share = self.pool.share(items.len(), 0)?;
-            let errors: Vec<Vec<_>> = self.pool.threads()?.install(|| {
-                let shares = items.par_chunks(share).zip(out.par_chunks_mut(share));
-                shares.map(|(items, out)| self.verify_share(context, items, out)).collect()
-            });
-            let shares = errors.into_iter().enumerate();
-            Ok(shares
-                .flat_map(|(i, errors)| {
-                    errors.into_iter().map(move |(at, it)| (i * share + at, it))
-                })
-                .collect())
+            let failures = out.iter().filter(|verdict| **verdict != VALID).count();
+            let input: Vec<&[u8]> =
+                items.iter().flat_map(|item| [item.message, item.signature]).collect();
+            let counts = (items.len(), failures);
+            self.audit_verification(AuditVerify::All, Op::VerifyBatch, context, counts, &input);
+            Ok(errors)
         })
+    }
+
+    fn verify_shares(
+        &self,
+        context: &Context,
+        items: &[BatchItem<'_>],
+        parallel: bool,
+        out: &mut [u8],
+    ) -> Result<Vec<(usize, KmsError)>> {
+        if !parallel {
+            return Ok(self.verify_share(context, items, out));
+        }
+        let share = self.pool.share(items.len(), 0)?;
+        let errors: Vec<Vec<_>> = self.pool.threads()?.install(|| {
+            let shares = items.par_chunks(share).zip(out.par_chunks_mut(share));
+            shares.map(|(items, out)| self.verify_share(context, items, out)).collect()
+        });
+        let shares = errors.into_iter().enumerate();
+        Ok(shares
+            .flat_map(|(i, errors)| errors.into_iter().map(move |(at, it)| (i * share + at, it)))
+            .collect())
     }
 
     /// The verdicts on items that one thread takes, and the errors of those that were not checked.

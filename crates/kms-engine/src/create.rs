@@ -33,7 +33,7 @@ impl Engine {
     ///
     /// # Errors
     /// `BadRequest` naming the field, `Unsupported` for an algorithm that is not allowed here or by policy.
-    pub fn create(&self, context: &Context, wish: &CreateKey) -> Result<(Kid, PublicHalves)> {
+    pub fn create(&self, context: &Context, wish: &CreateKey) -> Result<Created> {
         self.run(Op::Create, context, |trace| {
             let tenant = Name::parse_tenant(&wish.tenant)?;
             let purpose = Name::parse(&wish.purpose, "purpose")?;
@@ -81,19 +81,20 @@ impl Engine {
         context: &Context,
         facts: KeyFacts,
         version: KeyVersion,
-    ) -> Result<(Kid, PublicHalves)> {
+    ) -> Result<Created> {
         let kid = facts.id.at(Version::MIN);
         let (secret, public) = (version.secret, PublicHalves::of(&version));
         let key = Arc::new(Key::new(facts, version));
-        self.audit(op, context, (&kid).into(), None)
-            .and_then(|_| {
-                let first = key.published(Version::MIN)?;
-                let answer = || Response::Created(kid.clone(), public.clone());
-                self.commit_new(op, context, &key, first, answer)
-            })
-            .and_then(|()| self.keys.insert(Arc::clone(&key)))
-            .inspect_err(|_| self.arena.remove(secret))?;
-        Ok((kid, public))
+        let create = || {
+            let audit = self.audit_change(op.name(), context, (&kid).into())?;
+            let created = Created { kid, public, audit };
+            let first = key.published(Version::MIN)?;
+            let answer = || Response::Created(created.clone());
+            self.commit_new(op, context, &key, first, answer)?;
+            self.keys.insert(Arc::clone(&key))?;
+            Ok(created)
+        };
+        create().inspect_err(|_| self.arena.remove(secret))
     }
 
     /// Refuses to sign with a classical key what nobody would verify.
@@ -133,6 +134,17 @@ impl Engine {
         self.config.entropy.fill(&mut bytes)?;
         Ok(Builder::from_random_bytes(bytes).into_uuid())
     }
+}
+
+/// A key was made.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// Its first version.
+    pub kid: Kid,
+    /// The public keys of that.
+    pub public: PublicHalves,
+    /// The index of its record in the audit log, where there is one.
+    pub audit: Option<u64>,
 }
 
 /// The public keys of a version.

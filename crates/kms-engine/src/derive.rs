@@ -1,10 +1,10 @@
 //! Derivation: keys that are made from keys, by name.
 
-use kms_core::{Context, KeyId, Kid, KmsError, Result, SecretBytes, Version};
+use kms_core::{Context, KeyId, KmsError, Result, SecretBytes, Version};
 use kms_crypto::kdf::{self, Hash};
 use uuid::{Builder, Uuid};
 
-use crate::create::PublicHalves;
+use crate::create::{Created, PublicHalves};
 use crate::engine::Engine;
 use crate::key::KeyFacts;
 use crate::material::SecretHalf;
@@ -24,7 +24,7 @@ impl Engine {
     /// # Errors
     /// `NotFound`; `BadRequest`, field `context`, unless it has 1 to 256 bytes without control characters; `Conflict`
     /// for a version that is not in use, and where the derived key is not.
-    pub fn derive(&self, context: &Context, kid: &str, name: &str) -> Result<(Kid, PublicHalves)> {
+    pub fn derive(&self, context: &Context, kid: &str, name: &str) -> Result<Created> {
         self.run(Op::Derive, context, |trace| {
             let kid = self.know(context, kid)?;
             let parent = &kid.key;
@@ -77,9 +77,10 @@ impl Engine {
         })
     }
 
-    fn derived(&self, uuid: &Uuid) -> Result<Option<(Kid, PublicHalves)>> {
+    fn derived(&self, uuid: &Uuid) -> Result<Option<Created>> {
         let Some(key) = self.keys.get(uuid) else { return Ok(None) };
         self.check_enabled(&key, &key.load(), Version::MIN)?;
-        Ok(Some((key.id().at(Version::MIN), PublicHalves::of(key.published(Version::MIN)?))))
+        let public = PublicHalves::of(key.published(Version::MIN)?);
+        Ok(Some(Created { kid: key.id().at(Version::MIN), public, audit: None }))
     }
 }

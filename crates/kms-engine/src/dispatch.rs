@@ -4,10 +4,10 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use kms_core::{Context, KeyId, KeyState, Kid, KidRef, KmsError, Result, SecretBytes};
+use kms_core::{Context, KeyId, KeyState, KidRef, KmsError, Result, SecretBytes};
 use rayon::prelude::*;
 
-use crate::create::{CreateKey, PublicHalves};
+use crate::create::{CreateKey, Created};
 use crate::describe::{Attested, Described};
 use crate::engine::{Engine, Trace};
 use crate::idempotency::{Begun, Scope, fingerprint};
@@ -95,7 +95,7 @@ impl fmt::Debug for GivenOrFresh {
 #[derive(Clone, Debug)]
 pub enum Response {
     /// A key was made.
-    Created(Kid, PublicHalves),
+    Created(Created),
     /// A key was shown.
     Described(Described),
     /// Where a key is held.
@@ -129,6 +129,15 @@ impl Engine {
     /// # Errors
     /// Those of the use case; `Conflict` and `Backpressure` of the op_id.
     pub fn dispatch(&self, context: &Context, request: &Request) -> Result<Response> {
+        let answer = self.dispatch_unrecorded(context, request);
+        if let (Err(refusal), Some(op)) = (&answer, request.recorded_as()) {
+            self.audit_refusal(op, context, request, refusal);
+        }
+        answer
+    }
+
+    /// As [`Engine::dispatch`]; refusals are not in the audit log yet.
+    fn dispatch_unrecorded(&self, context: &Context, request: &Request) -> Result<Response> {
         let (Some(op_id), Some((op, tenant))) = (context.op_id, mutation(request)) else {
             return self.act(context, request);
         };
@@ -153,8 +162,12 @@ impl Engine {
             }),
             Begun::Claimed(claim) => {
                 let response = self.act(context, request)?;
-                if op == Op::Sign {
-                    self.counting(op, || self.record_answer(op, context, tenant, &response))?;
+                if op == Op::Sign && self.is_durable() {
+                    // An answer that outlives the process is of signatures whose records do.
+                    self.counting(op, || {
+                        self.settle_records()?;
+                        self.record_answer(op, context, tenant, &response)
+                    })?;
                 }
                 claim.keep(response.clone(), self.now_ms());
                 Ok(response)
@@ -193,7 +206,7 @@ impl Engine {
         }
         let key = |kid: &KeyId| self.keys.get(&kid.uuid).ok_or_else(KmsError::not_found);
         match response {
-            Response::Created(kid, _) => key(&kid.key)?.load().life.key().check(),
+            Response::Created(it) => key(&it.kid.key)?.load().life.key().check(),
             Response::Rotated(rotated) => key(&rotated.kid.key)?.load().life.key().check(),
             Response::Signed(signed, _) => {
                 signed.iter().try_for_each(|it| key(&it.kid.key)?.check_enabled(it.kid.version))
@@ -213,6 +226,9 @@ impl Engine {
 
     /// Whether a request waits for a disk.
     pub(crate) fn blocks(&self, context: &Context, request: &Request) -> bool {
+        if self.is_slow_to_settle() && request.recorded_as().is_some() {
+            return true;
+        }
         self.is_durable()
             && match request {
                 Request::Sign(_) => context.op_id.is_some(),
@@ -223,9 +239,7 @@ impl Engine {
 
     fn act(&self, context: &Context, request: &Request) -> Result<Response> {
         match request {
-            Request::Create(wish) => {
-                self.create(context, wish).map(|(kid, public)| Response::Created(kid, public))
-            }
+            Request::Create(wish) => self.create(context, wish).map(Response::Created),
             Request::Describe(kid) => self.describe(context, kid).map(Response::Described),
             Request::Attest(kid) => self.attest(context, kid).map(Response::Attested),
             Request::Rotate(kid, wish) => self.rotate(context, kid, wish).map(Response::Rotated),
@@ -252,9 +266,7 @@ impl Engine {
                 let wrapped = self.rewrap(context, Some(kid), envelope)?;
                 Ok(Response::Wrapped(Arc::new(wrapped)))
             }
-            Request::Derive(kid, name) => {
-                self.derive(context, kid, name).map(|(kid, public)| Response::Created(kid, public))
-            }
+            Request::Derive(kid, name) => self.derive(context, kid, name).map(Response::Created),
             Request::Export(kid) => match self.export(context, kid)? {},
             Request::Disable(kid) => self.disable(context, kid).map(Response::StateChanged),
             Request::Enable(kid) => self.enable(context, kid).map(Response::StateChanged),
@@ -334,6 +346,41 @@ fn shape(wish: &SignRequest<'_>) -> SetOrOne {
     match wish.target {
         Target::Kid(_) => SetOrOne::One,
         Target::Set(_) => SetOrOne::Set,
+    }
+}
+
+impl Request {
+    /// The operation, where the audit log has a record of each.
+    pub fn recorded_as(&self) -> Option<Op> {
+        match self {
+            Request::Wrap(_) => Some(Op::Wrap),
+            Request::Unwrap(..) => Some(Op::Unwrap),
+            Request::Rewrap(..) => Some(Op::Rewrap),
+            Request::Derive(..) => Some(Op::Derive),
+            Request::Export(_) => Some(Op::Export),
+            request => mutation(request).map(|(op, _)| op),
+        }
+    }
+
+    /// The kid that it names, or the first.
+    pub(crate) fn kid(&self) -> Option<&str> {
+        match self {
+            Request::Create(_) => None,
+            Request::Verify(_) => None,
+            Request::Sign(wish) => wish.target.kids().first().map(String::as_str),
+            Request::Wrap(wish) => Some(&wish.kid),
+            Request::Describe(kid)
+            | Request::Attest(kid)
+            | Request::Rotate(kid, _)
+            | Request::Unwrap(kid, _)
+            | Request::Rewrap(kid, _)
+            | Request::Derive(kid, _)
+            | Request::Export(kid)
+            | Request::Disable(kid)
+            | Request::Enable(kid)
+            | Request::Destroy(kid, _)
+            | Request::CancelDestroy(kid) => Some(kid),
+        }
     }
 }
 

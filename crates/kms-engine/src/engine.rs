@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use kms_core::secret_memory::{self, Locked};
 use kms_core::{
-    AuditEvent, AuditSink, Clock, Context, Entropy, ErrorCode, KeyId, KidRef, KmsError, OsEntropy,
-    Result, SystemClock,
+    AuditSink, Clock, Context, Entropy, ErrorCode, KeyId, KidRef, KmsError, OsEntropy, Result,
+    SystemClock,
 };
 use kms_crypto::ed25519::{SignLane, VerifyLane};
 use kms_crypto::lane::Lane;
@@ -24,6 +24,7 @@ use crate::material::Lanes;
 use crate::op::Op;
 use crate::policy::{Demand, KeyPolicy, PqPolicy};
 use crate::pool::Pool;
+use crate::recording::AuditVerify;
 use crate::registry::Registry;
 use crate::suite::Label;
 
@@ -53,6 +54,11 @@ pub struct EngineConfig {
     pub entropy: Arc<dyn Entropy>,
     /// The audit log, if there is one.
     pub audit: Option<Arc<dyn AuditSink>>,
+    /// Which verifications it is told of.
+    pub audit_verify: AuditVerify,
+    /// Why no private key is to be used and nothing changed, where that is so from the start: what is kept is not what
+    /// was acknowledged. Verification goes on.
+    pub verify_only: Option<KmsError>,
     /// What [`secret_memory::require_locked`] gave, where every secret must be locked; held until `close`.
     pub locked: Option<Locked>,
 }
@@ -70,6 +76,8 @@ impl Default for EngineConfig {
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(OsEntropy),
             audit: None,
+            audit_verify: AuditVerify::None,
+            verify_only: None,
             locked: None,
         }
     }
@@ -175,8 +183,8 @@ impl Engine {
     ) -> Result<T> {
         let started = Instant::now();
         let mut trace = Trace::default();
-        let result =
-            self.admit(context).and_then(|()| contain(AssertUnwindSafe(|| work(&mut trace))));
+        let admitted = self.admit(context).and_then(|()| self.check_served(op));
+        let result = admitted.and_then(|()| contain(AssertUnwindSafe(|| work(&mut trace))));
         self.ended(op, &trace, &result, Some(started.elapsed()));
         result
     }
@@ -212,7 +220,7 @@ impl Engine {
     /// Refuses in a forked child, after `close` and after the deadline.
     pub(crate) fn admit(&self, context: &Context) -> Result<()> {
         secret_memory::check_process()?;
-        if self.closed.load(Ordering::SeqCst) {
+        if self.is_closed() {
             return Err(KmsError::new(ErrorCode::StoreUnavailable, "this key service is closed")
                 .retryable(false));
         }
@@ -220,6 +228,18 @@ impl Engine {
             Some(_) => context.check_deadline(self.now_ms()),
             None => Ok(()),
         }
+    }
+
+    /// Refuses what uses a private key or changes something, where only verification goes on.
+    fn check_served(&self, op: Op) -> Result<()> {
+        match (&self.config.verify_only, op) {
+            (None, _) | (_, Op::Verify | Op::VerifyBatch | Op::Describe | Op::Attest) => Ok(()),
+            (Some(refusal), _) => Err(refusal.clone()),
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// Counts the items of a batch, beside the batch itself.
@@ -233,26 +253,6 @@ impl Engine {
 
     pub(crate) fn find(&self, kid: &KidRef<'_>, context: &Context) -> Result<Arc<Key>> {
         self.keys.find(kid, context)
-    }
-
-    /// Records a success before it is acknowledged, and gives its place in the log.
-    pub(crate) fn audit(
-        &self,
-        op: Op,
-        context: &Context,
-        kid: KidRef<'_>,
-        input: Option<&[u8]>,
-    ) -> Result<Option<u64>> {
-        let Some(sink) = &self.config.audit else { return Ok(None) };
-        let input_hash = input.map(kms_crypto::digest::blake3);
-        sink.append(&AuditEvent {
-            op: op.name(),
-            context,
-            kid: Some(kid),
-            input_hash: input_hash.as_ref(),
-            refusal: None,
-            attestation: None,
-        })
     }
 }
 

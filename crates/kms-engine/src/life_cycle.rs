@@ -12,7 +12,7 @@ use std::panic::AssertUnwindSafe;
 use kms_core::custody::Change as StoredChange;
 use kms_core::secret_memory;
 use kms_core::{
-    AuditEvent, Context, DestroyAt, KeyId, KeyState, KidRef, KmsError, Result, Transition, Version,
+    Context, DestroyAt, KeyId, KeyState, KidRef, KmsError, Result, Transition, Version,
 };
 
 use crate::custody::stored_state;
@@ -37,6 +37,8 @@ pub struct StateChanged {
     pub version: Option<Version>,
     /// Its own state.
     pub state: KeyState,
+    /// The index of its record in the audit log, where there is one.
+    pub audit: Option<u64>,
 }
 
 impl StateChanged {
@@ -118,9 +120,9 @@ impl Engine {
             let next = change.head.after(target, transition(now_ms)?, now_ms)?;
             let before = own_state(&change.head, target);
             let state = own_state(&next, target);
-            self.effect(&mut change, op.name(), op, context, target, next)?;
+            let audit = self.effect(&mut change, op.name(), op, context, target, next)?;
             self.deadlines.moved(key.id().uuid, target, before, state);
-            Ok(StateChanged { key: key.id().clone(), version: target, state })
+            Ok(StateChanged { key: key.id().clone(), version: target, state, audit })
         })
     }
 
@@ -151,20 +153,11 @@ impl Engine {
         context: &Context,
         target: Option<Version>,
         next: Head,
-    ) -> Result<()> {
+    ) -> Result<Option<u64>> {
         let key = change.key;
         let _fence = change.fence()?;
-        if let Some(sink) = &self.config.audit {
-            let kid = KidRef { version: target, ..key.id().into() };
-            sink.append(&AuditEvent {
-                op: name,
-                context,
-                kid: Some(kid),
-                input_hash: None,
-                refusal: None,
-                attestation: None,
-            })?;
-        }
+        let kid = KidRef { version: target, ..key.id().into() };
+        let audit = self.audit_change(name, context, kid)?;
         let state = own_state(&next, target);
         let kept = stored_state(state);
         let stored = target.map_or(StoredChange::SetKeyState(kept), |version| {
@@ -172,7 +165,7 @@ impl Engine {
         });
         self.commit(op, context, key, &stored, || {
             let key = key.id().clone();
-            Response::StateChanged(StateChanged { key, version: target, state })
+            Response::StateChanged(StateChanged { key, version: target, state, audit })
         })?;
         crate::faults::point("life_cycle.publish");
         match target {
@@ -181,7 +174,7 @@ impl Engine {
             None => key.versions_of(&next).for_each(|version| self.arena.remove(version.secret)),
         }
         change.publish(next);
-        Ok(())
+        Ok(audit)
     }
 
     /// Destroys what is due. Returns in how many milliseconds something is due next, if anything is.
@@ -287,7 +280,7 @@ impl Engine {
         uses.iter().try_for_each(check)?;
         let record = |Use { key, version, input, .. }: &Use<'_>| {
             let kid = KidRef { version: Some(*version), ..key.id().into() };
-            self.audit(op, context, kid, Some(input))
+            self.audit_use(op, context, kid, input)
         };
         uses.iter().map(record).collect()
     }

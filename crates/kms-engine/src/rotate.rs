@@ -31,6 +31,10 @@ pub struct Rotated {
     pub previous: Kid,
     /// When the new version becomes the head, in Unix milliseconds; `None` when it already is.
     pub active_at_unix_ms: Option<u64>,
+    /// The index of its record in the audit log, where there is one.
+    pub audit: Option<u64>,
+    /// The index of the record in which the version that was the head vouches for the new one, where it does.
+    pub continuity: Option<u64>,
 }
 
 impl Engine {
@@ -61,18 +65,23 @@ impl Engine {
             if head.pending.is_some() {
                 return Err(KmsError::conflict("another version is already pending").field("kid"));
             }
-            let suite = key.published(head.active)?.suite.rotated(wish.alg.as_deref())?;
+            let old = key.published(head.active)?;
+            let suite = old.suite.rotated(wish.alg.as_deref())?;
             self.check_allowed(suite)?;
             trace.alg = suite.label();
             self.check_signs(self.demand(&key), suite)?;
             let version = self.fresh_version(suite)?;
             let secret = version.secret;
-            let record = |next| {
+            let record = || -> Result<_> {
+                let next = change.next()?;
+                let (from, to) = ((head.active, old), (next, &version));
+                let continuity = self.audit_continuity(context, &key, from, to)?;
                 let kid = KidRef { version: Some(next), ..key.id().into() };
-                self.audit(Op::Rotate, context, kid, None).map(|_| next)
+                let audit = self.audit_change(Op::Rotate.name(), context, kid)?;
+                Ok((next, audit, continuity))
             };
-            let next = change.next().and_then(record);
-            let next = next.inspect_err(|_| self.arena.remove(secret))?;
+            let recorded = record().inspect_err(|_| self.arena.remove(secret));
+            let (next, audit, continuity) = recorded?;
             let wait = wish.activate_after_ms;
             let active_at = (wait > 0).then(|| self.config.clock.unix_ms() + wait);
             let pending = active_at.map(|active_at_unix_ms| Pending {
@@ -84,6 +93,8 @@ impl Engine {
                 kid: key.id().at(next),
                 previous: key.id().at(head.active),
                 active_at_unix_ms: active_at,
+                audit,
+                continuity,
             };
             let answer = || Response::Rotated(rotated.clone());
             self.commit_version(context, &key, &rotated.kid, &version, pending, answer)

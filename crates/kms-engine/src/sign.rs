@@ -286,6 +286,23 @@ impl Engine {
         Ok(signature)
     }
 
+    /// Has a version sign a statement of the service, with every track. It covers the statement's own bytes whatever
+    /// the key's signatures cover otherwise.
+    pub(crate) fn vouch(
+        &self,
+        key: &Arc<Key>,
+        version: Version,
+        statement: &[u8],
+    ) -> Result<Vec<Vec<u8>>> {
+        let (held, demand) = (key.published(version)?, self.demand(key));
+        let head = SigningHead { key, version, held, demand };
+        let sign = |alg: &Algorithm| {
+            let signature = self.sign_track(&head, *alg, statement, SignatureContext::EMPTY)?;
+            Ok(signature.as_bytes().to_vec())
+        };
+        held.suite.algs().iter().map(sign).collect()
+    }
+
     /// Ends the making of a signature: records it, all its halves together, before it leaves.
     pub(crate) fn audit_signature(
         &self,

@@ -15,6 +15,7 @@ use crate::key::Key;
 use crate::known::{ItemKid, KnownKid};
 use crate::op::Op;
 use crate::policy::{Demand, Mode};
+use crate::recording::AuditVerify;
 use crate::sign::Payload;
 use crate::suite::Suite;
 
@@ -78,6 +79,9 @@ impl Engine {
             kid.key.check_enabled(kid.version.ok_or_else(kms_core::version_needed)?)?;
             let ok = self.conclude(&group);
             trace.invalid = !ok;
+            let counts = (1, usize::from(!ok));
+            let input: &[&[u8]] = &[message, signature];
+            self.audit_verification(AuditVerify::All, Op::Verify, context, counts, input);
             Ok(ok)
         })
     }

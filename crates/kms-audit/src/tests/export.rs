@@ -2,7 +2,8 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use kms_core::{
-    AuditEvent, AuditSink, Context, ContinuityEvent, KidRef, KmsError, Track, VerificationEvent,
+    AuditEvent, AuditSink, Context, ContinuityEvent, KidRef, KmsError, Rotation, Track,
+    VerificationEvent,
 };
 
 use crate::export::{Exporter, JsonLines};
@@ -75,8 +76,11 @@ fn events_become_records() {
     assert_eq!(sink.append(&refused).unwrap(), Some(3));
     let track = [Track { alg: "ed25519", bytes: &[1; 64] }];
     let to = KidRef { version: kid.version.unwrap().checked_add(1), ..kid };
-    let rotation =
-        ContinuityEvent { context: &context, from: kid, to, public: &track, signatures: &track };
+    let rotation = ContinuityEvent {
+        context: &context,
+        rotation: Rotation { from: kid, to, from_public: &track, public: &track },
+        signatures: &track,
+    };
     assert_eq!(sink.append_continuity(&rotation).unwrap(), Some(4));
     sink.verified(&VerificationEvent {
         op: "verify",

@@ -10,7 +10,7 @@ use crate::layout::segment_name;
 use crate::merkle::{verify_consistency, verify_inclusion};
 use crate::segment::full;
 use crate::test_keys::{Ed25519, MlDsa};
-use crate::test_support::{ORIGIN, Place, operation};
+use crate::test_support::{ORIGIN, Place, config, operation};
 use crate::verify::Outcome;
 use crate::{AuditError, Durability, OnFull, Override};
 
@@ -351,7 +351,11 @@ fn checkpoints_come_by_themselves() {
 fn a_log_in_memory_keeps_the_last_records_and_the_whole_tree() {
     use crate::merkle::{Frontier, leaf_hash};
     use kms_core::{AuditEvent, AuditSink, Context};
-    let log = crate::MemoryLog::new(2, Arc::new(kms_testkit::clock::ManualClock::default()));
+    let log = crate::MemoryLog::new(
+        config().origin,
+        2,
+        Arc::new(kms_testkit::clock::ManualClock::default()),
+    );
     let context = Context::library();
     let event = AuditEvent {
         op: "sign",

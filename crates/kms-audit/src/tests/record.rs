@@ -54,6 +54,7 @@ fn samples() -> Vec<Body<'static>> {
             actor: "a",
             from: KidRef::parse(KID).unwrap(),
             to: NonZeroU32::new(4).unwrap(),
+            from_public: vec![Track { alg: "ed25519", bytes: &[3; 32] }],
             public,
             signatures: vec![Track { alg: "ed25519", bytes: &[2; 64] }],
         }),
@@ -142,12 +143,21 @@ fn the_stamp_changes_the_header_only() {
 #[test]
 fn statements_begin_with_the_prefix_that_no_api_signs() {
     let from = KidRef::parse(KID).unwrap();
-    let public = [Track { alg: "ed25519", bytes: &[1; 32] }];
     let to = NonZeroU32::new(4).unwrap();
-    let statement = Continuity::statement(from, to, &public).unwrap();
-    let new = KID.replace("#v3", "#v4");
-    let text = format!("ron-kms/continuity/v1\0{KID}\0{new}\0\x01\x07ed25519\0 ");
-    assert!(statement.starts_with(text.as_bytes()));
+    let old = [Track { alg: "ed25519", bytes: b"the public half of version three" }];
+    let new = [Track { alg: "ed25519", bytes: b"and that of version four, in 32." }];
+    let statement = Continuity::statement(from, to, &old, &new).unwrap();
+    let new_kid = KID.replace("#v3", "#v4");
+    let text = format!(
+        "ron-kms/continuity/v1\0{KID}\0{new_kid}\0\
+         \x01\x07ed25519\0 the public half of version three\
+         \x01\x07ed25519\0 and that of version four, in 32."
+    );
+    assert_eq!(statement, text.as_bytes());
+    let head = KidRef { version: None, ..from };
+    assert_eq!(Continuity::statement(head, to, &old, &new), Err(Malformed("to")));
+    let same = from.version.unwrap();
+    assert_eq!(Continuity::statement(from, same, &old, &new), Err(Malformed("to")));
     let keys = [AuditKey { algorithm: 1, public: &[1; 32] }];
     let statement = AuditKeys::statement("ron-kms/a", &keys).unwrap();
     assert!(statement.starts_with(b"ron-kms/audit-key/v1\0"));

@@ -54,7 +54,7 @@ fn keys_of_every_kind_sign_wrap_and_verify_after_a_restart() {
     ];
     let kids = algs.map(|(alg, purpose)| {
         let wish = CreateKey { alg: alg.into(), purpose: purpose.into(), ..wish("message") };
-        let (kid, public) = engine.create(&library, &wish).unwrap();
+        let crate::Created { kid, public, .. } = engine.create(&library, &wish).unwrap();
         let kid = kid.to_string();
         let next = engine.rotate(&library, &kid, &RotateKey::default()).unwrap().kid.to_string();
         (kid, next, public.tracks())
@@ -153,7 +153,9 @@ fn an_op_id_is_answered_again_after_a_restart() {
     let (dir, clock) = (TempDir::new("custody"), Arc::new(ManualClock::default()));
     let engine = open(&dir, &clock);
     let create = Request::Create(wish("message"));
-    let Response::Created(kid, _) = engine.dispatch(&with_op_id(1), &create).unwrap() else {
+    let Response::Created(crate::Created { kid, .. }) =
+        engine.dispatch(&with_op_id(1), &create).unwrap()
+    else {
         panic!("created")
     };
     let kid = kid.to_string();
@@ -190,9 +192,11 @@ fn a_derived_key_is_the_same_after_a_restart() {
     let (dir, clock) = (TempDir::new("custody"), Arc::new(ManualClock::default()));
     let engine = open(&dir, &clock);
     let parent = create(&engine, "message").to_string();
-    let (kid, public) = engine.derive(&Context::library(), &parent, "orders").unwrap();
+    let crate::Created { kid, public, .. } =
+        engine.derive(&Context::library(), &parent, "orders").unwrap();
     let engine = reopen(engine, &dir, &clock);
-    let (again, same) = engine.derive(&Context::library(), &parent, "orders").unwrap();
+    let crate::Created { kid: again, public: same, .. } =
+        engine.derive(&Context::library(), &parent, "orders").unwrap();
     assert_eq!((again.to_string(), same.tracks()), (kid.to_string(), public.tracks()));
     assert!(sign(&engine, &kid.to_string(), b"m").is_ok());
 }

@@ -16,7 +16,7 @@ fn policy(produce_hybrid: bool, verify_mode: Mode) -> PqPolicy {
 
 fn new_key(engine: &Engine, alg: &str) -> String {
     let wish = CreateKey { alg: alg.into(), ..wish("message") };
-    engine.create(&Context::library(), &wish).expect("a key").0.to_string()
+    engine.create(&Context::library(), &wish).expect("a key").kid.to_string()
 }
 
 fn sign_all(engine: &Engine, kid: &str, context: &[u8]) -> Vec<Signed> {
@@ -213,7 +213,7 @@ fn keys_and_requests_only_tighten() {
         policy_hints: Some(r#"{"verify_mode":"pq_only"}"#.into()),
         ..wish("message")
     };
-    let kid = engine.create(&Context::library(), &strict).unwrap().0.to_string();
+    let kid = engine.create(&Context::library(), &strict).unwrap().kid.to_string();
     let signed = sign_all(&engine, &kid, b"");
     assert!(!check(&engine, &kid, entries(&[&signed[0]]), b"", None).unwrap());
     assert!(check(&engine, &kid, entries(&[&signed[1]]), b"", None).unwrap());

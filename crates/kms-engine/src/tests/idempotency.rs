@@ -13,7 +13,7 @@ fn with_op_id(actor: &str, op_id: u128) -> Context {
 
 fn created(response: kms_core::Result<Response>) -> String {
     match response.unwrap() {
-        Response::Created(kid, _) => kid.to_string(),
+        Response::Created(created) => created.kid.to_string(),
         other => panic!("not created: {other:?}"),
     }
 }
@@ -75,7 +75,7 @@ fn a_replay_checks_the_rights_to_every_key_of_a_set() {
     let (engine, _) = engine();
     let ours = create(&engine, "message").to_string();
     let other = CreateKey { tenant: "other".into(), ..wish("message") };
-    let theirs = engine.create(&Context::library(), &other).unwrap().0.to_string();
+    let theirs = engine.create(&Context::library(), &other).unwrap().kid.to_string();
     let request = Request::Sign(SignRequest {
         target: Target::Set(vec![ours, theirs]),
         payload: Payload::Message(b"m".into()),

@@ -35,7 +35,7 @@ fn rotate(engine: &Engine, kid: &str, activate_after_ms: u64) -> kms_core::Resul
 
 fn wrapping_key(engine: &Engine) -> String {
     let wish = CreateKey { alg: "hybrid".into(), purpose: "kem".into(), ..wish("message") };
-    engine.create(&library(), &wish).unwrap().0.to_string()
+    engine.create(&library(), &wish).unwrap().kid.to_string()
 }
 
 /// The own state of a key, and the effective ones of its versions.
@@ -363,8 +363,8 @@ fn a_derived_key_that_was_destroyed_is_not_derived_again() {
     let engine = Engine::new(config);
     let v1 = create(&engine, "message").to_string();
     let derive = || engine.derive(&library(), &v1, "c");
-    let child = derive().unwrap().0.to_string();
-    assert_eq!(derive().unwrap().0.to_string(), child);
+    let child = derive().unwrap().kid.to_string();
+    assert_eq!(derive().unwrap().kid.to_string(), child);
     destroy(&engine, key_of(&child)).unwrap();
     assert_eq!(refusal(derive()), conflict());
     assert_eq!(states(&engine, &child).0, "destroyed");

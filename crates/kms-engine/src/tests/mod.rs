@@ -41,7 +41,7 @@ fn wish(signs: &str) -> CreateKey {
 }
 
 fn create(engine: &Engine, signs: &str) -> Kid {
-    engine.create(&Context::library(), &wish(signs)).expect("a key").0
+    engine.create(&Context::library(), &wish(signs)).expect("a key").kid
 }
 
 fn sign(engine: &Engine, kid: &str, message: &[u8]) -> kms_core::Result<[u8; 64]> {

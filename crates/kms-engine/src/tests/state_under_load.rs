@@ -115,7 +115,7 @@ fn what_is_under_way_when_a_transition_is_acknowledged_fails() {
                     ..EngineConfig::default()
                 });
                 let wish = CreateKey { alg: alg.into(), ..wish("message") };
-                let kid = engine.create(&library(), &wish).unwrap().0.to_string();
+                let kid = engine.create(&library(), &wish).unwrap().kid.to_string();
                 let known = engine.know(&library(), &kid).unwrap();
                 let ended = thread::scope(|scope| {
                     entropy.0.armed.store(true, SeqCst);
@@ -167,7 +167,7 @@ fn a_transition_waits_for_what_is_being_recorded() {
         let engine =
             Engine::new(EngineConfig { audit: Some(sink.clone()), ..EngineConfig::default() });
         let wish = CreateKey { alg: alg.into(), ..wish("message") };
-        let kid = engine.create(&library(), &wish).unwrap().0.to_string();
+        let kid = engine.create(&library(), &wish).unwrap().kid.to_string();
         let known = engine.know(&library(), &kid).unwrap();
         sink.0.armed.store(true, SeqCst);
         thread::scope(|scope| {
@@ -196,7 +196,7 @@ fn race(alg: &str, audit: bool, act: Act, make: impl Fn(&Engine, &str) -> Made, 
         ..EngineConfig::default()
     });
     let wish = CreateKey { alg: alg.into(), ..wish("message") };
-    let kid = engine.create(&library(), &wish).unwrap().0.to_string();
+    let kid = engine.create(&library(), &wish).unwrap().kid.to_string();
     let made = make(&engine, &kid);
     let (done, acknowledged) = (AtomicUsize::new(0), AtomicBool::new(false));
     let start = Barrier::new(4);

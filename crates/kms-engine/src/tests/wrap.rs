@@ -13,7 +13,7 @@ fn new_key(engine: &Engine, alg: &str, hints: Option<&str>) -> String {
         policy_hints: hints.map(Into::into),
         ..wish("message")
     };
-    engine.create(&Context::library(), &wish).expect("a key").0.to_string()
+    engine.create(&Context::library(), &wish).expect("a key").kid.to_string()
 }
 
 fn wrap(engine: &Engine, kid: &str, key: &[u8]) -> Vec<u8> {
@@ -172,8 +172,11 @@ fn a_derived_key_is_a_key_and_the_same_every_time() {
     let context = Context::library();
     for alg in ["ed25519", "ml-dsa", "hybrid"] {
         let wish = CreateKey { alg: alg.into(), ..wish("message") };
-        let parent = engine.create(&context, &wish).unwrap().0.to_string();
-        let derive = |name: &str| engine.derive(&context, &parent, name).unwrap();
+        let parent = engine.create(&context, &wish).unwrap().kid.to_string();
+        let derive = |name: &str| {
+            let made = engine.derive(&context, &parent, name).unwrap();
+            (made.kid, made.public)
+        };
         let (kid, public) = derive("db/users");
         let (again, same) = derive("db/users");
         assert_eq!((kid.to_string(), public.tracks()), (again.to_string(), same.tracks()));
@@ -182,13 +185,13 @@ fn a_derived_key_is_a_key_and_the_same_every_time() {
         assert_ne!(public.tracks(), different.tracks());
         assert_ne!(kid.key.uuid, kms_core::KidRef::parse(&parent).unwrap().uuid);
         let child = kid.to_string();
-        let (grandchild, _) = engine.derive(&context, &child, "db/users").unwrap();
+        let grandchild = engine.derive(&context, &child, "db/users").unwrap().kid;
         assert_ne!(grandchild.to_string(), child);
         // The next version of the parent gives other keys.
         engine.rotate(&context, &parent, &RotateKey::default()).unwrap();
         let key = parent.strip_suffix("#v1").unwrap();
-        assert_ne!(engine.derive(&context, key, "db/users").unwrap().0.to_string(), child);
-        assert_eq!(engine.derive(&context, &parent, "db/users").unwrap().0.to_string(), child);
+        assert_ne!(engine.derive(&context, key, "db/users").unwrap().kid.to_string(), child);
+        assert_eq!(engine.derive(&context, &parent, "db/users").unwrap().kid.to_string(), child);
     }
     let parent = create(&engine, "message").to_string();
     for bad in ["", "a\nb", &"x".repeat(257)] {

@@ -24,10 +24,22 @@ struct PublicDto {
     pq: Option<Box<PublicDto>>,
 }
 
+/// Where an operation is recorded.
 #[derive(Serialize)]
-struct CreatedDto {
+struct AuditDto<'a> {
+    log: &'a str,
+    index: u64,
+    /// Of a rotation: where the old head vouches for the new version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continuity: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct CreatedDto<'a> {
     kid: String,
     public: PublicDto,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<AuditDto<'a>>,
 }
 
 #[derive(Serialize)]
@@ -70,10 +82,12 @@ struct VersionStateDto {
 }
 
 #[derive(Serialize)]
-struct StateChangedDto {
+struct StateChangedDto<'a> {
     kid: String,
     #[serde(flatten)]
     state: StateDto,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<AuditDto<'a>>,
 }
 
 #[derive(Serialize)]
@@ -93,26 +107,32 @@ struct AttestedDto {
 }
 
 #[derive(Serialize)]
-struct RotatedDto {
+struct RotatedDto<'a> {
     kid: String,
     previous: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     active_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<AuditDto<'a>>,
 }
 
 #[derive(Serialize)]
-struct SignedDto {
-    sigs: Vec<SignatureDto>,
+struct SignedDto<'a> {
+    sigs: Vec<SignatureDto<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<AuditDto<'a>>,
 }
 
 #[derive(Serialize)]
-struct SignatureDto {
+struct SignatureDto<'a> {
     alg: &'static str,
     signature_b64: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     kid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<AuditDto<'a>>,
 }
 
 #[derive(Serialize)]
@@ -173,29 +193,34 @@ enum OutcomeDto<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum AnswerDto<'a> {
-    Created(CreatedDto),
+    Created(CreatedDto<'a>),
     Described(Box<DescribedDto<'a>>),
     Attested(AttestedDto),
-    Rotated(RotatedDto),
-    Signed(SignedDto),
+    Rotated(RotatedDto<'a>),
+    Signed(SignedDto<'a>),
     Verified(VerifiedDto),
     Wrapped(WrappedDto),
     Unwrapped(UnwrappedDto),
-    StateChanged(StateChangedDto),
+    StateChanged(StateChangedDto<'a>),
 }
 
-pub(super) fn response(response: &Response) -> Vec<u8> {
-    json(&answer(response))
+/// The answer; `log` is the audit log that its indexes are of.
+pub(super) fn response(response: &Response, log: Option<&str>) -> Vec<u8> {
+    json(&answer(response, log))
 }
 
-pub(super) fn batch(answers: &[Result<Response>], references: &[Option<String>]) -> Vec<u8> {
+pub(super) fn batch(
+    answers: &[Result<Response>],
+    references: &[Option<String>],
+    log: Option<&str>,
+) -> Vec<u8> {
     let items: Vec<ItemDto<'_>> = answers
         .iter()
         .zip(references)
         .map(|(answered, reference)| ItemDto {
             reference: reference.as_deref(),
             outcome: match answered {
-                Ok(response) => OutcomeDto::Answer(answer(response)),
+                Ok(response) => OutcomeDto::Answer(answer(response, log)),
                 Err(error) => OutcomeDto::Error { error: error_dto(error) },
             },
         })
@@ -226,19 +251,26 @@ fn error_dto(error: &KmsError) -> ErrorDto<'_> {
     }
 }
 
-fn answer(response: &Response) -> AnswerDto<'_> {
+fn answer<'a>(response: &'a Response, log: Option<&'a str>) -> AnswerDto<'a> {
+    let audit = |index: Option<u64>, continuity| {
+        let (log, index) = (log?, index?);
+        Some(AuditDto { log, index, continuity })
+    };
     match response {
-        Response::Created(kid, key) => {
-            AnswerDto::Created(CreatedDto { kid: kid.to_string(), public: public(key) })
-        }
+        Response::Created(created) => AnswerDto::Created(CreatedDto {
+            kid: created.kid.to_string(),
+            public: public(&created.public),
+            audit: audit(created.audit, None),
+        }),
         Response::Described(described) => AnswerDto::Described(Box::new(describe(described))),
         Response::Attested(attested) => AnswerDto::Attested(attest(attested)),
         Response::Rotated(rotated) => AnswerDto::Rotated(RotatedDto {
             kid: rotated.kid.to_string(),
             previous: rotated.previous.to_string(),
             active_at: rotated.active_at_unix_ms.map(timestamp),
+            audit: audit(rotated.audit, rotated.continuity),
         }),
-        Response::Signed(signed, shape) => AnswerDto::Signed(sign(signed, *shape)),
+        Response::Signed(signed, shape) => AnswerDto::Signed(sign(signed, *shape, audit)),
         Response::Verified(verified) => AnswerDto::Verified(verify(verified)),
         Response::Wrapped(wrapped) => AnswerDto::Wrapped(WrappedDto {
             wrapped_b64: STANDARD.encode(&wrapped.envelope),
@@ -254,6 +286,7 @@ fn answer(response: &Response) -> AnswerDto<'_> {
         Response::StateChanged(changed) => AnswerDto::StateChanged(StateChangedDto {
             kid: changed.kid(),
             state: changed.state.into(),
+            audit: audit(changed.audit, None),
         }),
     }
 }
@@ -315,15 +348,22 @@ fn attest(attested: &Attested) -> AttestedDto {
     }
 }
 
-fn sign(signed: &[Signed], shape: SetOrOne) -> SignedDto {
+fn sign<'a>(
+    signed: &[Signed],
+    shape: SetOrOne,
+    audit: impl Fn(Option<u64>, Option<u64>) -> Option<AuditDto<'a>>,
+) -> SignedDto<'a> {
     let own_kid = shape == SetOrOne::Set;
     let sigs = signed.iter().map(|signed| SignatureDto {
         alg: signed.alg.name(),
         signature_b64: STANDARD.encode(signed.signature.as_bytes()),
         kid: own_kid.then(|| signed.kid.to_string()),
+        audit: audit(signed.audit.filter(|_| own_kid), None),
     });
-    let kid = signed.first().filter(|_| !own_kid).map(|signed| signed.kid.to_string());
-    SignedDto { sigs: sigs.collect(), kid }
+    let sigs = sigs.collect();
+    let all = signed.first().filter(|_| !own_kid);
+    let kid = all.map(|signed| signed.kid.to_string());
+    SignedDto { sigs, kid, audit: audit(all.and_then(|signed| signed.audit), None) }
 }
 
 fn verify(verified: &Verified) -> VerifiedDto {

@@ -12,9 +12,10 @@ pub use encode::error as error_json;
 use kms_core::{Context, KmsError, Result};
 
 use crate::cost;
-use crate::dispatch::Request;
+use crate::dispatch::{Request, Response};
 use crate::engine::Engine;
 use crate::op::Op;
+use crate::recording::AuditVerify;
 
 /// Most items in an array.
 pub const MAX_ITEMS: usize = 512;
@@ -60,7 +61,7 @@ pub fn handle(
             }
             let answers = engine.sign_batch(batch.requests, &context, parallel)?;
             let answers: Vec<_> = answers.into_iter().map(|it| it.map_err(on_the_wire)).collect();
-            return Ok(Some(encode::batch(&answers, &batch.references)));
+            return Ok(Some(encode::batch(&answers, &batch.references, engine.log())));
         }
         Op::VerifyBatch => {
             let batch = engine.counting(op, || decode::verify_batch(body, &context))?;
@@ -68,8 +69,11 @@ pub fn handle(
                 return Ok(None);
             }
             let answers = engine.verify_batch(&batch.requests, &context, parallel)?;
+            let invalid = answers.iter().filter(|answer| !is_valid(answer)).count();
+            let counts = (answers.len(), invalid);
+            engine.audit_verification(AuditVerify::Requests, op, &context, counts, &[body]);
             let answers: Vec<_> = answers.into_iter().map(|it| it.map_err(on_the_wire)).collect();
-            return Ok(Some(encode::batch(&answers, &batch.references)));
+            return Ok(Some(encode::batch(&answers, &batch.references, engine.log())));
         }
         Op::Create => engine.counting(op, || decode::create(body, &mut context))?,
         Op::Rotate => {
@@ -105,11 +109,20 @@ pub fn handle(
     if !parallel && (cost::is_slow(&request) || engine.blocks(&context, &request)) {
         return Ok(None);
     }
-    let response = engine.dispatch(&context, &request).map_err(|error| match op {
+    let answer = engine.dispatch(&context, &request);
+    if op == Op::Verify {
+        let counts = (1, usize::from(!is_valid(&answer)));
+        engine.audit_verification(AuditVerify::Requests, op, &context, counts, &[body]);
+    }
+    let response = answer.map_err(|error| match op {
         Op::Sign | Op::Verify => on_the_wire(error),
         _ => error,
     })?;
-    Ok(Some(encode::response(&response)))
+    Ok(Some(encode::response(&response, engine.log())))
+}
+
+fn is_valid(answer: &Result<Response>) -> bool {
+    matches!(answer, Ok(Response::Verified(verified)) if verified.ok)
 }
 
 /// Names a field of a signature as the JSON does: use cases know the context by its bytes.
@@ -129,6 +142,7 @@ pub fn verify_coalesced(
 ) -> Vec<Result<Option<Vec<u8>>>> {
     let mut slow = Vec::with_capacity(requests.len());
     let mut quick = Vec::with_capacity(requests.len());
+    let mut bodies = Vec::with_capacity(requests.len());
     for (context, body) in requests {
         let request = match context {
             Ok(context) => (context, decode::verify(body)),
@@ -137,13 +151,19 @@ pub fn verify_coalesced(
         slow.push(cost::are_slow_to_verify(std::iter::once(&request)));
         if slow.last() == Some(&false) {
             quick.push(request);
+            bodies.push(body);
         }
     }
-    let mut answers = engine.verify_coalesced(&quick).into_iter();
+    let answers = engine.verify_coalesced(&quick);
+    for (((context, _), body), answer) in quick.iter().zip(bodies).zip(&answers) {
+        let counts = (1, usize::from(!is_valid(answer)));
+        engine.audit_verification(AuditVerify::Requests, Op::Verify, context, counts, &[body]);
+    }
+    let mut answers = answers.into_iter();
     let answer = |slow: bool| {
         let next = if slow { None } else { answers.next() };
         let next = next.map(|answer| answer.map_err(on_the_wire));
-        next.map(|answer| answer.map(|answer| encode::response(&answer))).transpose()
+        next.map(|answer| answer.map(|answer| encode::response(&answer, engine.log()))).transpose()
     };
     slow.into_iter().map(answer).collect()
 }
