@@ -36,6 +36,9 @@ export const asked = {
   width: Number(process.env.CHAOS_WIDTH ?? 3),
 }
 
+/** Whether a case was asked for: all are, unless one is named. */
+export const isWanted = (it: Case): boolean => !asked.only || nameOf(it) === asked.only
+
 /** Numbers from 0 up to 1, the same for the same seed (mulberry32). */
 export function random(seed: number): () => number {
   let state = seed >>> 0

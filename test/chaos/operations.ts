@@ -11,7 +11,17 @@ export interface Operation {
 const TENANT = 'core'
 const ALG = 'ed25519'
 /** What each prepared key is for. */
-const PURPOSES = ['rotate', 'later', 'pause', 'version', 'sign', 'destroy', 'shred', 'mercy', 'derive'] as const
+const PURPOSES = [
+  'rotate',
+  'later',
+  'pause',
+  'version',
+  'sign',
+  'destroy',
+  'shred',
+  'mercy',
+  'derive',
+] as const
 
 export type Prepared = Readonly<Record<(typeof PURPOSES)[number], string>>
 
@@ -53,8 +63,11 @@ export function operations(keys: Prepared): readonly Operation[] {
   ]
 }
 
+/** One change more, to see whether changes are taken. */
+export const probe = (): Operation => create('probe', 8)
+
 /** Under which names keys of these operations are found. */
-export const PREFIXES: readonly string[] = [...PURPOSES, 'fresh', 'last'].map(
+export const PREFIXES: readonly string[] = [...PURPOSES, 'fresh', 'last', 'probe'].map(
   purpose => `${TENANT}/${purpose}/${ALG}`,
 )
 

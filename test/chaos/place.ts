@@ -5,8 +5,12 @@ import { join } from 'node:path'
 
 /** Where a store is, with all that opens it. */
 export class Place {
-  /** @param dir the files under test; those of the harness lie beside it */
-  private constructor(readonly dir: string) {}
+  /** The files under test; those of the harness lie beside it. */
+  readonly dir: string
+
+  private constructor(dir: string) {
+    this.dir = dir
+  }
 
   /** A new one, without a store. */
   static make(parent: string = tmpdir()): Place {

@@ -1,21 +1,64 @@
+// The key store under faults: SIGKILL, EIO and ENOSPC at every instance of every system call on its files.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { StoreSubject } from './store-subject.js'
-import { each, nameOf } from './cases.js'
-import type { Fault } from './strace.js'
-let subject: StoreSubject
-beforeAll(async () => { subject = await StoreSubject.prepare() })
-afterAll(() => subject.remove())
-describe('x', () => {
-  it.each(['kill','EIO','ENOSPC'])('counts %s', async (fault) => {
-    const counts = {main: await subject.count('main'), pool: await subject.count('pool')}
-    const cases = await subject.cases(fault as Fault)
-    process.stderr.write(`${fault}: ${cases.length}\n`)
-    let n = 0
-    await each(cases, async it => {
-      const faults = await subject.run(it, counts[it.thread as 'main'])
-      n++
-      if (faults.length) process.stderr.write(`${n} ${nameOf(it)} ${JSON.stringify(faults).slice(0,500)}\n`)
-    })
-    expect(1).toBe(1)
-  }, 1000000)
+import { part } from '../support/parts.js'
+import { asked, isWanted, random, sample } from './cases.js'
+import { runCases } from './report.js'
+import { RecoverySubject, StoreSubject } from './store-subject.js'
+import { FAULTS } from './strace.js'
+import { type Subject, Sweep } from './sweep.js'
+
+const strace = part('strace')
+const HOUR_MS = 3_600_000
+/** Cases of each fault in the short form. */
+const FEW = 16
+/** Calls at which a change is put in place, or taken back: before each of them the directory is in another state. */
+const STEPS = ['linkat', 'renameat', 'mkdirat', 'unlinkat']
+/** Calls of a start that cleans up. */
+const CLEANING = ['renameat', 'linkat', 'unlinkat', 'write', 'fsync']
+
+describe.skipIf(!strace.available)('a key store', () => {
+  let store: StoreSubject
+  let sweep: Sweep<Awaited<ReturnType<StoreSubject['live']>>>
+
+  beforeAll(async () => {
+    store = await StoreSubject.prepare()
+    sweep = await Sweep.of(store)
+  })
+  afterAll(() => store.remove())
+
+  it.each(FAULTS)(
+    'keeps what it acknowledged, and is whole, after %s at any system call',
+    async fault => {
+      const all = sweep.cases(fault).filter(isWanted)
+      const cases = asked.long ? all : sample(all, FEW, random(asked.seed))
+      expect(await runCases(`store, ${fault}`, cases, it => sweep.run(it))).toEqual([])
+    },
+    HOUR_MS,
+  )
+
+  it(
+    'is whole when it is killed again while it cleans up',
+    async () => {
+      const counts = sweep.counts.get('pool') ?? new Map<string, readonly number[]>()
+      const crashes = STEPS.flatMap(step => (counts.get(step) ?? []).map((_, n) => [step, n + 1] as const))
+      const chosen = asked.long ? crashes : sample(crashes, 2, random(asked.seed))
+      const faults: string[] = []
+      for (const [step, n] of chosen) {
+        const name = `recovery-${step}-${n}`
+        if (asked.only && !asked.only.startsWith(`${name}/`)) continue
+        const subject = await RecoverySubject.prepare(store, counts.get(step) ?? [], name)
+        faults.push(...(await sweepOf(subject, name)))
+        subject.remove()
+      }
+      expect(faults).toEqual([])
+    },
+    HOUR_MS,
+  )
 })
+
+async function sweepOf(subject: Subject, name: string): Promise<readonly string[]> {
+  const sweep = await Sweep.of(subject)
+  const all = [...sweep.cases('kill'), ...sweep.cases('EIO')]
+  const cases = all.filter(({ syscall }) => CLEANING.includes(syscall)).filter(isWanted)
+  return runCases(name, asked.long ? cases : sample(cases, 4, random(asked.seed)), it => sweep.run(it))
+}

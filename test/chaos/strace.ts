@@ -1,10 +1,10 @@
 // System calls counted, and made to fail, by strace.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 
 /** What happens instead of a system call: the process ends as by `kill -9`, or the call fails. */
-export type Fault = 'kill' | 'EIO' | 'ENOSPC'
+export type Fault = (typeof FAULTS)[number]
+export const FAULTS = ['kill', 'EIO', 'ENOSPC'] as const
 
 /** Calls that change something, in either of which a crash may come. */
 const CHANGES = [
@@ -14,7 +14,18 @@ const CHANGES = [
 /** Calls that only look. */
 const LOOKS = ['read', 'pread64', 'getdents64', 'fstat', 'newfstatat', 'statx', 'mmap'] as const
 /** Calls that take space. */
-const TAKES = ['openat', 'mkdirat', 'linkat', 'renameat', 'rename', 'write', 'pwrite64', 'fallocate', 'fsync', 'fdatasync']
+const TAKES = [
+  'openat',
+  'mkdirat',
+  'linkat',
+  'renameat',
+  'rename',
+  'write',
+  'pwrite64',
+  'fallocate',
+  'fsync',
+  'fdatasync',
+]
 
 /** The system calls that may be made to end so. */
 export function syscallsFor(fault: Fault): readonly string[] {
@@ -38,6 +49,10 @@ export interface Injection {
   readonly when: number
   readonly fault: Fault
 }
+
+/** Whether a writer that this happens to must take no change any more. */
+export const stopsWriter = (injection?: Injection): boolean =>
+  injection?.fault === 'EIO' && ['fsync', 'fdatasync'].includes(injection.name)
 
 /** The arguments of strace: one thread, every call written to `log` with the paths of its descriptors. */
 export function straceArgs(log: string, injection?: Injection): string[] {
@@ -72,20 +87,19 @@ export function hitIn(log: string, { name, when }: Injection): string | undefine
   return calls[when - 1]
 }
 
-/** Attaches strace to threads that run; resolves once it holds them. */
-export async function attach(ids: readonly number[], args: readonly string[]): Promise<ChildProcess> {
-  const targets = ids.flatMap(id => ['-p', String(id)])
+/** Attaches strace to a thread that runs; resolves once it holds it. */
+export async function attach(id: number, args: readonly string[]): Promise<ChildProcess> {
   // Without -qq: it says on standard error when it is attached.
-  const child = spawn('strace', [...args.filter(arg => arg !== '-qq'), ...targets], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  })
+  const quiet = args.filter(arg => arg !== '-qq')
+  const child = spawn('strace', [...quiet, '-p', String(id)], { stdio: ['ignore', 'ignore', 'pipe'] })
   let said = ''
   await new Promise<void>((resolve, reject) => {
-    child.stderr?.on('data', chunk => {
+    child.stderr.on('data', chunk => {
       said += chunk
-      if ((said.match(/ attached/g) ?? []).length >= ids.length) resolve()
+      if (said.includes(' attached')) resolve()
     })
-    once(child, 'exit').then(() => reject(new Error(`strace: ${said.trim()}`)), reject)
+    child.on('error', reject)
+    child.on('exit', () => reject(new Error(`strace: ${said.trim()}`)))
   })
   return child
 }

@@ -57,6 +57,17 @@ const kinds = {
     missing: 'core dumps go elsewhere (/proc/sys/kernel/core_pattern), or are limited to nothing',
     skips: 'the search of a core dump for secrets',
   },
+  strace: {
+    find: tracer,
+    missing: 'strace is not on the PATH, or may not attach to a process (kernel.yama.ptrace_scope)',
+    skips: 'crashes and failing system calls injected into the key store and the audit log',
+    debian: 'strace',
+  },
+  'small-disk': {
+    find: () => (process.platform === 'linux' && process.getuid?.() === 0 ? onPath('mount') : undefined),
+    missing: 'a small tmpfs can be mounted by the superuser only',
+    skips: 'a full disk',
+  },
   'openssl-3.5': {
     find: newerNode,
     missing: 'this Node has no OpenSSL 3.5, and a newer one cannot be had from the registry',
@@ -111,6 +122,13 @@ function corePattern(): string | undefined {
   } catch {
     return undefined
   }
+}
+
+/** strace, where it may attach to processes that it did not start. */
+function tracer(): string | undefined {
+  const scope = file('/proc/sys/kernel/yama/ptrace_scope')
+  const isFree = !scope || process.getuid?.() === 0 || readFileSync(scope, 'utf8').trim() === '0'
+  return process.platform === 'linux' && isFree ? onPath('strace') : undefined
 }
 
 function onPath(program: string): string | undefined {

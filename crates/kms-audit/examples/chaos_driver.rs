@@ -124,7 +124,9 @@ fn run(place: &Place, life: &str, threads: u64, batches: u64, wait: bool) -> Res
 
 fn say_opened(log: &AuditLog, wait: bool) -> Result<(), Failure> {
     let mut threads = serde_json::Map::new();
-    if wait {
+    // A thread gives itself its name, some time after it was started.
+    while wait && !threads.contains_key("kms-audit") {
+        threads.clear();
         for task in std::fs::read_dir("/proc/self/task")? {
             let task = task?;
             let name = std::fs::read_to_string(task.path().join("comm"))?;
@@ -144,7 +146,7 @@ fn batch(log: &AuditLog, life: &str, thread: u64, n: u64) {
     say(&json!({ "tried": name }));
     // Long, so that segments fill up.
     let append = |i: u64| {
-        let id = format!("{name}.{i}.{:0>160}", 0);
+        let id = format!("{name}.{i}.{:0>230}", 0);
         let body = operation(&id);
         if i + 1 < BATCH { log.submit(body) } else { log.append(body) }
     };

@@ -15,6 +15,7 @@ use crate::log::Shared;
 use crate::open::{self, durable, make_segment};
 use crate::record::{Body, Refusals};
 use crate::segment::Segment;
+use crate::writer::Writer;
 
 /// How often refusals before authentication are written down.
 const REFUSALS: Duration = Duration::from_secs(1);
@@ -36,7 +37,19 @@ struct Times {
     no_space: Option<Instant>,
 }
 
+/// Without its thread a log would append on and sync nothing: a panic of it stops the log.
+struct StopOnPanic<'a>(&'a Writer);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+        }
+    }
+}
+
 fn run(shared: &Shared) {
+    let _guard = StopOnPanic(&shared.writer);
     let now = Instant::now();
     let mut times = Times { flush: now, refusals: now, checkpoint: now, no_space: None };
     while let Ok(closing) = wait(shared, &times) {
@@ -87,13 +100,19 @@ fn duties(shared: &Shared, times: &mut Times, closing: bool) -> Result<()> {
         checkpoints.latest.as_ref().map_or(0, |it| it.checkpoint.size)
     };
     let config = &shared.writer.config;
-    if size - covered >= config.checkpoint_interval_ops
-        || (size > covered && due(times.checkpoint, config.checkpoint_interval))
+    let uncovered = uncovered(size, covered);
+    if uncovered >= config.checkpoint_interval_ops
+        || (uncovered > 0 && due(times.checkpoint, config.checkpoint_interval))
     {
         times.checkpoint = now;
         shared.checkpoint()?;
     }
     hashes
+}
+
+/// Records that no checkpoint covers. A caller's checkpoint may have been made after `size` was read.
+fn uncovered(size: u64, covered: u64) -> u64 {
+    size.saturating_sub(covered)
 }
 
 /// Sees to it that there is a spare; false where there is no space for one.
@@ -178,4 +197,14 @@ fn write_refusals(shared: &Shared) -> Result<()> {
         }
     }
     written.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::uncovered;
+
+    #[test]
+    fn a_checkpoint_may_be_ahead_of_the_size_that_was_read() {
+        assert_eq!((uncovered(7, 5), uncovered(5, 5), uncovered(5, 7)), (2, 0, 0));
+    }
 }
