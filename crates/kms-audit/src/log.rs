@@ -28,9 +28,9 @@ use crate::writer::{Writer, checked, fit};
 /// checkpoint and joins its thread.
 pub struct AuditLog {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     report: OpenReport,
-    _lock: DirLock,
+    lock: Mutex<Option<DirLock>>,
 }
 
 /// All that the log's own thread works on too.
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) first_segment: Mutex<u32>,
     pub(crate) dropped_verifications: AtomicU64,
     pub(crate) settling: Settling,
+    /// When the last checkpoint was made; 0 for none.
+    checkpoint_at_ms: AtomicU64,
 }
 
 /// What can be said about a log while it is open.
@@ -57,6 +59,8 @@ pub struct Status {
     pub checkpoint_size: u64,
     /// Whether it takes records: it was not stopped by a failed write or sync, and has room.
     pub writable: bool,
+    /// When that was made by this process, in Unix milliseconds.
+    pub checkpoint_at_ms: Option<u64>,
     /// Verification summaries that were dropped since the log was opened.
     pub dropped_verifications: u64,
 }
@@ -88,6 +92,7 @@ impl AuditLog {
             first_segment: Mutex::new(opened.first_segment),
             dropped_verifications: AtomicU64::new(0),
             settling: Settling::default(),
+            checkpoint_at_ms: AtomicU64::new(0),
         });
         shared.first_records(
             &opened.report,
@@ -107,7 +112,13 @@ impl AuditLog {
         if shared.writer.config.durability == Durability::Fsync {
             threads.push(settle::start(shared.clone())?);
         }
-        Ok(AuditLog { shared, threads, report: opened.report, _lock: opened.lock })
+        let (threads, lock) = (Mutex::new(threads), Mutex::new(Some(opened.lock)));
+        Ok(AuditLog { shared, threads, report: opened.report, lock })
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
     }
 
     /// What was found when it was opened.
@@ -227,8 +238,30 @@ impl AuditLog {
         Status {
             size,
             checkpoint_size: covered.map_or(0, |it| it.checkpoint.size),
+            checkpoint_at_ms: match shared.checkpoint_at_ms.load(Ordering::Relaxed) {
+                0 => None,
+                at => Some(at),
+            },
             writable,
             dropped_verifications: shared.dropped_verifications.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Makes a last checkpoint and takes no more records; another process may open the log then.
+    pub fn close(&self) {
+        if let Ok(mut tail) = self.shared.writer.tail() {
+            tail.closing = true;
+        }
+        self.shared.writer.work.notify_all();
+        self.shared.settling.close();
+        let threads = self.threads.lock().map(|mut threads| std::mem::take(&mut *threads));
+        for thread in threads.unwrap_or_default() {
+            // A panic of a thread has poisoned what it held, which stopped the log.
+            let _ = thread.join();
+        }
+        self.shared.writer.stop();
+        if let Ok(mut lock) = self.lock.lock() {
+            lock.take();
         }
     }
 
@@ -239,15 +272,7 @@ impl AuditLog {
 
 impl Drop for AuditLog {
     fn drop(&mut self) {
-        if let Ok(mut tail) = self.shared.writer.tail() {
-            tail.closing = true;
-        }
-        self.shared.writer.work.notify_all();
-        self.shared.settling.close();
-        for thread in self.threads.drain(..) {
-            // A panic of a thread has poisoned what it held, which stopped the log.
-            let _ = thread.join();
-        }
+        self.close();
     }
 }
 
@@ -349,6 +374,7 @@ impl Shared {
         })?;
         let signed = Arc::new(SignedCheckpoint { checkpoint, note });
         file.latest = Some(signed.clone());
+        self.checkpoint_at_ms.store(self.parts.clock.unix_ms(), Ordering::Relaxed);
         Ok(signed)
     }
 

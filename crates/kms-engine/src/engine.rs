@@ -1,8 +1,8 @@
 //! The engine: what all use cases share.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -56,9 +56,6 @@ pub struct EngineConfig {
     pub audit: Option<Arc<dyn AuditSink>>,
     /// Which verifications it is told of.
     pub audit_verify: AuditVerify,
-    /// Why no private key is to be used and nothing changed, where that is so from the start: what is kept is not what
-    /// was acknowledged. Verification goes on.
-    pub verify_only: Option<KmsError>,
     /// What [`secret_memory::require_locked`] gave, where every secret must be locked; held until `close`.
     pub locked: Option<Locked>,
 }
@@ -77,7 +74,6 @@ impl Default for EngineConfig {
             entropy: Arc::new(OsEntropy),
             audit: None,
             audit_verify: AuditVerify::None,
-            verify_only: None,
             locked: None,
         }
     }
@@ -95,6 +91,7 @@ pub struct Engine {
     pub(crate) custody: ArcSwapOption<Custody>,
     pq: ArcSwap<PqPolicy>,
     locked: ArcSwapOption<Locked>,
+    verify_only: OnceLock<KmsError>,
     closed: AtomicBool,
 }
 
@@ -124,8 +121,21 @@ impl Engine {
             counters: Counters::default(),
             custody: ArcSwapOption::empty(),
             deadlines: Deadlines::default(),
+            verify_only: OnceLock::new(),
             closed: AtomicBool::new(false),
         }
+    }
+
+    /// Refuses from now on to use a private key and to change anything, because what is kept is not what was
+    /// acknowledged. Verification goes on.
+    pub fn only_verify(&self, refusal: KmsError) {
+        // The first reason stays.
+        let _ = self.verify_only.set(refusal);
+    }
+
+    /// Why private keys are not used and nothing is changed, where that is so.
+    pub fn verifies_only(&self) -> Option<&KmsError> {
+        self.verify_only.get()
     }
 
     /// Wipes every private key and refuses all further calls. Calls under way end first or fail.
@@ -232,7 +242,7 @@ impl Engine {
 
     /// Refuses what uses a private key or changes something, where only verification goes on.
     fn check_served(&self, op: Op) -> Result<()> {
-        match (&self.config.verify_only, op) {
+        match (self.verifies_only(), op) {
             (None, _) | (_, Op::Verify | Op::VerifyBatch | Op::Describe | Op::Attest) => Ok(()),
             (Some(refusal), _) => Err(refusal.clone()),
         }

@@ -154,6 +154,9 @@ impl Engine {
         target: Option<Version>,
         next: Head,
     ) -> Result<Option<u64>> {
+        if let Some(refusal) = self.verifies_only() {
+            return Err(refusal.clone());
+        }
         let key = change.key;
         let _fence = change.fence()?;
         let kid = KidRef { version: target, ..key.id().into() };

@@ -45,6 +45,15 @@ impl Engine {
         self.sink().is_some_and(AuditSink::is_slow)
     }
 
+    /// Refuses a call whose caller cannot wait for a disk, where the log asks for that.
+    pub(crate) fn check_may_settle(&self, may_wait: bool) -> Result<()> {
+        if may_wait || !self.is_slow_to_settle() {
+            return Ok(());
+        }
+        let why = "the audit log waits for its disk: use the asynchronous call";
+        Err(KmsError::unsupported(why).field("audit.durability"))
+    }
+
     /// Calls `settled` when all that was recorded is as durable as the log promises: at once, or on a thread of the log.
     pub fn when_settled(&self, settled: Settled) {
         match self.sink() {
@@ -148,6 +157,13 @@ impl Engine {
                 AuditVerify::Requests => of == AuditVerify::Requests,
                 AuditVerify::All => true,
             }
+    }
+
+    /// Counts a refusal before authentication.
+    pub fn audit_refused(&self, code: ErrorCode) {
+        if let Some(sink) = self.sink() {
+            sink.refused(&KmsError::new(code, ""));
+        }
     }
 
     /// Records one request to verify, with the hash of what was looked at.

@@ -9,7 +9,7 @@ use napi_derive::napi;
 use crate::bytes;
 use crate::kms::NativeKms;
 use crate::packed::{self, OwnedKids};
-use crate::task::{guard, spawn};
+use crate::task::{guard, spawn, spawn_recorded};
 
 /// What a batch came to.
 #[napi(object)]
@@ -84,7 +84,7 @@ impl NativeKms {
             let items = packed::messages(&owned.kids()?, &messages, &offsets)?;
             packed::sign(&engine, &context, &items, true)
         };
-        spawn(env, self.engine.pool(), "signBatchAsync.task", work, |_, mut signed| {
+        spawn_recorded(env, &self.engine, "signBatchAsync.task", work, |_, mut signed| {
             let signatures = std::mem::take(&mut signed.packed).into_flattened().into();
             Ok(BatchSignatures { signatures, rest: rest(signed) })
         })

@@ -15,11 +15,12 @@ use napi::bindgen_prelude::{Either, Object, Uint8Array, Uint8ArraySlice, Uint32A
 use napi_derive::napi;
 use uuid::Uuid;
 
+use crate::audit::{Audit, AuditOptions};
 use crate::bytes;
 use crate::known::KnownKids;
 use crate::pq;
 use crate::store::{self, FileStoreOptions};
-use crate::task::{guard, spawn};
+use crate::task::{guard, spawn, spawn_recorded};
 
 /// How a key service is opened.
 #[napi(object)]
@@ -40,6 +41,10 @@ pub struct KmsOptions {
     pub min_destroy_delay_ms: Option<i64>,
     /// Where keys are kept; in memory by default.
     pub store: Option<FileStoreOptions>,
+    /// The audit log; none by default.
+    pub audit: Option<AuditOptions>,
+    /// Whether a service whose store or log is not what was acknowledged still opens, and only verifies; no by default.
+    pub verify_only_on_mismatch: Option<bool>,
     /// Whether every secret must be in memory that the operating system locked; no by default.
     pub require_mlock: Option<bool>,
 }
@@ -73,6 +78,7 @@ pub struct Answer {
 #[napi]
 pub struct NativeKms {
     pub(crate) engine: Arc<Engine>,
+    pub(crate) audit: Audit,
     pub(crate) library: Context,
     /// Used on the JS thread only.
     pub(crate) known: RefCell<KnownKids>,
@@ -109,12 +115,15 @@ impl NativeKms {
                 config.locked =
                     Some(require_locked().map_err(|error| error.field("requireMlock"))?);
             }
-            let engine = Engine::new(config);
-            if let Some(options) = options.store {
-                store::open(&engine, &options)?;
-            }
+            let (engine, audit) = store::compose(
+                config,
+                options.store.as_ref(),
+                options.audit.as_ref(),
+                options.verify_only_on_mismatch.unwrap_or(false),
+            )?;
             Ok(NativeKms {
                 engine: Arc::new(engine),
+                audit,
                 library: Context::library(),
                 known: RefCell::default(),
             })
@@ -162,7 +171,13 @@ impl NativeKms {
             let done = answer(&engine, op, target.as_deref(), &body, context, true)?;
             done.ok_or_else(|| KmsError::internal("an operation was not carried out"))
         };
-        spawn(env, self.engine.pool(), "dispatchAsync.task", work, |_, answer| Ok(answer))
+        let finish = |_, answer| Ok(answer);
+        match op {
+            Op::Verify | Op::VerifyBatch | Op::Describe | Op::Attest => {
+                spawn(env, self.engine.pool(), "dispatchAsync.task", work, finish)
+            }
+            _ => spawn_recorded(env, &self.engine, "dispatchAsync.task", work, finish),
+        }
     }
 
     /// As `dispatch` of `verify` for requests that came at the same time, whose signatures are verified side by
@@ -241,7 +256,7 @@ impl NativeKms {
         let (engine, context) = (Arc::clone(&self.engine), self.library.clone());
         let message = bytes::owned(&message);
         let work = move || engine.sign_one(&context, ItemKid::Named(&kid), &message, true);
-        spawn(env, self.engine.pool(), "signAsync.task", work, |_, signature| {
+        spawn_recorded(env, &self.engine, "signAsync.task", work, |_, signature| {
             Ok(Uint8Array::from(signature.as_bytes()))
         })
     }
@@ -305,6 +320,7 @@ impl NativeKms {
     pub fn close(&self) -> napi::Result<()> {
         guard("close", || {
             self.engine.close();
+            self.audit.close();
             Ok(())
         })
     }

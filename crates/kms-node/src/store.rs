@@ -82,14 +82,18 @@ mod imp {
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
+    use kms_audit::AuditLog;
+    use kms_audit::record::{Body, Override};
     use kms_core::anchor::Anchor;
     use kms_core::custody::{RootKey, StoredKey};
-    use kms_core::{KmsError, OsEntropy, Result, SecretBytes};
-    use kms_engine::Engine;
+    use kms_core::{AuditSink, KmsError, OsEntropy, Result, SecretBytes};
+    use kms_engine::{Engine, EngineConfig};
     use kms_store::root_key::{AgeIdentity, Cost, KeyFile, Passphrase};
-    use kms_store::{FileAnchor, FileStore, Options, Problem, StoreError, Unlocked};
+    use kms_store::{FileAnchor, FileStore, OpenReport, Options, Problem, StoreError, Unlocked};
 
     use super::{FileStoreOptions, RootKeyOptions};
+    use crate::audit::open::{OpenError, fault};
+    use crate::audit::{Audit, AuditOptions};
 
     pub(super) fn root_key(kind: &str, mut content: SecretBytes) -> Result<Box<dyn RootKey>> {
         Ok(match kind {
@@ -109,33 +113,156 @@ mod imp {
         })
     }
 
-    /// Opens a store for an engine that has no keys yet.
-    pub(crate) fn open(engine: &Engine, options: &FileStoreOptions) -> Result<()> {
-        engine.keep_in(Box::new(opened(options, &mut |key| engine.adopt(key))?));
+    /// Opens a service: its audit log, then its store.
+    pub(crate) fn compose(
+        mut config: EngineConfig,
+        store: Option<&FileStoreOptions>,
+        audit: Option<&AuditOptions>,
+        may_only_verify: bool,
+    ) -> Result<(Engine, Audit)> {
+        let mut refused: Option<KmsError> = None;
+        // What a person must look at: the service stays up for those who verify, where that is wanted.
+        let mut refuse = |error: KmsError| match may_only_verify {
+            true => {
+                refused.get_or_insert(error);
+                Ok(())
+            }
+            false => Err(error),
+        };
+        let unlocked = store.map(unlock).transpose()?;
+        let anchor = match (store, &unlocked) {
+            (Some(store), Some(unlocked)) => anchor_of(unlocked, store)?,
+            _ => None,
+        };
+        let audit = match audit {
+            None => Audit::Off,
+            Some(options) => {
+                config.audit_verify = options.verify()?;
+                match options.dir.as_deref().map(Path::new) {
+                    None => Audit::Memory(Arc::new(options.in_memory()?)),
+                    Some(dir) => match log_of(options, dir, unlocked.as_ref(), anchor.as_ref()) {
+                        Ok(log) => Audit::Log(Arc::new(log)),
+                        Err(OpenError::Mismatch(error)) => refuse(error).map(|()| Audit::Off)?,
+                        Err(OpenError::Other(error)) => return Err(error),
+                    },
+                }
+            }
+        };
+        config.audit = match &audit {
+            Audit::Off => None,
+            Audit::Memory(log) => Some(Arc::clone(log) as Arc<dyn AuditSink>),
+            Audit::Log(log) => Some(Arc::clone(log) as Arc<dyn AuditSink>),
+        };
+        let engine = Engine::new(config);
+        if let (Some(options), Some(unlocked)) = (store, unlocked) {
+            match open_unlocked(options, unlocked, anchor, &mut |key| engine.adopt(key)) {
+                Ok((kept, report)) => {
+                    record_override(&audit, &report)?;
+                    engine.keep_in(Box::new(kept));
+                }
+                Err(Failed { error, older: true }) => refuse(error)?,
+                Err(Failed { error, older: false }) => return Err(error),
+            }
+        }
+        if let Some(refusal) = refused {
+            engine.only_verify(refusal);
+        }
+        Ok((engine, audit))
+    }
+
+    fn log_of(
+        options: &AuditOptions,
+        dir: &Path,
+        unlocked: Option<&Unlocked>,
+        anchor: Option<&Arc<dyn Anchor>>,
+    ) -> Result<AuditLog, OpenError> {
+        let missing = || fault("anchor", "an audit log needs one");
+        match unlocked {
+            Some(unlocked) => options.open(dir, unlocked, anchor.ok_or_else(missing)?),
+            None => {
+                let own = options.own_keys(dir)?;
+                let path = options.anchor.as_ref().ok_or_else(missing)?;
+                options.open(dir, &own, &self::anchor(&own, dir, path)?)
+            }
+        }
+    }
+
+    /// An older store that was accepted is in the log, whether or not the log was older too.
+    fn record_override(audit: &Audit, report: &OpenReport) -> Result<()> {
+        if let (Audit::Log(log), Some(revision)) = (audit, report.overridden) {
+            let refused = format!("store older than anchor: revision {revision} was acknowledged");
+            let body = Override {
+                actor: "operator",
+                refused: &refused,
+                anchor_size: 0,
+                anchor_root: [0; 32],
+            };
+            log.append(Body::Override(body))?;
+        }
         Ok(())
     }
 
-    fn opened(
-        options: &FileStoreOptions,
-        visit: &mut dyn FnMut(StoredKey) -> Result<()>,
-    ) -> Result<FileStore> {
-        let root = options.root_key.load()?;
+    struct Failed {
+        error: KmsError,
+        /// The store is sound, and older than its anchor.
+        older: bool,
+    }
+
+    impl From<KmsError> for Failed {
+        fn from(error: KmsError) -> Failed {
+            Failed { error, older: false }
+        }
+    }
+
+    impl From<StoreError> for Failed {
+        fn from(error: StoreError) -> Failed {
+            let older = matches!(error, StoreError::OlderThanAnchor { .. });
+            Failed { error: error.into(), older }
+        }
+    }
+
+    fn unlock(options: &FileStoreOptions) -> Result<Unlocked> {
+        unlock_with(options, &*options.root_key.load()?)
+    }
+
+    fn unlock_with(options: &FileStoreOptions, root: &dyn RootKey) -> Result<Unlocked> {
         let dir = Path::new(&options.dir);
-        let unlocked = match Unlocked::open(dir, &*root) {
+        Ok(match Unlocked::open(dir, root) {
             Err(StoreError::NoStore) if options.create == Some(true) => {
-                Unlocked::create(dir, &*root, &OsEntropy)?
+                Unlocked::create(dir, root, &OsEntropy)?
             }
             unlocked => unlocked?,
-        };
-        let anchor =
-            options.anchor.as_ref().map(|path| anchor(&unlocked, dir, path)).transpose()?;
+        })
+    }
+
+    fn anchor_of(
+        unlocked: &Unlocked,
+        options: &FileStoreOptions,
+    ) -> Result<Option<Arc<dyn Anchor>>> {
+        let dir = Path::new(&options.dir);
+        options.anchor.as_ref().map(|path| anchor(unlocked, dir, path)).transpose()
+    }
+
+    fn open_unlocked(
+        options: &FileStoreOptions,
+        unlocked: Unlocked,
+        anchor: Option<Arc<dyn Anchor>>,
+        visit: &mut dyn FnMut(StoredKey) -> Result<()>,
+    ) -> Result<(FileStore, OpenReport), Failed> {
         let accept_older = options.accept_older.unwrap_or(false);
-        let options = Options { anchor, accept_older, ..Options::default() };
-        let (store, report) = FileStore::open(unlocked, options, visit)?;
+        let opened = Options { anchor, accept_older, ..Options::default() };
+        let (store, report) = FileStore::open(unlocked, opened, visit)?;
         if report.unfinished_rekey {
-            store.finish_rekey(&*root, &mut |_, _| {})?;
+            store.finish_rekey(&*options.root_key.load()?, &mut |_, _| {})?;
         }
-        Ok(store)
+        Ok((store, report))
+    }
+
+    fn opened(options: &FileStoreOptions) -> Result<FileStore> {
+        let unlocked = unlock(options)?;
+        let anchor = anchor_of(&unlocked, options)?;
+        let opened = open_unlocked(options, unlocked, anchor, &mut |_| Ok(()));
+        opened.map(|(store, _)| store).map_err(|failed| failed.error)
     }
 
     /// What is not sound, and how many keys and versions are.
@@ -146,7 +273,7 @@ mod imp {
     }
 
     pub(super) fn backup(options: &FileStoreOptions, to: &str) -> Result<usize> {
-        Ok(opened(options, &mut |_| Ok(()))?.backup(Path::new(to))?)
+        Ok(opened(options)?.backup(Path::new(to))?)
     }
 
     pub(super) fn restore(from: &str, root_key: &RootKeyOptions, dir: &str) -> Result<usize> {
@@ -155,7 +282,7 @@ mod imp {
 
     pub(super) fn rekey(options: &FileStoreOptions, new: &RootKeyOptions) -> Result<()> {
         let new = new.load()?;
-        Ok(opened(options, &mut |_| Ok(()))?.rekey(&*new, &mut |_, _| {})?)
+        Ok(opened(options)?.rekey(&*new, &mut |_, _| {})?)
     }
 
     fn anchor(unlocked: &Unlocked, dir: &Path, path: &str) -> Result<Arc<dyn Anchor>> {
@@ -178,9 +305,10 @@ mod imp {
 mod imp {
     use kms_core::custody::RootKey;
     use kms_core::{KmsError, Result, SecretBytes};
-    use kms_engine::Engine;
+    use kms_engine::{Engine, EngineConfig};
 
     use super::{FileStoreOptions, RootKeyOptions};
+    use crate::audit::{Audit, AuditOptions};
 
     fn absent<T>() -> Result<T> {
         let why = "the file backend needs a Unix system";
@@ -191,8 +319,20 @@ mod imp {
         absent()
     }
 
-    pub(crate) fn open(_: &Engine, _: &FileStoreOptions) -> Result<()> {
-        absent()
+    pub(crate) fn compose(
+        config: EngineConfig,
+        store: Option<&FileStoreOptions>,
+        audit: Option<&AuditOptions>,
+        _: bool,
+    ) -> Result<(Engine, Audit)> {
+        match (store, audit) {
+            (None, None) => Ok((Engine::new(config), Audit::Off)),
+            (None, Some(_)) => {
+                let why = "the audit log needs a Unix system";
+                Err(KmsError::unsupported(why).field("audit"))
+            }
+            (Some(_), _) => absent(),
+        }
     }
 
     pub(super) fn check(_: &FileStoreOptions) -> Result<(usize, u64, Vec<String>)> {
@@ -212,7 +352,7 @@ mod imp {
     }
 }
 
-pub(crate) use imp::open;
+pub(crate) use imp::compose;
 
 /// Looks at every file of a store that no service has open. JSON: `{"keys", "versions", "problems": [text]}`.
 #[napi]

@@ -1,10 +1,10 @@
 //! How work runs: on the JS thread behind a guard, or on our threads behind a promise.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use kms_core::{KmsError, Result};
-use kms_engine::{Pool, faults};
+use kms_engine::{Engine, Pool, faults};
 use napi::Env;
 use napi::bindgen_prelude::{Object, ToNapiValue};
 
@@ -54,5 +54,32 @@ where
         Err(error) => deferred.reject(to_js(&error)),
     };
     pool.spawn(job).map_err(|error| to_js(&error))?;
+    Ok(promise)
+}
+
+/// As [`spawn`] on an engine's threads, for what its audit log has a record of: the promise is kept when that is as
+/// durable as the log promises. No thread waits for it.
+pub(crate) fn spawn_recorded<'env, T, J>(
+    env: &'env Env,
+    engine: &Arc<Engine>,
+    name: &'static str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+    finish: impl FnOnce(Env, T) -> napi::Result<J> + Send + 'static,
+) -> napi::Result<Object<'env>>
+where
+    T: Send + 'static,
+    J: ToNapiValue + 'static,
+{
+    engine.pool().threads().map_err(|error| to_js(&error))?;
+    let (deferred, promise) = env.create_deferred::<J, Finish<J>>()?;
+    let recorder = Arc::clone(engine);
+    let job = move || match contained(name, work) {
+        Ok(result) => recorder.when_settled(Box::new(move |settled| match settled {
+            Ok(()) => deferred.resolve(Box::new(move |env| finish(env, result))),
+            Err(error) => deferred.reject(to_js(&error)),
+        })),
+        Err(error) => deferred.reject(to_js(&error)),
+    };
+    engine.pool().spawn(job).map_err(|error| to_js(&error))?;
     Ok(promise)
 }

@@ -1,0 +1,249 @@
+//! What can be asked of the log of an open service.
+
+#[cfg(unix)]
+use std::sync::Arc;
+
+#[cfg(unix)]
+use kms_audit::{AuditLog, MemoryLog};
+use kms_core::{ErrorCode, KmsError, Result};
+use napi::Env;
+use napi::bindgen_prelude::Object;
+use napi_derive::napi;
+
+use crate::kms::NativeKms;
+use crate::task::{guard, spawn};
+
+/// The log of a service.
+#[derive(Clone, Default)]
+pub(crate) enum Audit {
+    /// There is none.
+    #[default]
+    Off,
+    /// The last records, in memory.
+    #[cfg(unix)]
+    Memory(Arc<MemoryLog>),
+    /// In a directory.
+    #[cfg(unix)]
+    Log(Arc<AuditLog>),
+}
+
+/// How the log of a service is.
+#[napi(object)]
+pub struct AuditStatus {
+    /// `off`, `memory`, or `log`.
+    pub kind: String,
+    /// Records.
+    pub size: f64,
+    /// Records that the last checkpoint covers.
+    pub checkpoint_size: f64,
+    /// When that was made, in Unix milliseconds; null where there is none.
+    pub checkpoint_at_ms: Option<f64>,
+    /// Whether it takes records.
+    pub writable: bool,
+    /// Summaries of verifications that were dropped.
+    pub dropped_verifications: f64,
+    /// Bytes of torn records that were dropped when it was opened.
+    pub dropped_bytes: f64,
+    /// What an operator's decision overrode when it was opened.
+    pub overridden: Vec<String>,
+    /// Why private keys are not used and nothing is changed, where what is kept is not what was acknowledged.
+    pub refused: Option<String>,
+}
+
+#[cfg(unix)]
+mod imp {
+    use std::sync::Arc;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use kms_audit::reader::{Next, Records};
+    use kms_audit::record::{Body, Target};
+    use kms_audit::{AuditLog, SignedCheckpoint};
+    use kms_core::{KmsError, Result};
+
+    use super::{Audit, absent};
+
+    pub(super) fn log(audit: &Audit) -> Result<Arc<AuditLog>> {
+        match audit {
+            Audit::Log(log) => Ok(Arc::clone(log)),
+            Audit::Memory(_) => Err(KmsError::unsupported(
+                "this service keeps its audit log in memory: there are no checkpoints and no proofs",
+            )),
+            Audit::Off => Err(absent()),
+        }
+    }
+
+    /// A checkpoint that covers record `seq`: the last one, or one that is made now.
+    fn covering(log: &AuditLog, seq: u64) -> Result<Arc<SignedCheckpoint>> {
+        let latest = log.latest_checkpoint()?;
+        if latest.checkpoint.size > seq {
+            return Ok(latest);
+        }
+        if log.status().size <= seq {
+            return Err(KmsError::from(kms_audit::AuditError::NotFound("record")));
+        }
+        Ok(log.checkpoint_now()?)
+    }
+
+    /// An inclusion proof as JSON. Of a record of another tenant the caller learns nothing.
+    pub(super) fn proof(log: &AuditLog, seq: u64, tenant: Option<&str>) -> Result<String> {
+        let signed = covering(log, seq)?;
+        let size = signed.checkpoint.size;
+        let record = record(log, seq, tenant)?;
+        let (leaf, path) = log.inclusion_proof(seq, size)?;
+        let path: Vec<String> = path.iter().map(|hash| STANDARD.encode(hash)).collect();
+        let mut answer = serde_json::json!({
+            "log": signed.checkpoint.origin,
+            "index": seq,
+            "size": size,
+            "leaf_hash_b64": STANDARD.encode(leaf),
+            "proof_b64": path,
+            "checkpoint": signed.note,
+        });
+        if let Some(record) = record {
+            answer["record_b64"] = STANDARD.encode(record).into();
+        }
+        Ok(answer.to_string())
+    }
+
+    /// The bytes of a record; `None` where its segment is gone.
+    fn record(log: &AuditLog, seq: u64, tenant: Option<&str>) -> Result<Option<Vec<u8>>> {
+        let unknown = || KmsError::from(kms_audit::AuditError::NotFound("record"));
+        let mut records = Records::from(log.path(), seq)?;
+        let found = match records.next()? {
+            Next::Record(entry) if entry.record.seq == seq => {
+                let own = match &entry.record.body {
+                    Body::Operation(it) => match it.target {
+                        Target::Key(kid) => Some(kid.tenant),
+                        Target::Tenant(tenant) => Some(tenant),
+                    },
+                    Body::Continuity(it) => Some(it.from.tenant),
+                    Body::Verifications(it) => Some(it.tenant),
+                    _ => None,
+                };
+                if tenant.is_some() && tenant != own {
+                    return Err(unknown());
+                }
+                Some(entry.bytes.to_vec())
+            }
+            _ if tenant.is_some() => return Err(unknown()),
+            _ => None,
+        };
+        Ok(found)
+    }
+}
+
+pub(crate) fn absent() -> KmsError {
+    KmsError::unsupported("this service has no audit log")
+}
+
+impl Audit {
+    /// Makes a last checkpoint, and takes no more records.
+    pub(crate) fn close(&self) {
+        #[cfg(unix)]
+        if let Audit::Log(log) = self {
+            log.close();
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+fn number(count: u64) -> f64 {
+    count as f64
+}
+
+#[napi]
+impl NativeKms {
+    /// How the audit log is.
+    #[napi]
+    pub fn audit_status(&self) -> napi::Result<AuditStatus> {
+        guard("auditStatus", || {
+            let mut status = AuditStatus {
+                kind: "off".into(),
+                size: 0.0,
+                checkpoint_size: 0.0,
+                checkpoint_at_ms: None,
+                writable: false,
+                dropped_verifications: 0.0,
+                dropped_bytes: 0.0,
+                overridden: Vec::new(),
+                refused: self.engine.verifies_only().map(|it| it.message.to_string()),
+            };
+            #[cfg(unix)]
+            match &self.audit {
+                Audit::Off => {}
+                Audit::Memory(log) => {
+                    status.kind = "memory".into();
+                    status.size = number(log.head()?.0);
+                    status.writable = true;
+                }
+                Audit::Log(log) => {
+                    let now = log.status();
+                    status.kind = "log".into();
+                    status.size = number(now.size);
+                    status.checkpoint_size = number(now.checkpoint_size);
+                    status.checkpoint_at_ms = now.checkpoint_at_ms.map(number);
+                    status.writable = now.writable;
+                    status.dropped_verifications = number(now.dropped_verifications);
+                    status.dropped_bytes = number(log.report().dropped_bytes);
+                    status.overridden.clone_from(&log.report().overridden);
+                }
+            }
+            Ok(status)
+        })
+    }
+
+    /// Counts a request that was refused before anybody knew whose it was, by its error code.
+    #[napi]
+    pub fn audit_refused(&self, code: String) -> napi::Result<()> {
+        guard("auditRefused", || {
+            let known = ErrorCode::ALL.into_iter().find(|it| it.name() == code);
+            let code = known.ok_or_else(|| KmsError::bad_request("no such code").field("code"))?;
+            self.engine.audit_refused(code);
+            Ok(())
+        })
+    }
+
+    /// The last checkpoint: a signed note of C2SP.
+    #[napi]
+    pub fn audit_checkpoint(&self) -> napi::Result<String> {
+        guard("auditCheckpoint", || {
+            #[cfg(unix)]
+            return Ok(imp::log(&self.audit)?.latest_checkpoint()?.note.clone());
+            #[cfg(not(unix))]
+            Err(absent())
+        })
+    }
+
+    /// The proof that a record is in the log, as JSON: `{"log", "index", "size", "leaf_hash_b64", "proof_b64": [hash],
+    /// "checkpoint", "record_b64"?}`. A caller with a tenant sees the records of that tenant only.
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn audit_proof<'env>(
+        &self,
+        env: &'env Env,
+        seq: f64,
+        tenant: Option<String>,
+    ) -> napi::Result<Object<'env>> {
+        let asked = guard("auditProof", || Ok((index(seq)?, self.audit.clone())))?;
+        let work = move || {
+            let (seq, audit) = asked;
+            #[cfg(unix)]
+            return imp::proof(&*imp::log(&audit)?, seq, tenant.as_deref());
+            #[cfg(not(unix))]
+            {
+                let _ = (seq, audit, tenant);
+                Err(absent())
+            }
+        };
+        spawn(env, self.engine.pool(), "auditProof.task", work, |_, proof| Ok(proof))
+    }
+}
+
+fn index(seq: f64) -> Result<u64> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
+    if seq.fract() == 0.0 && (0.0..=9_007_199_254_740_991.0).contains(&seq) {
+        Ok(seq as u64)
+    } else {
+        Err(KmsError::bad_request("must be a whole number from 0").field("seq"))
+    }
+}
