@@ -31,6 +31,17 @@ export declare class MlKemPublicKey {
 
 /** A key service. Its private keys are wiped when it is closed or collected. */
 export declare class NativeKms {
+  /** How the audit log is. */
+  auditStatus(): AuditStatus
+  /** Counts a request that was refused before anybody knew whose it was, by its error code. */
+  auditRefused(code: string): void
+  /** The last checkpoint: a signed note of C2SP. */
+  auditCheckpoint(): string
+  /**
+   * The proof that a record is in the log, as JSON: `{"log", "index", "size", "leaf_hash_b64", "proof_b64": [hash],
+   * "checkpoint", "record_b64"?}`. A caller with a tenant sees the records of that tenant only.
+   */
+  auditProof(seq: number, tenant?: string | undefined | null): Promise<string>
   /**
    * Signs a packed batch: item i is the message between the offsets i and i + 1. Its kid is known by
    * `kidNumbers[i]`, or is the next of `kids` where that is 0. Writes 64 bytes for each item into `out`: Ed25519's
@@ -124,6 +135,58 @@ export interface Answer {
   answer?: string
   /** The error's JSON, where there is no answer. */
   error?: string
+}
+
+/** The audit log of a key service. */
+export interface AuditOptions {
+  /** The log's name: `ron-kms/<instance>`. */
+  log: string
+  /** Its directory; without one the last records are kept in memory only, and no proofs. */
+  dir?: string
+  /** What the audit keys are made of, where there is no store whose root key they are. */
+  rootKey?: RootKeyOptions
+  /** The second place, where there is no store with an anchor. */
+  anchor?: string
+  /** `queued` by default, or `fsync`. */
+  durability?: string
+  /** `reject` by default, or `drop-oldest`. */
+  onFull?: string
+  /** The longest that a record of a `queued` log waits for the disk, in milliseconds; 100 by default. */
+  flushIntervalMs?: number
+  /** Records after which a checkpoint is made; 5,000 by default. */
+  checkpointIntervalOps?: number
+  /** Time after which a checkpoint is made of what none covers, in milliseconds; 10,000 by default. */
+  checkpointIntervalMs?: number
+  /** Which verifications are recorded: `none` by default, `requests`, or `all`. */
+  verify?: string
+  /** Whether ML-DSA-44 signs checkpoints beside Ed25519; no by default. */
+  hybrid?: boolean
+  /** Goes on with a log that is older than its anchor or disagrees with it. That is recorded in it. */
+  acceptOlder?: boolean
+  /** Goes on with audit keys that those before did not sign. That is recorded too. */
+  acceptKeys?: boolean
+}
+
+/** How the log of a service is. */
+export interface AuditStatus {
+  /** `off`, `memory`, or `log`. */
+  kind: string
+  /** Records. */
+  size: number
+  /** Records that the last checkpoint covers. */
+  checkpointSize: number
+  /** When that was made, in Unix milliseconds; null where there is none. */
+  checkpointAtMs?: number
+  /** Whether it takes records. */
+  writable: boolean
+  /** Summaries of verifications that were dropped. */
+  droppedVerifications: number
+  /** Bytes of torn records that were dropped when it was opened. */
+  droppedBytes: number
+  /** What an operator's decision overrode when it was opened. */
+  overridden: Array<string>
+  /** Why private keys are not used and nothing is changed, where what is kept is not what was acknowledged. */
+  refused?: string
 }
 
 /** What a batch of messages came to. */
@@ -248,6 +311,10 @@ export interface KmsOptions {
   minDestroyDelayMs?: number
   /** Where keys are kept; in memory by default. */
   store?: FileStoreOptions
+  /** The audit log; none by default. */
+  audit?: AuditOptions
+  /** Whether a service whose store or log is not what was acknowledged still opens, and only verifies; no by default. */
+  verifyOnlyOnMismatch?: boolean
   /** Whether every secret must be in memory that the operating system locked; no by default. */
   requireMlock?: boolean
 }

@@ -7,7 +7,7 @@ import { type Operation, purposeOf } from './operations.js'
 type State = 'enabled' | 'disabled' | 'scheduled' | 'gone'
 
 /** A key, as far as its life goes. */
-interface View {
+export interface View {
   readonly state: State
   readonly versions: readonly State[]
   readonly head: number
@@ -157,7 +157,7 @@ export function mayHaveHappened(outcome: Outcome): boolean {
 const keyOf = ({ kid }: Operation): string | undefined => kid?.split('#')[0]
 
 /** The view after an operation; `undefined` where it must be refused. */
-function apply({ op, kid, body }: Operation, view: View): View | undefined {
+export function apply({ op, kid, body }: Operation, view: View): View | undefined {
   const version = kid?.includes('#v') ? Number(kid.split('#v')[1]) : undefined
   const set = (from: readonly State[], to: State): View | undefined => {
     const state = version === undefined ? view.state : view.versions[version - 1]
@@ -193,7 +193,7 @@ const STATES: Readonly<Record<string, State>> = {
   destroyed: 'gone',
 }
 
-function viewOf({ state, head, pending, versions }: FoundKey): View {
+export function viewOf({ state, head, pending, versions }: FoundKey): View {
   const stateOf = (name: string): State => {
     const known = STATES[name]
     if (!known) throw new Error(`no state is named ${name}`)
@@ -214,7 +214,7 @@ const ORDER: readonly State[] = ['enabled', 'disabled', 'scheduled', 'gone']
 const effective = (key: State, own: State): State => (ORDER.indexOf(key) > ORDER.indexOf(own) ? key : own)
 
 /** What is due is out of use at once, and destroyed at the next occasion. */
-function agrees(may: View, is: View): boolean {
+export function agrees(may: View, is: View): boolean {
   const fits = (a: State, b: State | undefined) => a === b || (a === 'gone' && b === 'scheduled')
   if (!fits(may.state, is.state) || may.versions.length !== is.versions.length) return false
   if (may.state === 'gone') return true

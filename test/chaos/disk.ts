@@ -1,0 +1,52 @@
+// A small disk that can be filled to the last page.
+import { execFileSync } from 'node:child_process'
+import {
+  closeSync,
+  fsyncSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statfsSync,
+  truncateSync,
+  writeSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+/** What a file takes, in bytes: it takes whole ones. */
+export const PAGE = 4096
+
+/** A file system in memory, of a fixed size. For the superuser. */
+export class SmallDisk {
+  readonly dir: string
+  readonly #filler: string
+
+  constructor(bytes: number) {
+    this.dir = mkdtempSync(join(tmpdir(), 'ron-kms-disk-'))
+    this.#filler = join(this.dir, 'filler')
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes},mode=700`, 'ron-kms-chaos', this.dir])
+  }
+
+  get freePages(): number {
+    return statfsSync(this.dir).bfree
+  }
+
+  /** Leaves this many pages. */
+  fillUp(free = 0): void {
+    const file = openSync(this.#filler, 'a')
+    const page = Buffer.alloc(PAGE)
+    while (this.freePages > free) writeSync(file, page)
+    fsyncSync(file)
+    closeSync(file)
+  }
+
+  /** Gives everything back. */
+  empty(): void {
+    truncateSync(this.#filler, 0)
+  }
+
+  remove(): void {
+    execFileSync('umount', ['-l', this.dir])
+    rmSync(this.dir, { recursive: true })
+  }
+}
