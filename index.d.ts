@@ -167,6 +167,14 @@ export interface AuditOptions {
   acceptKeys?: boolean
 }
 
+/** A place in an audit log. */
+export interface AuditPosition {
+  /** The log's name. */
+  log: string
+  /** The index of the leaf, from 0. */
+  index: number
+}
+
 /** How the log of a service is. */
 export interface AuditStatus {
   /** `off`, `memory`, or `log`. */
@@ -214,6 +222,8 @@ export interface Bundle {
   kid: string
   /** The classical one first. */
   sigs: Array<BundleSignature>
+  /** Where the signing is recorded, where it is. */
+  audit?: AuditPosition
 }
 
 /** One signature of a bundle. */

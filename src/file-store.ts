@@ -23,11 +23,11 @@ export function fileStore(options: FileStoreOptions): NativeFileStore {
 /**
  * @throws KmsError `BadRequest` naming the field of a wrong type.
  */
-export function rootKey(options: RootKeyOptions): NativeRootKey {
-  requireObject(options, 'store.rootKey')
+export function rootKey(options: RootKeyOptions, field = 'store.rootKey'): NativeRootKey {
+  requireObject(options, field)
   const { kind, file, env } = options
-  requireString(kind, 'store.rootKey.kind')
-  if (file !== undefined) requireString(file, 'store.rootKey.file')
-  if (env !== undefined) requireString(env, 'store.rootKey.env')
+  requireString(kind, `${field}.kind`)
+  if (file !== undefined) requireString(file, `${field}.file`)
+  if (env !== undefined) requireString(env, `${field}.env`)
   return { kind, ...(file !== undefined && { file }), ...(env !== undefined && { env }) }
 }

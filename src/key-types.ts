@@ -1,4 +1,5 @@
 /** What the key service says of keys: the typed form, and how it is read from the JSON of the service. */
+import type { AuditPosition } from './audit.js'
 
 /** A parameter set of SLH-DSA (FIPS 205) beside the default one, SLH-DSA-SHA2-128s. */
 type SlhDsaSet = `slh-dsa-${'sha2' | 'shake'}-${'128' | '192' | '256'}${'s' | 'f'}`
@@ -54,6 +55,8 @@ export interface CreatedKey {
   publicKey: Uint8Array
   /** The post-quantum track of a hybrid key. */
   pq?: { alg: Algorithm; publicKey: Uint8Array }
+  /** Where that is recorded, where there is an audit log. */
+  audit?: AuditPosition
 }
 
 /** A wish for a new version. */
@@ -74,6 +77,8 @@ export interface RotatedKey {
   previous: string
   /** When it becomes the head, where that is still to come. */
   activeAt?: Date
+  /** Where that is recorded, where there is an audit log. */
+  audit?: AuditPosition
 }
 
 /** A wish to take a key or a version out of use, or into it. */
@@ -107,6 +112,8 @@ export interface KeyStateChange {
   state: KeyState
   /** When it is to be destroyed, while that is scheduled. */
   destroyAt?: Date
+  /** Where that is recorded, where there is an audit log. */
+  audit?: AuditPosition
 }
 
 /** The public side of a key. */
@@ -155,6 +162,7 @@ interface PublicDto {
 export interface CreatedDto {
   kid: string
   public: PublicDto
+  audit?: AuditPosition
 }
 
 /** The answer to `rotate`. */
@@ -162,6 +170,7 @@ export interface RotatedDto {
   kid: string
   previous: string
   active_at?: string
+  audit?: AuditPosition
 }
 
 /** The answer to `describe`. */
@@ -182,6 +191,7 @@ export interface StateChangedDto {
   kid: string
   state: KeyState
   destroy_at?: string
+  audit?: AuditPosition
 }
 
 /** The answer to `attest`. */
@@ -194,20 +204,22 @@ export interface AttestedDto {
   class: string
 }
 
-export function toCreated({ kid, public: key }: CreatedDto): CreatedKey {
+export function toCreated({ kid, public: key, audit }: CreatedDto): CreatedKey {
   const { alg, pubkey_b64, pq } = key
   return {
     ...{ kid, alg, publicKey: fromBase64(pubkey_b64) },
     ...(pq && { pq: { alg: pq.alg, publicKey: fromBase64(pq.pubkey_b64) } }),
+    ...(audit && { audit }),
   }
 }
 
-export function toRotated({ kid, previous, active_at }: RotatedDto): RotatedKey {
-  return { kid, previous, ...(active_at !== undefined && { activeAt: new Date(active_at) }) }
+export function toRotated({ kid, previous, active_at, audit }: RotatedDto): RotatedKey {
+  const activeAt = active_at === undefined ? {} : { activeAt: new Date(active_at) }
+  return { kid, previous, ...activeAt, ...(audit && { audit }) }
 }
 
 export function toStateChange(dto: StateChangedDto): KeyStateChange {
-  return { kid: dto.kid, ...toState(dto) }
+  return { kid: dto.kid, ...toState(dto), ...(dto.audit && { audit: dto.audit }) }
 }
 
 function toState({ state, destroy_at }: Omit<StateChangedDto, 'kid'>): Omit<KeyStateChange, 'kid'> {

@@ -1,10 +1,12 @@
 /** What the key service takes and gives. */
 import type { CallContext } from '../index.js'
+import type { AuditOptions, AuditPosition } from './audit.js'
 import type { KmsError } from './errors.js'
 import type { AlgorithmFamily, SigningAlgorithm, WrappingAlgorithm } from './key-types.js'
 import type { VerifyLane } from './primitives.js'
 
 export type { CallContext } from '../index.js'
+export type { AuditOptions, AuditPosition, AuditProof, AuditStatus } from './audit.js'
 
 /** How a key service is opened. */
 export interface KmsOptions {
@@ -32,6 +34,14 @@ export interface KmsOptions {
    * at most ten years. 0 leaves no time to change one's mind.
    */
   minDestroyDelayMs?: number
+  /** The audit log; none by default here, on in `ron-kms serve`. */
+  audit?: AuditOptions
+  /**
+   * What becomes of a service whose store is older than its anchor, or whose audit log is not what it was. `refuse`, the
+   * default: it does not open. `verify-only`: it opens, verifies, and refuses everything else; {@link Kms.auditStatus}
+   * says why.
+   */
+  onMismatch?: 'refuse' | 'verify-only'
   /**
    * Whether every secret of this process must be in memory that the operating system has locked into RAM. Opening then
    * fails where it cannot be, and so does, while the service is open, an operation whose secrets no longer fit into what
@@ -183,6 +193,8 @@ export interface SignatureBundle {
   kid: string
   /** One, or two of a hybrid key: the classical one first. */
   sigs: { alg: SigningAlgorithm; signature: Uint8Array }[]
+  /** Where it is recorded, where there is an audit log. */
+  audit?: AuditPosition
 }
 
 /** How a bundle is made. */

@@ -1,5 +1,6 @@
 /** The key service as a typed object. */
 import type { CallContext, NativeKms } from '../index.js'
+import { type AuditProof, type AuditStatus, auditOptions, toProof } from './audit.js'
 import { packSignItems, packVerifyItems, toSignatures, toVerdicts } from './batches.js'
 import { requireBytes, requireObject, requireString } from './bytes.js'
 import type { Outcome } from './coalescer.js'
@@ -73,8 +74,12 @@ export class Kms {
   /** Where the addon writes one Ed25519 signature. Outside V8's heap, or each call would have to move it there. */
   readonly #signature = new Uint8Array(new ArrayBuffer(64))
 
-  private constructor(native: NativeKms) {
+  /** Whether the audit log waits for a disk: then nothing that it records is done on this thread unless asked to be. */
+  readonly #waits: boolean
+
+  private constructor(native: NativeKms, waits: boolean) {
     this.#native = native
+    this.#waits = waits
     this.#kids = new KnownKids(native)
     this.#sweeper = new Sweeper(native)
   }
@@ -107,6 +112,7 @@ export class Kms {
     if (minDestroyDelayMs !== undefined && !Number.isSafeInteger(minDestroyDelayMs)) {
       throw new KmsError('BadRequest', 'must be a whole number', { field: 'minDestroyDelayMs' })
     }
+    const waits = options.audit?.durability === 'fsync' && options.audit.dir !== undefined
     return attempt(
       () =>
         new Kms(
@@ -118,9 +124,12 @@ export class Kms {
             ...(options.pq !== undefined && { pqPolicy: pqPolicyJson(options.pq) }),
             ...(minDestroyDelayMs !== undefined && { minDestroyDelayMs }),
             ...(options.store && { store: fileStore(options.store) }),
+            ...(options.audit !== undefined && { audit: auditOptions(options.audit) }),
+            verifyOnlyOnMismatch: options.onMismatch === 'verify-only',
             ...(options.verifyAfterSign !== undefined && { verifyAfterSign: options.verifyAfterSign }),
             ...(options.requireMlock !== undefined && { requireMlock: options.requireMlock }),
           }),
+          waits,
         ),
     )
   }
@@ -285,7 +294,8 @@ export class Kms {
    * @throws KmsError (as a rejection) what {@link Kms.sign} throws.
    */
   async signAsync(kid: string, message: Uint8Array): Promise<Uint8Array> {
-    if (!isSlow(kid)) return this.sign(kid, message)
+    if (!isSlow(kid) && !this.#waits) return this.sign(kid, message)
+    requireString(kid, 'kid')
     requireBytes(message, 'message')
     try {
       return await this.#native.signAsync(kid, message)
@@ -343,7 +353,7 @@ export class Kms {
   async signBatchAsync(items: readonly KidSignItem[]): Promise<BatchSignatures> {
     const packed = packSignItems(items, this.#kids)
     const { kids, kidNumbers, messages, offsets } = packed
-    const quick = kidNumbers.every(number => this.#kids.isEd25519(number))
+    const quick = !this.#waits && kidNumbers.every(number => this.#kids.isEd25519(number))
     if (quick && isShort('sign', kidNumbers.length, messages.length)) return this.#signPacked(packed)
     try {
       return toSignatures(await this.#native.signBatchAsync(kids, kidNumbers, messages, offsets))
@@ -496,6 +506,50 @@ export class Kms {
   setPqPolicy(policy: PqPolicy): void {
     const json = pqPolicyJson(policy)
     attempt(() => this.#native.setPqPolicy(json))
+  }
+
+  /** How the audit log is. */
+  auditStatus(): AuditStatus {
+    const { checkpointAtMs, refused, ...rest } = attempt(() => this.#native.auditStatus())
+    return {
+      ...(rest as Pick<AuditStatus, 'kind'> & typeof rest),
+      ...(checkpointAtMs != null && { checkpointAt: new Date(checkpointAtMs) }),
+      ...(refused != null && { refused }),
+    }
+  }
+
+  /**
+   * The last checkpoint of the audit log: a signed note as C2SP defines it. Log and anchor were durable before it was
+   * given to anyone.
+   *
+   * @throws KmsError `Unsupported` without a log in a directory.
+   */
+  auditCheckpoint(): string {
+    return attempt(() => this.#native.auditCheckpoint())
+  }
+
+  /**
+   * The proof that a record is in the audit log. Where no checkpoint covers it yet, one is made.
+   *
+   * @param index The index that an operation was answered with.
+   * @throws KmsError (as a rejection) `NotFound`; `Unsupported` without a log in a directory.
+   */
+  async auditProof(index: number): Promise<AuditProof> {
+    return toProof(await this.auditProofJson(index))
+  }
+
+  /** As {@link Kms.auditProof}, in the JSON of the HTTP API. With a tenant, of records of that tenant only. */
+  async auditProofJson(index: number, tenant?: string): Promise<string> {
+    try {
+      return await this.#native.auditProof(index, tenant)
+    } catch (error) {
+      throw toKmsError(error)
+    }
+  }
+
+  /** Counts a request that was refused before anybody knew whose it was; counts become one record a second. */
+  auditRefused(code: KmsError['code']): void {
+    attempt(() => this.#native.auditRefused(code))
   }
 
   /**

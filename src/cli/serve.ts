@@ -4,7 +4,7 @@ import { EXIT_CONFIG, type Fault, formatFault } from '../config/faults.js'
 import { type Loaded, loadConfig } from '../config/load.js'
 import { type Config, KEYS, type Key, SCHEMA } from '../config/schema.js'
 import { toKmsError } from '../errors.js'
-import { type FileStoreOptions, Kms } from '../kms.js'
+import type { Kms } from '../kms.js'
 import { createLog, type Log } from '../logging/log.js'
 import { requireNative } from '../native.js'
 import { BindError } from '../server/listen.js'
@@ -13,6 +13,7 @@ import { type Service, startService } from '../server/service.js'
 import { VERSION } from '../server/version.js'
 import { ADDON_HELP, addonStatus } from './addon.js'
 import { devBanner } from './banner.js'
+import { openKms } from './open-kms.js'
 
 const TOKEN_BYTES = 32
 const SIGNAL_NUMBERS = { SIGINT: 2, SIGTERM: 15 } as const
@@ -76,35 +77,13 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
     throw error
   }
   log.serverStarted(startedEvent(service, config, cpuTier, dev))
+  reportAudit(kms, log)
   stopOnSignals(service, log)
   reloadOnSignal(service, log, config, load)
   process.off('SIGHUP', early)
   process.stdout.write(
     await devBanner({ kms, service, token, cpuTier, durable: config.service.backend === 'file' }),
   )
-}
-
-function openKms({ service, security, destroy, backends, root_key: rootKey, audit }: Config): Promise<Kms> {
-  const { backend } = service
-  const store: FileStoreOptions = {
-    dir: backends.file.dir,
-    rootKey: {
-      kind: rootKey.kind,
-      ...(rootKey.file !== '' && { file: rootKey.file }),
-      ...(rootKey.env !== '' && { env: rootKey.env }),
-    },
-    ...(audit.anchor !== '' && { anchor: audit.anchor }),
-    create: true,
-    acceptOlder: backends.file.accept_older,
-  }
-  return Kms.open({
-    backend,
-    ...(backend === 'file' && { store }),
-    allowedAlgs: [...service.allowed_algs],
-    verifyAfterSign: security.verify_after_sign,
-    minDestroyDelayMs: destroy.min_delay,
-    requireMlock: security.require_mlock,
-  })
 }
 
 /** Why `security.require_mlock` does not hold, and what to do about it. */
@@ -133,6 +112,14 @@ function startedEvent(service: Service, config: Config, cpuTier: string, dev: bo
     cpuTier,
     dev,
   }
+}
+
+/** What was found when store and audit log were opened, each a line. */
+function reportAudit(kms: Kms, log: Log): void {
+  const { refused, overridden, droppedBytes } = kms.auditStatus()
+  if (refused !== undefined) log.integrityFailed({ reason: refused })
+  if (droppedBytes > 0) log.auditTorn({ droppedBytes })
+  for (const reason of overridden) log.auditOverridden({ reason })
 }
 
 function stop(code: number, ...lines: string[]): void {

@@ -92,6 +92,13 @@ export const name: Kind<string> = {
   value: raw => (typeof raw === 'string' ? name.text(raw) : undefined),
 }
 
+/** Text that a pattern matches whole. */
+export function text(pattern: string, longest: number): Kind<string> {
+  const whole = new RegExp(`^(?:${pattern})$`)
+  const matched = (raw: string) => (raw.length <= longest && whole.test(raw) ? raw : undefined)
+  return { text: matched, value: fromText(matched) }
+}
+
 /** One of a few words. */
 export function oneOf<const W extends string>(...words: W[]): Kind<W> {
   const text = (raw: string) => words.find(word => word === raw)

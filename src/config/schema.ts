@@ -10,6 +10,7 @@ import {
   size,
   socket,
   tableOf,
+  text,
 } from './kinds.js'
 
 /** One setting: every way to give it, and what it may be. */
@@ -37,6 +38,7 @@ const timeout = duration(1, 24 * 3_600_000)
 /** Ten years, of 366 days. */
 const MOST_DELAY_MS = 10 * 366 * 24 * 3_600_000
 
+const instance = text('[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*', 200)
 const verifyMode = oneOf('or', 'and', 'pq_only')
 const percent = integer(0, 100)
 const TENANT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
@@ -159,13 +161,97 @@ export const SCHEMA = {
     rule: 'must be the name of an environment variable',
     description: 'environment variable that holds it instead',
   }),
+  'audit.enabled': setting({
+    env: 'RON_KMS_AUDIT_ENABLED',
+    flag: '--audit <boolean>',
+    kind: boolean,
+    default: 'true',
+    rule: 'must be true or false',
+    description: 'record every operation that changes something or uses a private key',
+  }),
+  'audit.instance': setting({
+    env: 'RON_KMS_AUDIT_INSTANCE',
+    flag: '--audit-instance <name>',
+    kind: instance,
+    default: 'main',
+    rule: 'must be one or more names of letters, digits, dots, dashes and underscores, with / between them',
+    description: 'name of this instance: its audit log is called ron-kms/<name>, and no other may be',
+  }),
+  'audit.dir': setting({
+    env: 'RON_KMS_AUDIT_DIR',
+    flag: '--audit-dir <dir>',
+    kind: name,
+    default: '',
+    rule: 'must be the name of a directory',
+    description:
+      'directory of the audit log; audit in backends.file.dir with the backend file, and with inmem in memory only',
+  }),
   'audit.anchor': setting({
     env: 'RON_KMS_AUDIT_ANCHOR',
     flag: '--anchor <file>',
     kind: name,
     default: '',
     rule: 'must be the name of a file outside of backends.file.dir',
-    description: 'file that remembers how far the store was, so that an older copy of it is found out',
+    description:
+      'file, best on another disk, that remembers how far store and audit log were, so that an older copy is found out; beside the directory, with .anchor at the end of its name',
+  }),
+  'audit.durability': setting({
+    env: 'RON_KMS_AUDIT_DURABILITY',
+    flag: '--audit-durability <word>',
+    kind: oneOf('queued', 'fsync'),
+    default: 'queued',
+    rule: 'must be queued or fsync',
+    description: 'what an answer waits for: its record in a file, which a kill does not lose, or on disk',
+  }),
+  'audit.on_full': setting({
+    env: 'RON_KMS_AUDIT_ON_FULL',
+    flag: '--audit-on-full <word>',
+    kind: oneOf('reject', 'drop-oldest'),
+    default: 'reject',
+    rule: 'must be reject or drop-oldest',
+    description:
+      'what happens when there is no room for a record: the operation is refused, or the oldest go',
+  }),
+  'audit.flush_interval': setting({
+    env: 'RON_KMS_AUDIT_FLUSH_INTERVAL',
+    flag: '--audit-flush-interval <duration>',
+    kind: duration(1, 60_000),
+    default: '100ms',
+    rule: 'must be a duration from 1ms to 60s',
+    description: 'longest that a record of a queued log waits for the disk',
+  }),
+  'audit.checkpoint_interval': setting({
+    env: 'RON_KMS_AUDIT_CHECKPOINT_INTERVAL',
+    flag: '--audit-checkpoint-interval <duration>',
+    kind: duration(10, 3_600_000),
+    default: '10s',
+    rule: 'must be a duration from 10ms to 1h',
+    description: 'time after which a checkpoint is made, if there are records that none covers',
+  }),
+  'audit.checkpoint_interval_ops': setting({
+    env: 'RON_KMS_AUDIT_CHECKPOINT_INTERVAL_OPS',
+    flag: '--audit-checkpoint-interval-ops <number>',
+    kind: integer(1, 1_000_000_000),
+    default: '5000',
+    rule: 'must be a whole number from 1 to 1000000000',
+    description: 'records after which a checkpoint is made',
+  }),
+  'audit.verify': setting({
+    env: 'RON_KMS_AUDIT_VERIFY',
+    flag: '--audit-verify <word>',
+    kind: oneOf('none', 'requests'),
+    default: 'requests',
+    rule: 'must be none or requests',
+    description: 'whether there is a record of each request to verify',
+  }),
+  'audit.accept_older': setting({
+    env: 'RON_KMS_AUDIT_ACCEPT_OLDER',
+    flag: '--accept-older-log',
+    kind: boolean,
+    default: 'false',
+    rule: 'must be true or false',
+    description:
+      'go on with an audit log that disagrees with its anchor, and record that; so does backends.file.accept_older',
   }),
   'service.amnesia': setting({
     env: 'RON_KMS_AMNESIA',

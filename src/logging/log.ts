@@ -57,6 +57,12 @@ export interface Log {
   configReloaded(event: { restartNeeded: readonly string[] }): void
   /** New settings were refused, and the old ones are still in force. */
   configRefused(event: { faults: number; first: string }): void
+  /** Store or audit log are not what was acknowledged: the service only verifies. */
+  integrityFailed(event: { reason: string }): void
+  /** A last record that a crash left torn was dropped. */
+  auditTorn(event: { droppedBytes: number }): void
+  /** An operator's decision to go on, which is in the audit log too. */
+  auditOverridden(event: { reason: string }): void
   shutdownStarted(event: { signal: string }): void
   shutdownFinished(event: { aborted: number }): void
   /** An exception outside any request. */
@@ -129,6 +135,9 @@ export function createLog(options: LogOptions): Log {
     configReloaded: ({ restartNeeded }) =>
       logger.info({ event: 'config_reloaded', restart_needed: restartNeeded }),
     configRefused: ({ faults, first }) => logger.error({ event: 'config_refused', faults, first }),
+    integrityFailed: ({ reason }) => logger.error({ event: 'audit_integrity_failed', reason }),
+    auditTorn: ({ droppedBytes }) => logger.warn({ event: 'audit_torn', dropped_bytes: droppedBytes }),
+    auditOverridden: ({ reason }) => logger.warn({ event: 'audit_overridden', reason }),
     shutdownStarted: ({ signal }) => logger.info({ event: 'shutdown_started', signal }),
     shutdownFinished: ({ aborted }) => logger.info({ event: 'shutdown_finished', aborted }),
     unexpected: ({ where, errorName: name }) =>

@@ -120,6 +120,36 @@ export const CATALOG = [
     labels: ['protection'],
   },
   {
+    name: 'kms_audit_appends_total',
+    type: 'counter',
+    help: 'Records in the audit log, those of earlier processes included.',
+    labels: [],
+  },
+  {
+    name: 'kms_audit_checkpoint_size',
+    type: 'gauge',
+    help: 'Records that the last checkpoint of the audit log covers.',
+    labels: [],
+  },
+  {
+    name: 'kms_audit_checkpoint_age_seconds',
+    type: 'gauge',
+    help: 'Time since the last checkpoint of the audit log; one is made when there are records that none covers.',
+    labels: [],
+  },
+  {
+    name: 'kms_audit_dropped_total',
+    type: 'counter',
+    help: 'Summaries of verifications that found no room in the audit log.',
+    labels: ['kind'],
+  },
+  {
+    name: 'kms_audit_integrity_failed_total',
+    type: 'counter',
+    help: 'Times that store or audit log were not what was acknowledged; the service then only verifies.',
+    labels: [],
+  },
+  {
     name: 'kms_build_info',
     type: 'gauge',
     help: 'Always 1; the version and the CPU tier that the native core uses.',

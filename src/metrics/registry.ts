@@ -1,6 +1,6 @@
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client'
 import type { SecretMemory, TableStats } from '../../index.js'
-import type { EngineMetrics, PqPolicy, PqRule } from '../kms.js'
+import type { AuditStatus, EngineMetrics, PqPolicy, PqRule } from '../kms.js'
 import { over, phaseOf } from '../pq-policy.js'
 import {
   ALGORITHMS_AT_ZERO,
@@ -20,6 +20,8 @@ export interface MetricSources {
   readonly tables: () => TableStats
   /** Where secrets are, in the process. */
   readonly secretMemory: () => SecretMemory
+  /** How the audit log is. */
+  readonly audit: () => AuditStatus
   readonly http: HttpMetrics
   /** The post-quantum policy in force. */
   readonly pq: () => PqPolicy
@@ -70,6 +72,7 @@ function samplesOf({
   engine,
   tables,
   secretMemory,
+  audit,
   http,
   pq,
   version,
@@ -128,6 +131,16 @@ function samplesOf({
         value: holds ? 1 : 0,
       }))
     },
+    kms_audit_appends_total: () => [{ labels: {}, value: audit().size }],
+    kms_audit_checkpoint_size: () => [{ labels: {}, value: audit().checkpointSize }],
+    kms_audit_checkpoint_age_seconds: () => {
+      const { checkpointAt } = audit()
+      return checkpointAt ? [{ labels: {}, value: (Date.now() - checkpointAt.getTime()) / 1000 }] : []
+    },
+    kms_audit_dropped_total: () => [
+      { labels: { kind: 'non_checkpoint' }, value: audit().droppedVerifications },
+    ],
+    kms_audit_integrity_failed_total: () => [{ labels: {}, value: audit().refused === undefined ? 0 : 1 }],
     kms_build_info: () => [{ labels: { version, cpu_tier: cpuTier }, value: 1 }],
     http_requests_total: () =>
       [...http.meters()].flatMap(({ route, method, statuses }) =>

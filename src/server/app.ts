@@ -12,6 +12,7 @@ import { admitBody, type BodyLimits, type NodeBindings, readBody } from './middl
 import { type Ids, idHeaders, openIds } from './middleware/ids.js'
 import { kidOf } from './middleware/kid.js'
 import { INTERNAL, problemResponse, Refusal, STATUS } from './problem.js'
+import { type AuditEndpoint, type AuditReader, auditEndpoints } from './routes/audit.js'
 import { BASE, type Endpoint, INLINE_BYTES } from './routes/endpoint.js'
 import { keyEndpoints } from './routes/keys.js'
 import { signatureEndpoints } from './routes/signatures.js'
@@ -19,7 +20,7 @@ import { wrappingEndpoints } from './routes/wrapping.js'
 
 /** The parts that the API is built from. */
 export interface AppParts {
-  readonly kms: Pick<Kms, 'dispatch' | 'dispatchAsync' | 'verifyCoalesced'>
+  readonly kms: Pick<Kms, 'dispatch' | 'dispatchAsync' | 'verifyCoalesced' | 'auditRefused'> & AuditReader
   readonly authenticate: Authenticator
   readonly limits: BodyLimits
   readonly metrics: HttpMetrics
@@ -63,11 +64,16 @@ const REASONS: Partial<Record<KmsError['code'], RejectReason>> = {
  */
 export function createApp(parts: AppParts): Hono<Env> {
   const app = new Hono<Env>()
-  const known = new TrieRouter<Endpoint>()
+  const known = new TrieRouter<Endpoint | AuditEndpoint>()
   for (const endpoint of ENDPOINTS) {
     const meter = parts.metrics.meter(endpoint.label, endpoint.method, endpoint.op)
     const dispatch = dispatchOf(endpoint, parts.kms)
     app.on(endpoint.method, BASE + endpoint.path, c => serve(c, parts, endpoint, meter, dispatch))
+    known.add('ALL', BASE + endpoint.path, endpoint)
+  }
+  for (const endpoint of auditEndpoints) {
+    const meter = parts.metrics.meter(endpoint.label, endpoint.method, endpoint.op)
+    app.on(endpoint.method, BASE + endpoint.path, c => serveAudit(c, parts, endpoint, meter))
     known.add('ALL', BASE + endpoint.path, endpoint)
   }
   app.notFound(c => {
@@ -146,18 +152,39 @@ async function serve(
     const context = callContext(exchange.ids.requestId, caller, header('idempotency-key'))
     const dispatched = dispatch(exchange.kid ?? null, body, context)
     const answer = typeof dispatched === 'string' ? dispatched : await dispatched
-    meter.end(200, elapsed(exchange))
-    return new Response(answer, {
-      headers: {
-        'content-type': 'application/json',
-        'cache-control': 'no-store',
-        'x-request-id': exchange.ids.requestId,
-        'x-corr-id': exchange.ids.corrId,
-      },
-    })
+    return succeed(exchange, answer, 'application/json')
   } catch (error) {
     return fail(c, parts, exchange, error)
   }
+}
+
+async function serveAudit(
+  c: AppContext,
+  parts: AppParts,
+  { answer, contentType }: AuditEndpoint,
+  meter: RouteMeter,
+): Promise<Response> {
+  const exchange = open(c, meter)
+  try {
+    if (parts.draining()) throw shuttingDown()
+    const caller = parts.authenticate(c.req.header('authorization'))
+    exchange.caller = caller
+    return succeed(exchange, await answer(parts.kms, name => c.req.param(name) ?? '', caller), contentType)
+  } catch (error) {
+    return fail(c, parts, exchange, error)
+  }
+}
+
+function succeed(exchange: Exchange, answer: string, contentType: string): Response {
+  exchange.meter.end(200, elapsed(exchange))
+  return new Response(answer, {
+    headers: {
+      'content-type': contentType,
+      'cache-control': 'no-store',
+      'x-request-id': exchange.ids.requestId,
+      'x-corr-id': exchange.ids.corrId,
+    },
+  })
 }
 
 function callContext(requestId: string, { actor, tenant }: Caller, opId: string | undefined) {
@@ -173,7 +200,8 @@ function elapsed({ started }: Exchange): number {
 }
 
 /** Turns whatever was thrown into the answer, the counters and the log line. */
-function fail(c: AppContext, { metrics, log }: AppParts, exchange: Exchange, error: unknown): Response {
+function fail(c: AppContext, parts: AppParts, exchange: Exchange, error: unknown): Response {
+  const { metrics, log } = parts
   const { meter, ids, caller, kid } = exchange
   const foreseen = error instanceof Refusal || (error instanceof KmsError && error.code !== 'Internal')
   const problem = foreseen ? error : INTERNAL
@@ -183,6 +211,8 @@ function fail(c: AppContext, { metrics, log }: AppParts, exchange: Exchange, err
   if (!(error instanceof KmsError) || error.cause !== undefined) meter.refuse(problem.code)
   const reason = refusal ? refusal.reason : REASONS[problem.code]
   if (reason) metrics.reject(reason)
+  // Nobody knows whose it was: it is counted in the audit log, and not recorded one by one.
+  if (caller === undefined && problem.code !== 'Internal') parts.kms.auditRefused(problem.code)
   const seconds = elapsed(exchange)
   meter.end(status, seconds)
   log.requestFailed({

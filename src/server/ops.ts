@@ -1,6 +1,7 @@
 import { Hono } from 'hono'
 import type { Registry } from 'prom-client'
 import type { SecretMemory } from '../../index.js'
+import type { AuditStatus } from '../kms.js'
 import { errorName, type Log } from '../logging/log.js'
 import { wrongMethod } from './app.js'
 import { type Ids, idHeaders, openIds } from './middleware/ids.js'
@@ -16,6 +17,8 @@ export interface OpsParts {
   readonly snapshot: Readonly<Record<string, string | boolean>>
   /** Shown too; where it must be locked, a service that could not lock it did not start. */
   readonly secretMemory: () => SecretMemory
+  /** Shown too. */
+  readonly audit: () => AuditStatus
   readonly log: Log
 }
 
@@ -34,7 +37,7 @@ const PATHS: ReadonlySet<string> = new Set(['/metrics', '/healthz', '/readyz', '
 
 /** `/metrics`, `/healthz`, `/readyz` and `/version`, without authentication, on an address of their own. */
 export function createOpsApp(parts: OpsParts): Hono {
-  const { registry, readiness, version, snapshot, secretMemory, log } = parts
+  const { registry, readiness, version, snapshot, secretMemory, audit, log } = parts
   const app = new Hono()
 
   app.get('/metrics', async c => {
@@ -46,7 +49,12 @@ export function createOpsApp(parts: OpsParts): Hono {
   app.get('/version', c => json(version, openIds(c.req.header('x-corr-id'))))
   app.get('/readyz', c => {
     const ids = openIds(c.req.header('x-corr-id'))
-    const state = { ...readiness(), snapshot, secret_memory: shown(secretMemory()) }
+    const state = {
+      ...readiness(),
+      snapshot,
+      secret_memory: shown(secretMemory()),
+      audit: shownAudit(audit()),
+    }
     if (state.ready) return json(state, ids)
     const problem: Problem = {
       code: 'StoreUnavailable',
@@ -78,6 +86,16 @@ function shown({ lockedBytes, unlockedBytes, dontdump, wipeonfork, lastErrors }:
     dontdump,
     wipeonfork,
     refused: lastErrors,
+  }
+}
+
+function shownAudit({ kind, size, checkpointSize, checkpointAt, refused }: AuditStatus) {
+  return {
+    kind,
+    size,
+    checkpoint_size: checkpointSize,
+    ...(checkpointAt && { last_checkpoint_age_s: Math.round((Date.now() - checkpointAt.getTime()) / 1000) }),
+    ...(refused !== undefined && { refused }),
   }
 }
 

@@ -1,7 +1,15 @@
+import type { AuditStatus } from '../kms.js'
 import type { Log } from '../logging/log.js'
 
 /** What must hold for the service to take requests; later parts add their keys here. */
-export const READY_KEYS = ['config_loaded', 'listener_bound', 'backend_ready', 'rng_ok'] as const
+export const READY_KEYS = [
+  'config_loaded',
+  'listener_bound',
+  'backend_ready',
+  'audit_ready',
+  'checkpoint_recent',
+  'rng_ok',
+] as const
 
 /** One key of `/readyz`. */
 export type ReadyKey = (typeof READY_KEYS)[number]
@@ -27,6 +35,23 @@ export function createReadiness(checks: Record<ReadyKey, () => boolean>, log: Lo
     }
     return { ready, missing, degraded: [] }
   }
+}
+
+/** How many of its intervals a checkpoint may be late. */
+const LATE_INTERVALS = 3
+/** Time that making a checkpoint may take on a slow disk. */
+const GRACE_MS = 5000
+
+/** Whether the audit log takes records, where there is one, and is what it was. */
+export function isAuditReady({ kind, writable, refused }: AuditStatus): boolean {
+  return refused === undefined && (kind === 'off' || writable)
+}
+
+/** Whether a checkpoint covers everything, or is not much older than it may be. */
+export function isCheckpointRecent(status: AuditStatus, intervalMs: number, now = Date.now()): boolean {
+  const { kind, size, checkpointSize, checkpointAt } = status
+  if (kind !== 'log' || size === checkpointSize) return true
+  return checkpointAt !== undefined && now - checkpointAt.getTime() <= LATE_INTERVALS * intervalMs + GRACE_MS
 }
 
 function holds(check: () => boolean): boolean {

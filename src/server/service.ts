@@ -10,7 +10,7 @@ import { createApp } from './app.js'
 import { type ConnectionRefusal, type Listener, type ListenerLimits, listen } from './listen.js'
 import type { Authenticator } from './middleware/auth.js'
 import { createOpsApp } from './ops.js'
-import { createReadiness } from './ready.js'
+import { createReadiness, isAuditReady, isCheckpointRecent } from './ready.js'
 import { SERVICE_NAME, VERSION } from './version.js'
 
 /** The parts of a running service. */
@@ -19,7 +19,16 @@ export interface ServiceParts {
   /** Closed together with the service. */
   readonly kms: Pick<
     Kms,
-    'dispatch' | 'dispatchAsync' | 'verifyCoalesced' | 'engineMetrics' | 'setPqPolicy' | 'close'
+    | 'dispatch'
+    | 'dispatchAsync'
+    | 'verifyCoalesced'
+    | 'engineMetrics'
+    | 'setPqPolicy'
+    | 'auditStatus'
+    | 'auditCheckpoint'
+    | 'auditProofJson'
+    | 'auditRefused'
+    | 'close'
   >
   readonly authenticate: Authenticator
   readonly log: Log
@@ -53,6 +62,8 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       config_loaded: () => true,
       listener_bound: () => state.bound && !state.draining,
       backend_ready: () => state.open,
+      audit_ready: () => isAuditReady(kms.auditStatus()),
+      checkpoint_recent: () => isCheckpointRecent(kms.auditStatus(), config.audit.checkpoint_interval),
       rng_ok: () => requireNative().rngOk(),
     },
     log,
@@ -70,6 +81,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       engine: () => kms.engineMetrics(),
       tables: () => requireNative().ed25519TableStats(),
       secretMemory: () => requireNative().secretMemory(),
+      audit: () => kms.auditStatus(),
       http: metrics,
       pq: () => state.pq,
       version: VERSION,
@@ -86,6 +98,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     },
     snapshot: { backend: config.service.backend, amnesia: config.service.amnesia },
     secretMemory: () => requireNative().secretMemory(),
+    audit: () => kms.auditStatus(),
     log,
   })
 

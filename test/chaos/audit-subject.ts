@@ -36,7 +36,7 @@ export interface AuditLife {
 /** What a restart found. */
 interface AuditFound {
   /** The request of each record; null for those of the log itself. */
-  readonly records: readonly (string | null)[]
+  readonly requests: readonly (string | null)[]
   /** Of the offline check before and after: whole, then against each checkpoint. */
   readonly verdicts: Readonly<Record<string, readonly Verdict[]>>
 }
@@ -169,15 +169,17 @@ function readAuditLife(text: string): AuditLife {
 function readFound(text: string): AuditFound {
   const lines = readLines(text)
   const verdicts = lines.filter(line => 'verified' in line).map(line => [line.verified, line.verdicts])
-  const records = lines.find(line => 'records' in line && !('opened' in line))?.records ?? []
-  return { records, verdicts: Object.fromEntries(verdicts) }
+  const requests: (string | null)[] = lines.find(line => 'requests' in line)?.requests ?? []
+  return { requests, verdicts: Object.fromEntries(verdicts) }
 }
 
 /** Exit codes of `ronctl audit verify`. */
 const INTACT = 0
 const TORN = 3
 
-function judgeLog(lives: readonly AuditLife[], { records, verdicts }: AuditFound): readonly string[] {
+function judgeLog(lives: readonly AuditLife[], { requests, verdicts }: AuditFound): readonly string[] {
+  // They end in zeros, to be long.
+  const records = requests.map(id => id?.slice(0, id.lastIndexOf('.')) ?? null)
   const faults: string[] = []
   const given = new Set<number>()
   for (const { acknowledged, records: before } of lives) {

@@ -50,6 +50,15 @@ describe.skipIf(!addon.available)('a panic', () => {
   const copy = () => join(dir, `copy-${copies++}`)
   if (addon.available) native.storeBackup(store, copy())
 
+  const audit = {
+    log: 'ron-kms/test',
+    dir: join(dir, 'audit'),
+    rootKey,
+    anchor: join(dir, 'audit.anchor'),
+  }
+  const logged = addon.available ? new native.NativeKms({ audit }) : (undefined as never)
+  afterAll(() => logged?.close())
+
   // Every export, by the name of its fault; `.task` is the part that runs on another thread.
   const calls: Record<string, () => unknown> = {
     NativeKms: () => new native.NativeKms({}),
@@ -73,6 +82,11 @@ describe.skipIf(!addon.available)('a panic', () => {
     rewrap: () => kms.rewrap(kemKid, envelope),
     setPqPolicy: () => kms.setPqPolicy(policy),
     sweep: () => kms.sweep(),
+    auditStatus: () => kms.auditStatus(),
+    auditRefused: () => kms.auditRefused('NotFound'),
+    auditCheckpoint: () => logged.auditCheckpoint(),
+    auditProof: () => logged.auditProof(0),
+    'auditProof.task': () => logged.auditProof(0),
     verifyCoalesced: () => kms.verifyCoalesced([context], out(0), Uint32Array.of(0, 0)),
     verify: () => kms.verify(kid, message, signature),
     verifyBatch: () => kms.verifyBatch([kid], zero, signature, none, message, offsets, out(1)),

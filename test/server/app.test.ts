@@ -15,6 +15,8 @@ let engine: (body: Uint8Array, context: unknown) => string
 let draining: boolean
 /** Requests to verify in each batch. */
 let batches: number[]
+/** Codes of refusals before anybody knew who asked. */
+let refused: string[]
 let app: Hono
 
 beforeEach(() => {
@@ -23,8 +25,12 @@ beforeEach(() => {
   engine = () => '{}'
   draining = false
   batches = []
+  refused = []
   app = createApp({
     kms: {
+      auditRefused: code => refused.push(code),
+      auditCheckpoint: () => 'a note',
+      auditProofJson: async index => JSON.stringify({ index }),
       dispatch: (_op, _target, body, context) => engine(body, context),
       dispatchAsync: async (_op, _target, body, context) => engine(body, context),
       verifyCoalesced: requests => {

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { KmsError } from '../../src/errors.js'
+import type { AuditStatus } from '../../src/kms.js'
 import { createLog } from '../../src/logging/log.js'
 import { CATALOG, REJECT_REASONS } from '../../src/metrics/catalog.js'
 import { HttpMetrics } from '../../src/metrics/http.js'
@@ -32,6 +33,7 @@ describe('/healthz, /readyz and /version', () => {
         wipeonfork: expect.any(Boolean),
         refused: expect.any(Array),
       },
+      audit: { kind: 'off', size: 0, checkpoint_size: 0 },
     })
     const { json } = await service.ops('GET', '/version')
     expect(json).toMatchObject({ name: 'ron-kms', node: process.version, cpu_tier: 'test', addon: true })
@@ -60,11 +62,23 @@ describe('the metrics address', () => {
   })
 })
 
+const NO_AUDIT: AuditStatus = {
+  kind: 'off',
+  size: 0,
+  checkpointSize: 0,
+  writable: false,
+  droppedVerifications: 0,
+  droppedBytes: 0,
+  overridden: [],
+}
+
 describe('/readyz', () => {
   const state: Record<ReadyKey, boolean> = {
     config_loaded: true,
     listener_bound: true,
     backend_ready: true,
+    audit_ready: true,
+    checkpoint_recent: true,
     rng_ok: true,
   }
   const lines: Record<string, unknown>[] = []
@@ -73,6 +87,8 @@ describe('/readyz', () => {
     config_loaded: () => state.config_loaded,
     listener_bound: () => state.listener_bound,
     backend_ready: () => state.backend_ready,
+    audit_ready: () => state.audit_ready,
+    checkpoint_recent: () => state.checkpoint_recent,
     rng_ok: () => {
       if (!state.rng_ok) throw new Error('no entropy')
       return true
@@ -82,6 +98,7 @@ describe('/readyz', () => {
     registry: createRegistry({
       tables: () => requireNative().ed25519TableStats(),
       secretMemory: () => requireNative().secretMemory(),
+      audit: () => NO_AUDIT,
       engine: () => {
         throw new KmsError('StoreUnavailable', 'closed')
       },
@@ -94,6 +111,7 @@ describe('/readyz', () => {
     version: { name: 'ron-kms', version: '0', node: '', platform: '', cpu_tier: '', addon: false },
     snapshot: {},
     secretMemory: () => requireNative().secretMemory(),
+    audit: () => NO_AUDIT,
     log,
   })
   const ask = async () => {
@@ -241,6 +259,7 @@ describe('/metrics', () => {
     const registry = createRegistry({
       tables: () => requireNative().ed25519TableStats(),
       secretMemory: () => requireNative().secretMemory(),
+      audit: () => NO_AUDIT,
       engine: () => {
         asked += 1
         return service.kms.engineMetrics()

@@ -105,8 +105,16 @@ describe('serve --dev', () => {
     const answers = []
     for (const line of curls) answers.push(JSON.parse((await sh('sh', ['-c', line])).stdout))
     expect(answers).toEqual([
-      { kid: expect.stringMatching(/^dev\/first\/ed25519\/.*#v1$/), public: expect.anything() },
-      { kid: expect.stringMatching(/^dev\/demo\/ed25519\/.*#v1$/), sigs: [expect.anything()] },
+      {
+        kid: expect.stringMatching(/^dev\/first\/ed25519\/.*#v1$/),
+        public: expect.anything(),
+        audit: { log: 'ron-kms/main', index: 2 },
+      },
+      {
+        kid: expect.stringMatching(/^dev\/demo\/ed25519\/.*#v1$/),
+        sigs: [expect.anything()],
+        audit: { log: 'ron-kms/main', index: 3 },
+      },
       expect.objectContaining({ ok: true }),
     ])
     expect((await send(url, 'POST', '/v1/kms/sign', { anonymous: true })).status).toBe(401)

@@ -44,15 +44,16 @@ export interface Service extends Started {
 
 type Settings = Partial<Record<Key, string>>
 
-/** `wrap` replaces what it names of the key service's calls. */
+/** `wrap` replaces what it names of the key service's calls; `own` is served instead of one in memory. */
 export async function start(
   settings: Settings = {},
   wrap: (kms: Kms) => Partial<ServiceParts['kms']> = () => ({}),
+  own?: Kms,
 ): Promise<Service> {
   const flags = { bind_addr: '127.0.0.1:0', metrics_addr: '127.0.0.1:0', 'log.level': 'debug', ...settings }
   const { config } = loadConfig({ dev: true, env: {}, flags })
   if (!config) throw new Error('the settings of this test are refused')
-  const kms = await Kms.open({ backend: 'inmem', minDestroyDelayMs: config.destroy.min_delay })
+  const kms = own ?? (await Kms.open({ backend: 'inmem', minDestroyDelayMs: config.destroy.min_delay }))
   const log: Record<string, unknown>[] = []
   const service = await startService({
     config,
@@ -62,6 +63,10 @@ export async function start(
       verifyCoalesced: requests => kms.verifyCoalesced(requests),
       engineMetrics: () => kms.engineMetrics(),
       setPqPolicy: policy => kms.setPqPolicy(policy),
+      auditStatus: () => kms.auditStatus(),
+      auditCheckpoint: () => kms.auditCheckpoint(),
+      auditProofJson: (index, tenant) => kms.auditProofJson(index, tenant),
+      auditRefused: code => kms.auditRefused(code),
       close: () => kms.close(),
       ...wrap(kms),
     },

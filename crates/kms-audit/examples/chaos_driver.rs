@@ -4,12 +4,13 @@
 //! ```text
 //! chaos_driver run DIR ANCHOR queued|fsync LIFE THREADS BATCHES [wait]
 //! chaos_driver check DIR ANCHOR queued|fsync [SIZE:ROOT]…
+//! chaos_driver verify DIR [SIZE:ROOT]…
 //! ```
 //!
 //! `run` appends batches of records in each thread (for ever where BATCHES is 0) and asks for a checkpoint after every
 //! fourth; with `wait` it first says the ids of its threads and waits for a byte. `check` verifies the log offline,
-//! against every checkpoint that was handed out too, opens it, shows its records, and verifies it again. Exit
-//! code 1 and a line on standard error where the log is not opened.
+//! against every checkpoint that was handed out too, opens it, shows its records, and verifies it again; `verify` does
+//! that without opening, for a log of any writer. Exit code 1 and a line on standard error where the log is not opened.
 #![expect(clippy::print_stderr, reason = "where it says why it ends")]
 
 use std::io::{Read, Write};
@@ -53,6 +54,10 @@ fn main() -> std::process::ExitCode {
         }
         ["check", dir, anchor, durability, ref seen @ ..] => {
             check(&Place::new(dir, anchor, durability), seen)
+        }
+        ["verify", dir, ref seen @ ..] => {
+            let dir = Path::new(dir);
+            say_verdicts("offline", dir, seen).and_then(|()| say_records(dir))
         }
         _ => return usage(),
     };
@@ -174,33 +179,39 @@ fn reason(error: AuditError) -> serde_json::Value {
 
 fn check(place: &Place, seen: &[&str]) -> Result<(), Failure> {
     if place.dir.exists() {
-        say_verdicts("offline", place, seen)?;
+        say_verdicts("offline", &place.dir, seen)?;
     }
     let log = place.open()?;
     say_opened(&log, false)?;
     drop(log);
+    say_records(&place.dir)?;
+    say_verdicts("reopened", &place.dir, seen)
+}
+
+/// The request of each record, up to the first that is torn; `null` for those of the log itself.
+fn say_records(dir: &Path) -> Result<(), Failure> {
     let mut ids = Vec::new();
-    let mut records = Records::first(&place.dir)?;
+    let mut records = match Records::first(dir) {
+        Err(AuditError::NotFound(_)) => return Ok(say(&json!({ "requests": ids }))),
+        records => records?,
+    };
     while let Next::Record(entry) = records.next()? {
-        let id = match entry.record.body {
-            Body::Operation(Operation { request_id, .. }) => {
-                request_id.rsplit_once('.').map(|(id, _)| id.to_owned())
-            }
+        ids.push(match entry.record.body {
+            Body::Operation(Operation { request_id, .. }) => Some(request_id.to_owned()),
             _ => None,
-        };
-        ids.push(id);
+        });
     }
-    say(&json!({ "records": ids }));
-    say_verdicts("reopened", place, seen)
+    say(&json!({ "requests": ids }));
+    Ok(())
 }
 
 /// The verdict on the log, and on it as a continuation of each checkpoint that was seen.
-fn say_verdicts(when: &str, place: &Place, seen: &[&str]) -> Result<(), Failure> {
+fn say_verdicts(when: &str, dir: &Path, seen: &[&str]) -> Result<(), Failure> {
     let mut verdicts = Vec::new();
     let checkpoints = seen.iter().map(|text| parse_seen(text).map(Some));
     for seen in std::iter::once(Ok(None)).chain(checkpoints) {
         let expect = Expect { keys: None, seen: seen? };
-        let verdict = match verify(&place.dir, &Dalek, expect, &mut |_| {}) {
+        let verdict = match verify(dir, &Dalek, expect, &mut |_| {}) {
             Ok(report) => {
                 let bad = report.first_bad.map(|damage| damage.to_string());
                 json!({ "code": report.outcome.exit_code(), "size": report.size, "bad": bad })

@@ -218,7 +218,6 @@ impl Engine {
     ) -> Result<Vec<Result<Signature>>> {
         self.run(Op::SignBatch, context, |_| {
             self.count_batch(Op::SignBatch, items.len());
-            self.check_may_settle(parallel)?;
             if !parallel {
                 return Ok(self.sign_share(context, items, false));
             }

@@ -45,15 +45,6 @@ impl Engine {
         self.sink().is_some_and(AuditSink::is_slow)
     }
 
-    /// Refuses a call whose caller cannot wait for a disk, where the log asks for that.
-    pub(crate) fn check_may_settle(&self, may_wait: bool) -> Result<()> {
-        if may_wait || !self.is_slow_to_settle() {
-            return Ok(());
-        }
-        let why = "the audit log waits for its disk: use the asynchronous call";
-        Err(KmsError::unsupported(why).field("audit.durability"))
-    }
-
     /// Calls `settled` when all that was recorded is as durable as the log promises: at once, or on a thread of the log.
     pub fn when_settled(&self, settled: Settled) {
         match self.sink() {
@@ -62,8 +53,11 @@ impl Engine {
         }
     }
 
-    /// Waits for what [`Engine::when_settled`] waits for.
-    pub(crate) fn settle_records(&self) -> Result<()> {
+    /// Waits for what [`Engine::when_settled`] calls back for.
+    ///
+    /// # Errors
+    /// Those of the log; what it recorded and did not settle must not be answered then.
+    pub fn settle_records(&self) -> Result<()> {
         self.sink().map_or(Ok(()), AuditSink::settle)
     }
 

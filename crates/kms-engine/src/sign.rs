@@ -149,7 +149,6 @@ impl Engine {
         self.run(Op::Sign, context, |trace| {
             let payload = Payload::Local(message);
             payload.check_not_reserved()?;
-            self.check_may_settle(may_block)?;
             let kid = self.find_item(context, kid)?;
             let head = self.signing_head(&kid, trace)?;
             let alg = head.only_track(may_block)?;

@@ -62,6 +62,7 @@ impl NativeKms {
             let messages = bytes::owned(&messages);
             let items = packed::messages(&kids, &messages, &offsets)?;
             let signed = packed::sign(&self.engine, &self.library, &items, false)?;
+            self.engine.settle_records()?;
             bytes::write(&mut out, signed.packed.as_flattened())?;
             Ok(rest(signed))
         })

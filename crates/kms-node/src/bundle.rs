@@ -13,7 +13,7 @@ use napi_derive::napi;
 
 use crate::bytes;
 use crate::kms::NativeKms;
-use crate::task::{guard, spawn};
+use crate::task::{guard, spawn_recorded};
 
 /// One signature of a bundle.
 #[napi(object)]
@@ -31,6 +31,17 @@ pub struct Bundle {
     pub kid: String,
     /// The classical one first.
     pub sigs: Vec<BundleSignature>,
+    /// Where the signing is recorded, where it is.
+    pub audit: Option<AuditPosition>,
+}
+
+/// A place in an audit log.
+#[napi(object)]
+pub struct AuditPosition {
+    /// The log's name.
+    pub log: String,
+    /// The index of the leaf, from 0.
+    pub index: f64,
 }
 
 /// The verdict on a bundle.
@@ -64,7 +75,9 @@ impl NativeKms {
                 message: bytes::owned(&message),
                 context: bytes::owned(&context),
             };
-            wish.sign(&self.engine, &self.library).map(bundle)
+            let signed = wish.sign(&self.engine, &self.library)?;
+            self.engine.settle_records()?;
+            Ok(bundle(signed, self.engine.log()))
         })
     }
 
@@ -82,7 +95,10 @@ impl NativeKms {
         let (engine, library) = (Arc::clone(&self.engine), self.library.clone());
         let (message, context) = (bytes::owned(&message), bytes::owned(&context));
         let work = move || Wish { kid, produce_hybrid, message, context }.sign(&engine, &library);
-        spawn(env, self.engine.pool(), "signBundleAsync.task", work, |_, signed| Ok(bundle(signed)))
+        let named = Arc::clone(&self.engine);
+        spawn_recorded(env, &self.engine, "signBundleAsync.task", work, move |_, signed| {
+            Ok(bundle(signed, named.log()))
+        })
     }
 
     /// The verdict on the signatures of one key over one message. `mode` may ask for more than policy does.
@@ -142,11 +158,15 @@ impl Wish {
     }
 }
 
-fn bundle(signed: Vec<Signed>) -> Bundle {
+fn bundle(signed: Vec<Signed>, log: Option<&str>) -> Bundle {
+    let index = signed.first().and_then(|it| it.audit);
+    #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+    let audit =
+        log.zip(index).map(|(log, index)| AuditPosition { log: log.into(), index: index as f64 });
     let kid = signed.first().map_or_else(String::new, |it| it.kid.to_string());
     let sigs = signed.into_iter().map(|it| BundleSignature {
         alg: it.alg.name().to_owned(),
         signature: Cow::Borrowed(it.signature.as_bytes()).into_owned().into(),
     });
-    Bundle { kid, sigs: sigs.collect() }
+    Bundle { kid, sigs: sigs.collect(), audit }
 }

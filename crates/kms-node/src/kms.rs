@@ -237,7 +237,9 @@ impl NativeKms {
             let message = bytes::owned(&message);
             let known = self.known.borrow();
             let kid = item_kid(&known, &kid)?;
-            match self.engine.sign_one(&self.library, kid, &message, false)? {
+            let signature = self.engine.sign_one(&self.library, kid, &message, false)?;
+            self.engine.settle_records()?;
+            match signature {
                 Signature::Ed25519(signature) => bytes::write(&mut out, &signature).map(|()| None),
                 Signature::Long(signature) => Ok(Some(signature.into())),
             }

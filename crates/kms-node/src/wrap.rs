@@ -50,7 +50,9 @@ impl NativeKms {
                 0 => DataKey::Given(given.expose()),
                 size => DataKey::Fresh(size as usize),
             };
-            self.engine.wrap(&self.library, &kid, data_key, mode).map(wrapped).map_err(names)
+            let wrapped = self.engine.wrap(&self.library, &kid, data_key, mode).map_err(names)?;
+            self.engine.settle_records()?;
+            Ok(to_js(wrapped))
         })
     }
 
@@ -65,6 +67,7 @@ impl NativeKms {
             let envelope = envelope.to_vec();
             let unwrapped = self.engine.unwrap(&self.library, kid.as_deref(), &envelope);
             let unwrapped = unwrapped.map_err(names)?;
+            self.engine.settle_records()?;
             Ok(UnwrappedKey {
                 data_key: Uint8Array::from(unwrapped.data_key.expose()),
                 alg: unwrapped.alg.to_owned(),
@@ -83,12 +86,14 @@ impl NativeKms {
         guard("rewrap", || {
             let envelope = envelope.to_vec();
             let rewrapped = self.engine.rewrap(&self.library, kid.as_deref(), &envelope);
-            rewrapped.map(wrapped).map_err(names)
+            let rewrapped = rewrapped.map_err(names)?;
+            self.engine.settle_records()?;
+            Ok(to_js(rewrapped))
         })
     }
 }
 
-fn wrapped(wrapped: Wrapped) -> WrappedKey {
+fn to_js(wrapped: Wrapped) -> WrappedKey {
     WrappedKey {
         data_key: wrapped.fresh.as_ref().map(|key| Uint8Array::from(key.expose())),
         wrapped: wrapped.envelope.into(),

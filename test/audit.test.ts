@@ -1,0 +1,295 @@
+import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type AuditOptions, Kms, type KmsOptions } from 'ron-kms'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { addonStatus } from '../src/cli/addon.js'
+import { rootKeyCommand } from '../src/cli/root-key.js'
+import { start } from './server/support.js'
+import { leafHash, openCheckpoint, rootOf } from './support/c2sp.js'
+
+const message = new TextEncoder().encode('message')
+const wish = { tenant: 'core', purpose: 'audit', alg: 'ed25519', signs: 'message' } as const
+const LOG = 'ron-kms/test'
+
+let dir: string
+let opened: Kms[]
+
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'ron-kms-audit-'))
+  opened = []
+  await rootKeyCommand().parseAsync(['new', at('root.key')], { from: 'user' })
+})
+
+afterEach(() => {
+  for (const kms of opened) kms.close()
+  rmSync(dir, { recursive: true })
+})
+
+const at = (name: string) => join(dir, name)
+const rootKey = () => ({ kind: 'key-file', file: at('root.key') }) as const
+
+/** Keys and log in files. */
+async function open(audit: Partial<AuditOptions> = {}, options: Partial<KmsOptions> = {}): Promise<Kms> {
+  const kms = await Kms.open({
+    backend: 'file',
+    store: { dir: at('data'), rootKey: rootKey(), anchor: at('anchor'), create: true },
+    audit: { log: LOG, dir: at('data/audit'), ...audit },
+    minDestroyDelayMs: 0,
+    ...options,
+  })
+  opened.push(kms)
+  return kms
+}
+
+/** Keys in memory, the log in files. */
+async function openInMemory(audit: Partial<AuditOptions> = {}): Promise<Kms> {
+  const files = { dir: at('audit'), rootKey: rootKey(), anchor: at('anchor') }
+  const kms = await Kms.open({ backend: 'inmem', audit: { log: LOG, ...files, ...audit } })
+  opened.push(kms)
+  return kms
+}
+
+/** The first verifier key of the log. */
+const verifierKey = (log = 'data/audit') => readFileSync(at(join(log, 'keys')), 'utf8').split('\n')[0] ?? ''
+
+/** What anybody would do with a proof. */
+async function expectProof(kms: Kms, index: number, log?: string) {
+  const proof = await kms.auditProof(index)
+  const { origin, size, root } = openCheckpoint(proof.checkpoint, verifierKey(log))
+  expect({ origin, size }).toEqual({ origin: LOG, size: proof.size })
+  expect(Buffer.from(proof.leafHash)).toEqual(leafHash(proof.record ?? new Uint8Array()))
+  expect(rootOf(proof.leafHash, index, size, proof.proof)).toEqual(root)
+  return proof
+}
+
+async function thrown(work: Promise<unknown>): Promise<{ code: string; message: string }> {
+  return work.then(
+    () => ({ code: 'nothing was thrown', message: '' }),
+    error => ({ code: error.code, message: error.message }),
+  )
+}
+
+describe.skipIf(!addonStatus().loaded)('the audit log', () => {
+  it('has a record of every operation, each proved by its index under a signed checkpoint', async () => {
+    const kms = await open({ hybrid: true })
+    const created = await kms.createKey(wish)
+    expect(created.audit).toEqual({ log: LOG, index: 2 })
+    expect(kms.signBundle(created.kid, message).audit).toEqual({ log: LOG, index: 3 })
+    kms.sign(created.kid, message)
+    kms.signBatch([message, message].map(each => ({ kid: created.kid, message: each })))
+    const rotated = await kms.rotateKey(created.kid)
+    expect(rotated.audit).toEqual({ log: LOG, index: 8, continuity: 7 })
+    const disabled = await kms.disableKey(created.kid)
+    expect(disabled.audit).toEqual({ log: LOG, index: 9 })
+    for (let index = 0; index < 10; index += 1) await expectProof(kms, index)
+    expect(await thrown(kms.auditProof(10))).toMatchObject({ code: 'NotFound' })
+    expect(kms.auditStatus()).toMatchObject({ kind: 'log', size: 10, checkpointSize: 10, writable: true })
+  })
+
+  it('goes on after a restart, and answers the same places to the same op_id', async () => {
+    const opId = '6f7f8a52-30c7-4a40-8f4d-0d0c1d4e7e11'
+    const first = await open()
+    const { kid, audit } = await first.createKey({ ...wish, opId })
+    first.close()
+    const second = await open()
+    expect(await second.createKey({ ...wish, opId })).toMatchObject({ kid, audit })
+    const next = second.signBundle(kid, message).audit?.index ?? 0
+    expect(next).toBe(4)
+    await expectProof(second, audit?.index ?? -1)
+    await expectProof(second, next)
+  })
+
+  it('takes a second signature and gives it up again, with the same keys', async () => {
+    for (const hybrid of [false, true, false, true]) {
+      const kms = await open({ hybrid })
+      const { audit } = await kms.createKey(wish)
+      const { checkpoint } = await expectProof(kms, audit?.index ?? -1)
+      expect(checkpoint.match(/^— /gm)).toHaveLength(hybrid ? 2 : 1)
+      kms.close()
+    }
+  })
+
+  it('records what was refused', async () => {
+    const kms = await open()
+    const { kid } = await kms.createKey(wish)
+    const { size } = kms.auditStatus()
+    await kms.disableKey(kid.replace('#v1', ''))
+    expect(await thrown(kms.rotateKey(kid))).toMatchObject({ code: 'Conflict' })
+    expect(kms.auditStatus().size).toBe(size + 2)
+    const { record } = await expectProof(kms, size + 1)
+    expect(Buffer.from(record ?? []).toString('latin1')).toContain('rotate')
+    // What is malformed says nothing about a key.
+    expect(await thrown(kms.rotateKey('nonsense'))).toMatchObject({ code: 'BadRequest' })
+    expect(kms.auditStatus().size).toBe(size + 2)
+  })
+
+  it('waits for the disk where it is asked to, in every kind of call', async () => {
+    const kms = await openInMemory({ durability: 'fsync' })
+    const { kid } = await kms.createKey(wish)
+    const signatures = await Promise.all(Array.from({ length: 50 }, () => kms.signAsync(kid, message)))
+    signatures.push(
+      kms.sign(kid, message),
+      (await kms.signBundleAsync(kid, message)).sigs[0]?.signature as Uint8Array,
+    )
+    for (const signature of signatures) expect(kms.verify(kid, message, signature)).toBe(true)
+    const batch = await kms.signBatchAsync([{ kid, message }])
+    expect(batch.errors.size).toBe(0)
+    expect(kms.auditStatus().size).toBe(3 + 50 + 3)
+    await expectProof(kms, 55, 'audit')
+  })
+
+  it('is in memory where it has no directory', async () => {
+    const kms = await Kms.open({ backend: 'inmem', audit: { log: LOG } })
+    opened.push(kms)
+    const { audit } = await kms.createKey(wish)
+    expect(audit).toEqual({ log: LOG, index: 0 })
+    expect(kms.auditStatus()).toMatchObject({ kind: 'memory', size: 1 })
+    expect(() => kms.auditCheckpoint()).toThrow(expect.objectContaining({ code: 'Unsupported' }))
+  })
+
+  it('has a record of each verification where all are asked for', async () => {
+    const kms = await openInMemory({ verify: 'all' })
+    const { kid } = await kms.createKey(wish)
+    const signature = kms.sign(kid, message)
+    const { size } = kms.auditStatus()
+    expect(kms.verify(kid, message, signature)).toBe(true)
+    kms.verifyBatch([{ kid, message, signature }])
+    expect(kms.auditStatus().size).toBe(size + 2)
+  })
+
+  it('is opened by one service at a time, and freed by closing', async () => {
+    const kms = await openInMemory()
+    expect(await thrown(openInMemory())).toMatchObject({ code: 'StoreUnavailable' })
+    kms.close()
+    await openInMemory()
+  })
+
+  it.each([
+    [{ log: 'main' }, 'audit.log'],
+    [{ log: 'ron-kms/a b' }, 'audit.log'],
+    [{ durability: 'never' }, 'audit.durability'],
+    [{ onFull: 'forget' }, 'audit.on_full'],
+    [{ verify: 'some' }, 'audit.verify'],
+    [{ flushIntervalMs: 0 }, 'audit.flushIntervalMs'],
+    [{ rootKey: undefined }, 'audit.root_key'],
+    [{ anchor: undefined }, 'anchor'],
+  ] as [object, string][])('is refused with %j', async (options, field) => {
+    const refusal = openInMemory(options)
+    await expect(refusal).rejects.toMatchObject({ code: 'BadRequest', field })
+  })
+})
+
+describe.skipIf(!addonStatus().loaded)('an older copy of the whole directory', () => {
+  async function restoreYesterday() {
+    const before = await open()
+    const key = await before.createKey(wish)
+    const signature = before.sign(key.kid, message)
+    before.close()
+    cpSync(at('data'), at('yesterday'), { recursive: true })
+    const after = await open()
+    await after.rotateKey(key.kid)
+    after.close()
+    rmSync(at('data'), { recursive: true })
+    cpSync(at('yesterday'), at('data'), { recursive: true })
+    return { ...key, signature }
+  }
+
+  it('is refused', async () => {
+    await restoreYesterday()
+    expect(await thrown(open())).toEqual({
+      code: 'StoreUnavailable',
+      message: expect.stringMatching(
+        /^audit log refused: log older than its anchor: \d+ records, the anchor saw \d+$/,
+      ),
+    })
+  })
+
+  it('only verifies where that is wanted, and says so', async () => {
+    const { kid, signature } = await restoreYesterday()
+    const kms = await open({}, { onMismatch: 'verify-only' })
+    expect(kms.verify(kid, message, signature)).toBe(true)
+    expect((await kms.describeKey(kid)).head).toBe(1)
+    const refused = { code: 'StoreUnavailable', message: expect.stringContaining('older than its anchor') }
+    for (const work of [
+      async () => kms.sign(kid, message),
+      () => kms.createKey(wish),
+      () => kms.rotateKey(kid),
+      () => kms.disableKey(kid),
+      () => kms.scheduleDestroy(kid),
+    ]) {
+      expect(await thrown(work())).toEqual(refused)
+    }
+    expect(kms.auditStatus()).toMatchObject({ kind: 'off', refused: refused.message })
+    kms.close()
+    // Nothing of that was written: it is refused as before.
+    expect(await thrown(open())).toMatchObject(refused)
+  })
+
+  it('goes on where an operator decides so, which is in the log', async () => {
+    const { kid } = await restoreYesterday()
+    const store = { dir: at('data'), rootKey: rootKey(), anchor: at('anchor'), acceptOlder: true }
+    const kms = await open({ acceptOlder: true }, { store })
+    const { overridden, size } = kms.auditStatus()
+    expect(overridden).toEqual([expect.stringContaining('log older than its anchor')])
+    const records = await Promise.all(Array.from({ length: size }, (_, index) => expectProof(kms, index)))
+    const texts = records.map(({ record }) => Buffer.from(record ?? []).toString('latin1'))
+    expect(texts.filter(text => text.includes('log older than its anchor'))).toHaveLength(1)
+    expect(texts.filter(text => text.includes('store older than anchor'))).toHaveLength(1)
+    kms.sign(kid, message)
+    kms.close()
+    await open()
+  })
+})
+
+describe.skipIf(!addonStatus().loaded)('the routes of the audit log', () => {
+  it('give the last checkpoint and the proof of a record', async () => {
+    const kms = await openInMemory()
+    const service = await start({}, undefined, kms)
+    try {
+      const made = await service.ask('POST', '/v1/kms/keys', { body: wish })
+      const { kid, audit } = made.json
+      const signed = await service.ask('POST', '/v1/kms/sign', {
+        body: { kid_or_set: { kid }, message_b64: 'aGVsbG8=' },
+      })
+      expect(signed.json.audit).toEqual({ log: LOG, index: audit.index + 1 })
+      const proved = await service.ask('GET', `/v1/kms/audit/proof/${audit.index}`)
+      expect(proved).toMatchObject({ status: 200, json: { log: LOG, index: audit.index } })
+      const checkpoint = await service.ask('GET', '/v1/kms/audit/checkpoint')
+      expect(checkpoint.headers['content-type']).toBe('text/plain; charset=utf-8')
+      const { size, root } = openCheckpoint(checkpoint.text, verifierKey('audit'))
+      const { leaf_hash_b64, proof_b64 } = proved.json
+      const path = proof_b64.map((hash: string) => Buffer.from(hash, 'base64'))
+      expect(rootOf(Buffer.from(leaf_hash_b64, 'base64'), audit.index, size, path)).toEqual(root)
+      expect((await service.ask('GET', '/v1/kms/audit/proof/99')).status).toBe(404)
+      for (const bad of ['-1', '1.5', '01', '1e3', 'x', '9007199254740993']) {
+        const refused = await service.ask('GET', `/v1/kms/audit/proof/${bad}`)
+        expect(refused).toMatchObject({ status: 400, json: { error: { field: 'seq' } } })
+      }
+      expect((await service.ask('GET', '/v1/kms/audit/checkpoint', { anonymous: true })).status).toBe(401)
+      expect(await service.metric('kms_audit_appends_total')).toBe(kms.auditStatus().size)
+      expect(await service.metric('kms_audit_integrity_failed_total')).toBe(0)
+    } finally {
+      await service.close()
+    }
+  })
+
+  it('tell an operator that the service only verifies', async () => {
+    const before = await open()
+    before.close()
+    rmSync(at('data/audit'), { recursive: true })
+    const kms = await open({}, { onMismatch: 'verify-only' })
+    const service = await start({}, undefined, kms)
+    try {
+      const ready = await service.ops('GET', '/readyz')
+      expect(ready.status).toBe(503)
+      expect(ready.json).toMatchObject({ ready: false, missing: ['audit_ready'] })
+      expect(ready.json.audit.refused).toContain('log older than its anchor')
+      expect(await service.metric('kms_audit_integrity_failed_total')).toBe(1)
+      const refused = await service.ask('POST', '/v1/kms/keys', { body: wish })
+      expect(refused).toMatchObject({ status: 503, json: { error: { code: 'StoreUnavailable' } } })
+    } finally {
+      await service.close()
+    }
+  })
+})
