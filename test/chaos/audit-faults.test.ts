@@ -1,7 +1,8 @@
 // The audit log under faults: SIGKILL, EIO and ENOSPC at every instance of every system call on its files.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { part } from '../support/parts.js'
-import { AuditSubject, buildDriver, type Durability } from './audit-subject.js'
+import { buildDriver } from './audit-log.js'
+import { AuditSubject, type Durability } from './audit-subject.js'
 import { asked, isWanted, random, sample } from './cases.js'
 import { runCases } from './report.js'
 import { FAULTS } from './strace.js'

@@ -1,15 +1,11 @@
 // The audit log under faults: a driver in Rust appends to it, and is started again.
-import { execFileSync } from 'node:child_process'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { INTACT, judgeVerdicts, type LogFound, readFound, TORN } from './audit-log.js'
 import { drive, type Ended } from './driver.js'
 import type { Refusal } from './history.js'
 import { Place } from './place.js'
 import { type Injection, stopsWriter } from './strace.js'
 import type { Hit, Subject } from './sweep.js'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const EXAMPLE = 'chaos_driver'
 /** Threads of the driver: appends come from the one, spare segments, syncs and checkpoints from the other. */
 const THREADS = { main: undefined, log: 'kms-audit' } as const
 /** Enough for a second segment. */
@@ -33,29 +29,8 @@ export interface AuditLife {
   readonly checkpoints: readonly string[]
 }
 
-/** What a restart found. */
-interface AuditFound {
-  /** The request of each record; null for those of the log itself. */
-  readonly requests: readonly (string | null)[]
-  /** Of the offline check before and after: whole, then against each checkpoint. */
-  readonly verdicts: Readonly<Record<string, readonly Verdict[]>>
-}
-
-interface Verdict {
-  readonly code: number
-  readonly size: number
-  readonly bad: string | null
-}
-
 export interface AuditLived extends Ended {
   readonly life: AuditLife
-}
-
-/** Builds the driver; its path. */
-export function buildDriver(): string {
-  const args = ['build', '--quiet', '--locked', '--package=kms-audit', `--example=${EXAMPLE}`]
-  execFileSync('cargo', args, { cwd: ROOT, stdio: ['ignore', 'ignore', 'inherit'] })
-  return join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'debug', 'examples', EXAMPLE)
 }
 
 /** Where a log is that this driver writes. */
@@ -166,18 +141,7 @@ function readAuditLife(text: string): AuditLife {
   }
 }
 
-function readFound(text: string): AuditFound {
-  const lines = readLines(text)
-  const verdicts = lines.filter(line => 'verified' in line).map(line => [line.verified, line.verdicts])
-  const requests: (string | null)[] = lines.find(line => 'requests' in line)?.requests ?? []
-  return { requests, verdicts: Object.fromEntries(verdicts) }
-}
-
-/** Exit codes of `ronctl audit verify`. */
-const INTACT = 0
-const TORN = 3
-
-function judgeLog(lives: readonly AuditLife[], { requests, verdicts }: AuditFound): readonly string[] {
+function judgeLog(lives: readonly AuditLife[], { requests, verdicts }: LogFound): readonly string[] {
   // They end in zeros, to be long.
   const records = requests.map(id => id?.slice(0, id.lastIndexOf('.')) ?? null)
   const faults: string[] = []
@@ -197,12 +161,13 @@ function judgeLog(lives: readonly AuditLife[], { requests, verdicts }: AuditFoun
   const ids = records.filter(id => id !== null)
   if (new Set(ids).size !== ids.length) faults.push('a record is there twice')
   for (const id of ids) if (!tried.has(id.slice(0, id.lastIndexOf('.')))) faults.push(`nobody appended ${id}`)
-  // Nothing to check yet where the process ended before there was a log.
-  for (const { code, bad } of lives.some(life => life.opened) ? (verdicts.offline ?? []) : [])
-    if (code !== INTACT && code !== TORN) faults.push(`the offline check says ${code}: ${bad}`)
-  for (const { code, bad } of verdicts.reopened ?? [])
-    if (code !== INTACT) faults.push(`the check after the restart says ${code}: ${bad}`)
-  return faults
+  // There may be no log yet where the process ended before it was open.
+  const offline = lives.some(life => life.opened) ? verdicts.offline : []
+  return [
+    ...faults,
+    ...judgeVerdicts('before the restart', offline, [INTACT, TORN]),
+    ...judgeVerdicts('after the restart', verdicts.reopened),
+  ]
 }
 
 function judgeEnd({ life, code, signal, stderr }: AuditLived, injection: Hit): readonly string[] {

@@ -45,6 +45,16 @@ export interface Found {
   readonly signatures: readonly unknown[]
 }
 
+/** A proof that a record is in the audit log, with the checkpoint that it leads to. */
+export interface Proved {
+  readonly proved: number
+  readonly size: number
+  /** Hashes in hex. */
+  readonly leaf: string
+  readonly path: readonly string[]
+  readonly checkpoint: string
+}
+
 /** One life. */
 export interface Life {
   readonly opened: boolean
@@ -53,6 +63,7 @@ export interface Life {
   readonly outcomes: ReadonlyMap<number, Outcome>
   /** What came of operations that were sent again. */
   readonly repeated: ReadonlyMap<number, Outcome>
+  readonly proofs: readonly Proved[]
   readonly found?: Found
   readonly after?: Found
   /** Verdicts on the recorded signatures at the end. */
@@ -86,5 +97,6 @@ export function readLife(text: string): Life {
     for (const name of ['found', 'after'] as const)
       if (name in line) shown[name] = { keys: line[name], signatures: line.signatures }
   }
-  return { opened, closed, outcomes, repeated, verified, ...shown }
+  const proofs = lines.filter(line => 'proved' in line)
+  return { opened, closed, outcomes, repeated, verified, proofs, ...shown }
 }

@@ -1,6 +1,7 @@
 // The key store under faults: SIGKILL, EIO and ENOSPC at every instance of every system call on its files.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { part } from '../support/parts.js'
+import { buildDriver } from './audit-log.js'
 import { asked, isWanted, random, sample } from './cases.js'
 import { runCases } from './report.js'
 import { RecoverySubject, StoreSubject } from './store-subject.js'
@@ -16,14 +17,20 @@ const STEPS = ['linkat', 'renameat', 'mkdirat', 'unlinkat']
 /** Calls of a start that cleans up. */
 const CLEANING = ['renameat', 'linkat', 'unlinkat', 'write', 'fsync']
 
-describe.skipIf(!strace.available)('a key store', () => {
+describe
+  .skipIf(!strace.available)
+  .each([
+    { title: 'a key store' },
+    { title: 'a key store with an audit log, queued,', audit: 'queued' },
+    { title: 'a key store with an audit log, fsync,', audit: 'fsync' },
+  ] as const)('$title', ({ title: _, ...beside }) => {
   let store: StoreSubject
   let sweep: Sweep<Awaited<ReturnType<StoreSubject['live']>>>
 
   beforeAll(async () => {
-    store = await StoreSubject.prepare()
+    store = await StoreSubject.prepare({ ...beside, ...('audit' in beside && { program: buildDriver() }) })
     sweep = await Sweep.of(store)
-  })
+  }, HOUR_MS)
   afterAll(() => store.remove())
 
   it.each(FAULTS)(
@@ -31,7 +38,7 @@ describe.skipIf(!strace.available)('a key store', () => {
     async fault => {
       const all = sweep.cases(fault).filter(isWanted)
       const cases = asked.long ? all : sample(all, FEW, random(asked.seed))
-      expect(await runCases(`store, ${fault}`, cases, it => sweep.run(it))).toEqual([])
+      expect(await runCases(`${store.name}, ${fault}`, cases, it => sweep.run(it))).toEqual([])
     },
     HOUR_MS,
   )
@@ -44,7 +51,7 @@ describe.skipIf(!strace.available)('a key store', () => {
       const chosen = asked.long ? crashes : sample(crashes, 2, random(asked.seed))
       const faults: string[] = []
       for (const [step, n] of chosen) {
-        const name = `recovery-${step}-${n}`
+        const name = `${store.name}-recovery-${step}-${n}`
         if (asked.only && !asked.only.startsWith(`${name}/`)) continue
         const subject = await RecoverySubject.prepare(store, counts.get(step) ?? [], name)
         faults.push(...(await sweepOf(subject, name)))

@@ -1,6 +1,9 @@
 // The key store under faults: one life of its driver with a fault in it, then a restart, then the verdict.
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { judgeRecords, sizeAndRoot } from './audit-judge.js'
+import { examine, type LogFound } from './audit-log.js'
+import type { Durability } from './audit-subject.js'
 import { drive, type Ended } from './driver.js'
 import { type Found, isInDoubt, type Life, readLife } from './history.js'
 import { judge, known } from './model.js'
@@ -18,12 +21,20 @@ import { type Injection, stopsWriter, straceArgs } from './strace.js'
 import type { Subject } from './sweep.js'
 
 const DRIVER = fileURLToPath(new URL('fixtures/store-driver.mjs', import.meta.url))
-/** Threads of the driver: it opens the store and destroys what is due in the one, and carries out operations in the other. */
-const THREADS = { main: undefined, pool: 'ron-kms-0' } as const
+/**
+ * Threads of the driver: it opens the store and destroys what is due in the first, carries out operations in the second;
+ * the others are the audit log's.
+ */
+const THREADS = { main: undefined, pool: 'ron-kms-0', log: 'kms-audit', sync: 'kms-audit-sync' } as const
+
+/** Flushed and checkpointed often, so that there is much to interrupt. */
+const AUDIT = { log: 'ron-kms/chaos', flushIntervalMs: 2, checkpointIntervalOps: 5 }
 
 /** What the driver is to do. */
 interface Plan {
   readonly mode?: 'run' | 'check'
+  /** The durability of its audit log; none without. */
+  readonly audit?: Durability | undefined
   readonly operations: readonly Operation[]
   /** Kids of keys that are there. */
   readonly keys?: readonly string[]
@@ -39,14 +50,16 @@ interface Lived extends Ended {
 
 async function live(
   place: Place,
-  { mode = 'run', operations, keys = [], again = [], signatures = [] }: Plan,
+  { mode = 'run', audit, operations, keys = [], again = [], signatures = [] }: Plan,
   thread?: string,
   strace?: readonly string[],
 ): Promise<Lived> {
-  const plan = { store: place.store(), operations, keys, again, signatures, prefixes: PREFIXES }
+  const store = place.store()
+  const log = audit && { ...AUDIT, dir: place.at('store', 'audit'), durability: audit }
+  const plan = { store, audit: log, operations, keys, again, signatures, prefixes: PREFIXES }
   // Not among the files of the case: a fault in reading it would be one of the driver.
   const file = place.beside('plan.json')
-  writeFileSync(file, JSON.stringify({ ...plan, wait: thread !== undefined }))
+  writeFileSync(file, JSON.stringify({ ...plan, wait: thread }))
   const ended = await drive({
     command: [process.execPath, DRIVER, mode, file],
     // One thread carries out all operations, so that their order is that of the plan.
@@ -57,43 +70,62 @@ async function live(
   return { ...ended, life: readLife(ended.text) }
 }
 
+/** What a subject has beside the key store. */
+export interface Beside {
+  /** The durability of an audit log. */
+  readonly audit?: Durability
+  /** The program that checks audit logs. */
+  readonly program?: string
+}
+
 /** A store with keys, and every kind of change of them under a fault. */
 export class StoreSubject implements Subject<Lived> {
-  readonly name: string = 'store'
-  readonly threads: readonly string[] = Object.keys(THREADS)
+  readonly name: string
+  readonly threads: readonly string[]
   readonly template: Place
   readonly found: Found
   readonly keys: Prepared
   readonly operations: readonly Operation[]
+  readonly #beside: Beside
 
-  private constructor(template: Place, found: Found, keys: Prepared) {
+  private constructor(template: Place, found: Found, keys: Prepared, beside: Beside) {
+    const { audit } = beside
+    this.name = audit ? `store-${audit}` : 'store'
+    this.threads = ['main', 'pool', ...(audit ? ['log'] : []), ...(audit === 'fsync' ? ['sync'] : [])]
     this.template = template
     this.found = found
     this.keys = keys
     this.operations = operations(keys)
+    this.#beside = beside
   }
 
   /** Makes the keys, two versions of each, and signatures by them. */
-  static async prepare(): Promise<StoreSubject> {
+  static async prepare(beside: Beside = {}): Promise<StoreSubject> {
+    const { audit } = beside
     const template = Place.make()
-    const made = await live(template, { operations: preparation() })
+    const made = await live(template, { audit, operations: preparation() })
     const kids = [...made.life.outcomes.values()].map(outcome => {
       if (outcome.kind !== 'done') throw new Error(`no key was made: ${JSON.stringify(outcome)}`)
       return outcome.answer.kid.split('#')[0] as string
     })
-    await live(template, { operations: kids.map(kid => ({ op: 'rotate', kid, body: {} })) })
-    const { life } = await live(template, { mode: 'check', operations: [] })
-    if (!life.found) throw new Error('the keys that were made are not found')
-    return new StoreSubject(template, life.found, prepared(kids))
+    await live(template, { audit, operations: kids.map(kid => ({ op: 'rotate', kid, body: {} })) })
+    const { life, stderr } = await live(template, { audit, mode: 'check', operations: [] })
+    if (!life.found) throw new Error(`the keys that were made are not found: ${stderr}`)
+    return new StoreSubject(template, life.found, prepared(kids), beside)
   }
 
   async live(place: Place, thread: string, strace: readonly string[], fault?: Injection): Promise<Lived> {
     const plan = {
+      audit: this.#beside.audit,
       operations: stopsWriter(fault) ? [...this.operations, probe()] : this.operations,
       keys: Object.values(this.keys),
       signatures: this.#signatures(),
     }
     return live(place, plan, THREADS[thread as keyof typeof THREADS], strace)
+  }
+
+  get audit(): Durability | undefined {
+    return this.#beside.audit
   }
 
   async judge(place: Place, lived: Lived, fault: Injection): Promise<readonly string[]> {
@@ -104,10 +136,22 @@ export class StoreSubject implements Subject<Lived> {
   async restart(place: Place, life: Life): Promise<readonly string[]> {
     const sent = [...this.operations, probe()]
     const again = [...life.outcomes.keys()].filter(index => sent[index]?.body.op_id !== undefined)
-    const plan = { mode: 'check', operations: sent, again, signatures: this.#signatures() } as const
+    const { audit } = this.#beside
+    const before = await this.#examine(place, life)
+    const plan = { audit, mode: 'check', operations: sent, again, signatures: this.#signatures() } as const
     const restarted = await live(place, plan)
     if (restarted.code !== 0) return [`the restart ended with ${restarted.code}: ${restarted.stderr}`]
-    return judge(known(this.found), sent, life, restarted.life)
+    const after = await this.#examine(place, life)
+    return [
+      ...judge(known(this.found), sent, life, restarted.life),
+      ...(before && after ? judgeRecords(life, restarted.life, before, after) : []),
+    ]
+  }
+
+  async #examine(place: Place, life: Life): Promise<LogFound | undefined> {
+    const { audit, program } = this.#beside
+    const checkpoints = life.proofs.map(({ checkpoint }) => sizeAndRoot(checkpoint))
+    return audit && program ? examine(program, place.at('store', 'audit'), checkpoints) : undefined
   }
 
   remove(): void {
@@ -138,13 +182,13 @@ export class RecoverySubject implements Subject<Lived> {
     this.#life = life
   }
 
-  /** Crashes at the `n`th call of this name on the files of the store; `name` is `recovery-<syscall>-<n>`. */
+  /** Crashes at the `n`th call of this name on the files of the store; `name` is `<store>-recovery-<syscall>-<n>`. */
   static async prepare(
     store: StoreSubject,
     counts: readonly number[],
     name: string,
   ): Promise<RecoverySubject> {
-    const [, syscall = '', n] = /^recovery-(\w+)-(\d+)$/.exec(name) ?? []
+    const [, syscall = '', n] = /-recovery-(\w+)-(\d+)$/.exec(name) ?? []
     const when = counts[Number(n) - 1]
     if (when === undefined) throw new Error(`${name} names no case: there are ${counts.length} such calls`)
     const template = store.template.copy()
@@ -154,7 +198,7 @@ export class RecoverySubject implements Subject<Lived> {
   }
 
   live(place: Place, _thread: string, strace: readonly string[]): Promise<Lived> {
-    return live(place, { operations: [] }, undefined, strace)
+    return live(place, { audit: this.#store.audit, operations: [] }, undefined, strace)
   }
 
   async judge(place: Place, lived: Lived, fault: Injection): Promise<readonly string[]> {
