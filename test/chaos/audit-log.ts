@@ -19,6 +19,10 @@ export interface LogVerdict {
 export interface LogFound {
   /** The request of each record; null for those of the log itself. */
   readonly requests: readonly (string | null)[]
+  /** Where the last one lies: its segment, and its frame in it, in bytes. */
+  readonly last: { readonly segment: number; readonly offset: number; readonly len: number } | null
+  /** Of a log that was opened: bytes of torn records that were dropped. */
+  readonly dropped: number
   /** By when it was checked: whole, then against each checkpoint. */
   readonly verdicts: Readonly<Record<string, readonly LogVerdict[]>>
 }
@@ -43,8 +47,9 @@ export function readFound(text: string): LogFound {
     .slice(0, -1)
     .map(line => JSON.parse(line))
   const verdicts = lines.filter(line => 'verified' in line).map(line => [line.verified, line.verdicts])
-  const requests = lines.find(line => 'requests' in line)?.requests ?? []
-  return { requests, verdicts: Object.fromEntries(verdicts) }
+  const { requests = [], last = null } = lines.find(line => 'requests' in line) ?? {}
+  const { dropped = 0 } = lines.find(line => 'dropped' in line) ?? {}
+  return { requests, last, dropped, verdicts: Object.fromEntries(verdicts) }
 }
 
 /** Looks at a log that no process has open; `checkpoints` are those that were handed out, as `size:root`. */

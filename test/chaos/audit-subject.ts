@@ -70,6 +70,12 @@ export class AuditPlace {
     return judgeLog(lives, readFound(text))
   }
 
+  /** Opens the log: what is found, or why it is refused. */
+  async open(place: Place): Promise<LogFound | string> {
+    const { code, text, stderr } = await drive({ command: this.#command('check', place, []) })
+    return code === 0 ? readFound(text) : `exit code ${code}: ${stderr}`
+  }
+
   #command(mode: string, place: Place, args: readonly string[]): readonly string[] {
     return [this.driver, mode, place.at('audit'), place.at('beside', 'anchor'), this.durability, ...args]
   }

@@ -27,6 +27,11 @@ export class Place {
     return copy
   }
 
+  /** Puts one of its directories into another place. */
+  copyTo(name: string, other: Place): void {
+    cpSync(this.at(name), other.at(name), { recursive: true, preserveTimestamps: true })
+  }
+
   /** What a key service is opened with. */
   store(): Record<string, unknown> {
     return {

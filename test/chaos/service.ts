@@ -58,6 +58,16 @@ export class ServiceProcess {
     return send(this.url, method, `/v1/kms${path}`, { ...ask, headers }, this.#agent)
   }
 
+  /** The value of a series without labels. */
+  async metric(name: string): Promise<number> {
+    const { text } = await send(this.metricsUrl, 'GET', '/metrics', { anonymous: true })
+    return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1])
+  }
+
+  ready(): Promise<Answer> {
+    return send(this.metricsUrl, 'GET', '/readyz', { anonymous: true })
+  }
+
   /** Sends a signal, and waits for the end. */
   async stop(signal: NodeJS.Signals): Promise<Exit> {
     this.#child.kill(signal)

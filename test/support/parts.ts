@@ -63,6 +63,12 @@ const kinds = {
     skips: 'crashes and failing system calls injected into the key store and the audit log',
     debian: 'strace',
   },
+  cargo: {
+    find: () => (process.platform === 'win32' ? undefined : onPath('cargo')),
+    missing: 'cargo is not on the PATH',
+    skips: 'the audit log under a driver in Rust',
+    debian: 'cargo',
+  },
   'small-disk': {
     find: () => (process.platform === 'linux' && process.getuid?.() === 0 ? onPath('mount') : undefined),
     missing: 'a small tmpfs can be mounted by the superuser only',

@@ -188,20 +188,25 @@ fn check(place: &Place, seen: &[&str]) -> Result<(), Failure> {
     say_verdicts("reopened", &place.dir, seen)
 }
 
-/// The request of each record, up to the first that is torn; `null` for those of the log itself.
+/// The request of each record, up to the first that is not whole; `null` for those of the log itself. And where the last one lies.
 fn say_records(dir: &Path) -> Result<(), Failure> {
     let mut ids = Vec::new();
     let mut records = match Records::first(dir) {
-        Err(AuditError::NotFound(_)) => return Ok(say(&json!({ "requests": ids }))),
+        Err(AuditError::NotFound(_) | AuditError::Damaged(_)) => {
+            return Ok(say(&json!({ "requests": ids })));
+        }
         records => records?,
     };
-    while let Next::Record(entry) = records.next()? {
+    let mut last = json!(null);
+    while let Ok(Next::Record(entry)) = records.next() {
+        last =
+            json!({ "segment": entry.segment, "offset": entry.offset, "len": entry.bytes.len() });
         ids.push(match entry.record.body {
             Body::Operation(Operation { request_id, .. }) => Some(request_id.to_owned()),
             _ => None,
         });
     }
-    say(&json!({ "requests": ids }));
+    say(&json!({ "requests": ids, "last": last }));
     Ok(())
 }
 
