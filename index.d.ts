@@ -42,6 +42,13 @@ export declare class NativeKms {
    * "checkpoint", "record_b64"?}`. A caller with a tenant sees the records of that tenant only.
    */
   auditProof(seq: number, tenant?: string | undefined | null): Promise<string>
+  /** The proof that the log of `old` records is a prefix of the one of `newer`, as JSON: `{"old", "new", "proof_b64"}`. */
+  auditConsistency(old: number, newer: number): Promise<string>
+  /**
+   * Ends the use of segments that hold only records below `before`: they are moved into `archive`, or removed.
+   * Resolves to the first record that is still there.
+   */
+  auditPrune(before: number, archive?: string | undefined | null): Promise<number>
   /**
    * Signs a packed batch: item i is the message between the offsets i and i + 1. Its kid is known by
    * `kidNumbers[i]`, or is the next of `kids` where that is 0. Writes 64 bytes for each item into `out`: Ed25519's
@@ -118,6 +125,16 @@ export declare class NativeKms {
   metrics(): string
   /** Wipes every private key; every later call throws `StoreUnavailable`. */
   close(): void
+  /**
+   * Has another root key open the store of this service from the next time on, and no longer the one before; the
+   * service goes on meanwhile.
+   */
+  rekeyStore(newRootKey: RootKeyOptions): Promise<void>
+  /**
+   * Copies the store of this service to a directory that is missing or empty, while it goes on. Resolves to how many
+   * keys are in the copy.
+   */
+  backupStore(to: string): Promise<number>
   /** Wraps a data key, or one of `size` bytes that is made where `size` is not 0, under the head of `kid`. */
   wrap(kid: string, size: number, kemMode: string | undefined | null, dataKey: Uint8Array): WrappedKey
   /** Unwraps a data key. */
@@ -136,6 +153,9 @@ export interface Answer {
   /** The error's JSON, where there is no answer. */
   error?: string
 }
+
+/** When the owner of a verifier key cosigned a note, in Unix seconds: null where it did not, or not validly. */
+export declare function auditCosignedAt(note: string, verifierKey: string): number | null
 
 /** The audit log of a key service. */
 export interface AuditOptions {
@@ -161,6 +181,8 @@ export interface AuditOptions {
   verify?: string
   /** Whether ML-DSA-44 signs checkpoints beside Ed25519; no by default. */
   hybrid?: boolean
+  /** Which audit keys sign, counted from 1, the default: a higher number makes new ones, which those before sign. */
+  keyGeneration?: number
   /** Goes on with a log that is older than its anchor or disagrees with it. That is recorded in it. */
   acceptOlder?: boolean
   /** Goes on with audit keys that those before did not sign. That is recorded too. */

@@ -1,7 +1,7 @@
 /** The audit log of a key service: how it is opened, and what it answers. */
-import type { AuditOptions as NativeAudit } from '../index.js'
+import type { AuditOptions as NativeAudit, NativeKms } from '../index.js'
 import { requireObject, requireString } from './bytes.js'
-import { KmsError } from './errors.js'
+import { attempt, attemptAsync, KmsError } from './errors.js'
 import { rootKey } from './file-store.js'
 import type { RootKeyOptions } from './kms-types.js'
 
@@ -36,6 +36,8 @@ export interface AuditOptions {
   verify?: 'none' | 'requests' | 'all'
   /** Whether ML-DSA-44 signs checkpoints beside Ed25519. */
   hybrid?: boolean
+  /** Which audit keys sign, from 1, the default. A higher number makes new ones, which those before it sign. */
+  keyGeneration?: number
   /** Goes on with a log that is older than its anchor, or disagrees with it. The decision is recorded in the log. */
   acceptOlder?: boolean
   /** Goes on with audit keys that those before them did not sign. That is recorded too. */
@@ -91,6 +93,88 @@ export interface AuditProof {
   record?: Uint8Array
 }
 
+/** The proof that an older log is a prefix of a newer one (RFC 9162, section 2.1.4). */
+export interface ConsistencyProof {
+  /** The size of the older tree. */
+  old: number
+  /** The size of the newer one. */
+  new: number
+  /** 32 bytes each. */
+  proof: Uint8Array[]
+}
+
+/** The audit log of an open service. Every call may be made at any time. */
+export class AuditLog {
+  readonly #native: NativeKms
+
+  /** Made by `Kms.open`. */
+  constructor(native: NativeKms) {
+    this.#native = native
+  }
+
+  /** How it is. */
+  status(): AuditStatus {
+    const { checkpointAtMs, refused, kind, ...rest } = attempt(() => this.#native.auditStatus())
+    return {
+      ...rest,
+      kind: kind as AuditStatus['kind'],
+      ...(checkpointAtMs != null && { checkpointAt: new Date(checkpointAtMs) }),
+      ...(refused != null && { refused }),
+    }
+  }
+
+  /**
+   * The last checkpoint: a signed note as C2SP defines it. Log and anchor were durable before it was given to anyone.
+   *
+   * @throws KmsError `Unsupported` without a log in a directory.
+   */
+  checkpoint(): string {
+    return attempt(() => this.#native.auditCheckpoint())
+  }
+
+  /**
+   * The proof that a record is in the log. Where no checkpoint covers it yet, one is made.
+   *
+   * @param index The index that an operation was answered with.
+   * @throws KmsError (as a rejection) `NotFound`; `Unsupported` without a log in a directory.
+   */
+  async proof(index: number): Promise<AuditProof> {
+    return toProof(await this.proofJson(index))
+  }
+
+  /** As {@link AuditLog.proof}, in the JSON of the HTTP API; with a tenant, of records of that tenant only. */
+  proofJson(index: number, tenant?: string): Promise<string> {
+    return attemptAsync(() => this.#native.auditProof(index, tenant))
+  }
+
+  /**
+   * The proof that the first `old` records are a prefix of the first `newer`.
+   *
+   * @throws KmsError (as a rejection) `NotFound` unless 0 < `old` ≤ `newer` ≤ the records there are; `Unsupported`.
+   */
+  async consistency(old: number, newer: number): Promise<ConsistencyProof> {
+    const json = await attemptAsync(() => this.#native.auditConsistency(old, newer))
+    const dto = JSON.parse(json) as { old: number; new: number; proof_b64: string[] }
+    return { old: dto.old, new: dto.new, proof: dto.proof_b64.map(fromBase64) }
+  }
+
+  /**
+   * Ends the use of sealed files (16 MiB each) that hold only records below `before`: they are moved into `archive`, a directory of the
+   * same file system, or removed. What was taken is recorded, and proofs go on: hashes stay.
+   *
+   * @returns The first record that is still there.
+   * @throws KmsError (as a rejection) `Unsupported` without a log in a directory; `StoreUnavailable`.
+   */
+  prune(before: number, options: { archive?: string } = {}): Promise<number> {
+    return attemptAsync(() => this.#native.auditPrune(before, options.archive))
+  }
+
+  /** Counts a request that was refused before anybody knew whose it was; counts become one record a second. */
+  refused(code: KmsError['code']): void {
+    attempt(() => this.#native.auditRefused(code))
+  }
+}
+
 /** The answer to a request for a proof. */
 interface ProofDto {
   log: string
@@ -114,11 +198,12 @@ export function auditOptions(options: AuditOptions): NativeAudit {
   for (const [field, text] of Object.entries({ dir, anchor, durability, onFull, verify })) {
     if (text !== undefined) requireString(text, `audit.${field}`)
   }
-  const { flushIntervalMs, checkpointIntervalOps, checkpointIntervalMs } = options
+  const { flushIntervalMs, checkpointIntervalOps, checkpointIntervalMs, keyGeneration } = options
   for (const [field, number] of Object.entries({
     flushIntervalMs,
     checkpointIntervalOps,
     checkpointIntervalMs,
+    keyGeneration,
   })) {
     if (number === undefined) continue
     if (!Number.isSafeInteger(number) || number < 1 || number > 0xffff_ffff) {
@@ -136,6 +221,7 @@ export function auditOptions(options: AuditOptions): NativeAudit {
     ...(checkpointIntervalOps !== undefined && { checkpointIntervalOps }),
     ...(checkpointIntervalMs !== undefined && { checkpointIntervalMs }),
     ...(verify !== undefined && { verify }),
+    ...(keyGeneration !== undefined && { keyGeneration }),
     hybrid: options.hybrid === true,
     acceptOlder: options.acceptOlder === true,
     acceptKeys: options.acceptKeys === true,

@@ -85,6 +85,19 @@ function parseRecord(message: string): ErrorRecord | undefined {
 }
 
 /**
+ * What a call of the addon resolves to.
+ *
+ * @throws KmsError for whatever it throws or rejects with.
+ */
+export async function attemptAsync<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    throw toKmsError(error)
+  }
+}
+
+/**
  * What a call of the addon returns.
  *
  * @throws KmsError for whatever it throws.

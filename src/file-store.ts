@@ -1,7 +1,46 @@
 /** Key stores in directories, as the addon takes them. */
-import type { FileStoreOptions as NativeFileStore, RootKeyOptions as NativeRootKey } from '../index.js'
+import type {
+  FileStoreOptions as NativeFileStore,
+  NativeKms,
+  RootKeyOptions as NativeRootKey,
+} from '../index.js'
 import { requireObject, requireString } from './bytes.js'
+import { attemptAsync } from './errors.js'
 import type { FileStoreOptions, RootKeyOptions } from './kms-types.js'
+
+/** The store of an open service. */
+export class KeyStore {
+  readonly #native: NativeKms
+
+  /** Made by `Kms.open`. */
+  constructor(native: NativeKms) {
+    this.#native = native
+  }
+
+  /**
+   * Has another root key open the store from the next time on, and no longer the one before. The service goes on
+   * meanwhile; what a crash interrupts, the next start ends.
+   *
+   * @throws KmsError (as a rejection) `Unsupported` without the backend `file`; `Conflict` while another is under way;
+   * `BadRequest` for a root key that cannot be read; `StoreUnavailable`.
+   */
+  async rekey(newRootKey: RootKeyOptions): Promise<void> {
+    const key = rootKey(newRootKey, 'newRootKey')
+    await attemptAsync(() => this.#native.rekeyStore(key))
+  }
+
+  /**
+   * Copies the store to a directory that is missing or empty, while the service goes on: every change that was answered
+   * before this call is in the copy. The audit log is not.
+   *
+   * @returns How many keys are in the copy.
+   * @throws KmsError (as a rejection) `Unsupported` without the backend `file`; `StoreUnavailable`, also for a directory that is not empty.
+   */
+  async backup(directory: string): Promise<number> {
+    requireString(directory, 'directory')
+    return attemptAsync(() => this.#native.backupStore(directory))
+  }
+}
 
 /**
  * @throws KmsError `BadRequest` naming the field of a wrong type.

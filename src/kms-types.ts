@@ -6,7 +6,15 @@ import type { AlgorithmFamily, SigningAlgorithm, WrappingAlgorithm } from './key
 import type { VerifyLane } from './primitives.js'
 
 export type { CallContext } from '../index.js'
-export type { AuditOptions, AuditPosition, AuditProof, AuditStatus } from './audit.js'
+export type {
+  AuditLog,
+  AuditOptions,
+  AuditPosition,
+  AuditProof,
+  AuditStatus,
+  ConsistencyProof,
+} from './audit.js'
+export type { KeyStore } from './file-store.js'
 
 /** How a key service is opened. */
 export interface KmsOptions {
@@ -38,7 +46,7 @@ export interface KmsOptions {
   audit?: AuditOptions
   /**
    * What becomes of a service whose store is older than its anchor, or whose audit log is not what it was. `refuse`, the
-   * default: it does not open. `verify-only`: it opens, verifies, and refuses everything else; {@link Kms.auditStatus}
+   * default: it does not open. `verify-only`: it opens, verifies, and refuses everything else; `audit.status()`
    * says why.
    */
   onMismatch?: 'refuse' | 'verify-only'

@@ -1,11 +1,11 @@
 /** The key service as a typed object. */
 import type { CallContext, NativeKms } from '../index.js'
-import { type AuditProof, type AuditStatus, auditOptions, toProof } from './audit.js'
+import { AuditLog, auditOptions } from './audit.js'
 import { packSignItems, packVerifyItems, toSignatures, toVerdicts } from './batches.js'
 import { requireBytes, requireObject, requireString } from './bytes.js'
 import type { Outcome } from './coalescer.js'
 import { attempt, type ErrorRecord, fromRecord, KmsError, toKmsError } from './errors.js'
-import { fileStore } from './file-store.js'
+import { fileStore, KeyStore } from './file-store.js'
 import {
   type AttestedDto,
   type CreatedDto,
@@ -77,11 +77,20 @@ export class Kms {
   /** Whether the audit log waits for a disk: then nothing that it records is done on this thread unless asked to be. */
   readonly #waits: boolean
 
+  /** The audit log. */
+  readonly audit: AuditLog
+  /** The store of the backend `file`. */
+  readonly store: KeyStore
+
   private constructor(native: NativeKms, waits: boolean) {
     this.#native = native
     this.#waits = waits
+    this.audit = new AuditLog(native)
+    this.store = new KeyStore(native)
     this.#kids = new KnownKids(native)
     this.#sweeper = new Sweeper(native)
+    // What a process before this one scheduled.
+    this.#sweeper.sweep()
   }
 
   /**
@@ -506,50 +515,6 @@ export class Kms {
   setPqPolicy(policy: PqPolicy): void {
     const json = pqPolicyJson(policy)
     attempt(() => this.#native.setPqPolicy(json))
-  }
-
-  /** How the audit log is. */
-  auditStatus(): AuditStatus {
-    const { checkpointAtMs, refused, ...rest } = attempt(() => this.#native.auditStatus())
-    return {
-      ...(rest as Pick<AuditStatus, 'kind'> & typeof rest),
-      ...(checkpointAtMs != null && { checkpointAt: new Date(checkpointAtMs) }),
-      ...(refused != null && { refused }),
-    }
-  }
-
-  /**
-   * The last checkpoint of the audit log: a signed note as C2SP defines it. Log and anchor were durable before it was
-   * given to anyone.
-   *
-   * @throws KmsError `Unsupported` without a log in a directory.
-   */
-  auditCheckpoint(): string {
-    return attempt(() => this.#native.auditCheckpoint())
-  }
-
-  /**
-   * The proof that a record is in the audit log. Where no checkpoint covers it yet, one is made.
-   *
-   * @param index The index that an operation was answered with.
-   * @throws KmsError (as a rejection) `NotFound`; `Unsupported` without a log in a directory.
-   */
-  async auditProof(index: number): Promise<AuditProof> {
-    return toProof(await this.auditProofJson(index))
-  }
-
-  /** As {@link Kms.auditProof}, in the JSON of the HTTP API. With a tenant, of records of that tenant only. */
-  async auditProofJson(index: number, tenant?: string): Promise<string> {
-    try {
-      return await this.#native.auditProof(index, tenant)
-    } catch (error) {
-      throw toKmsError(error)
-    }
-  }
-
-  /** Counts a request that was refused before anybody knew whose it was; counts become one record a second. */
-  auditRefused(code: KmsError['code']): void {
-    attempt(() => this.#native.auditRefused(code))
   }
 
   /**

@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type AuditOptions, Kms, type KmsOptions } from 'ron-kms'
@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { addonStatus } from '../src/cli/addon.js'
 import { rootKeyCommand } from '../src/cli/root-key.js'
 import { start } from './server/support.js'
-import { leafHash, openCheckpoint, rootOf } from './support/c2sp.js'
+import { leafHash, openCheckpoint, rootOf, rootsOf } from './support/c2sp.js'
 
 const message = new TextEncoder().encode('message')
 const wish = { tenant: 'core', purpose: 'audit', alg: 'ed25519', signs: 'message' } as const
@@ -55,7 +55,7 @@ const verifierKey = (log = 'data/audit') => readFileSync(at(join(log, 'keys')), 
 
 /** What anybody would do with a proof. */
 async function expectProof(kms: Kms, index: number, log?: string) {
-  const proof = await kms.auditProof(index)
+  const proof = await kms.audit.proof(index)
   const { origin, size, root } = openCheckpoint(proof.checkpoint, verifierKey(log))
   expect({ origin, size }).toEqual({ origin: LOG, size: proof.size })
   expect(Buffer.from(proof.leafHash)).toEqual(leafHash(proof.record ?? new Uint8Array()))
@@ -83,8 +83,8 @@ describe.skipIf(!addonStatus().loaded)('the audit log', () => {
     const disabled = await kms.disableKey(created.kid)
     expect(disabled.audit).toEqual({ log: LOG, index: 9 })
     for (let index = 0; index < 10; index += 1) await expectProof(kms, index)
-    expect(await thrown(kms.auditProof(10))).toMatchObject({ code: 'NotFound' })
-    expect(kms.auditStatus()).toMatchObject({ kind: 'log', size: 10, checkpointSize: 10, writable: true })
+    expect(await thrown(kms.audit.proof(10))).toMatchObject({ code: 'NotFound' })
+    expect(kms.audit.status()).toMatchObject({ kind: 'log', size: 10, checkpointSize: 10, writable: true })
   })
 
   it('goes on after a restart, and answers the same places to the same op_id', async () => {
@@ -110,18 +110,72 @@ describe.skipIf(!addonStatus().loaded)('the audit log', () => {
     }
   })
 
+  it('changes its keys, which those before sign', async () => {
+    const keys = new Set<string>()
+    for (const [keyGeneration, hybrid] of [
+      [1, true],
+      [2, true],
+      [3, false],
+    ] as const) {
+      const kms = await open({ keyGeneration, hybrid })
+      const { audit } = await kms.createKey(wish)
+      await expectProof(kms, audit?.index ?? -1)
+      keys.add(verifierKey())
+      kms.close()
+    }
+    expect(keys.size).toBe(3)
+    // Back, or over one that never signed: nobody vouches for that.
+    const refused = { code: 'StoreUnavailable', message: expect.stringContaining('audit key refused') }
+    expect(await thrown(open({ keyGeneration: 1 }))).toEqual(refused)
+    expect(await thrown(open({ keyGeneration: 5 }))).toEqual(refused)
+    const kms = await open({ keyGeneration: 5, acceptKeys: true })
+    await expectProof(kms, kms.audit.status().size - 1)
+  })
+
+  it('proves that it only grew', async () => {
+    const kms = await open()
+    const old = openCheckpoint(kms.audit.checkpoint(), verifierKey())
+    const { kid } = await kms.createKey(wish)
+    for (let i = 0; i < 20; i += 1) kms.sign(kid, message)
+    const { checkpoint } = await kms.audit.proof(22)
+    const { size, root } = openCheckpoint(checkpoint, verifierKey())
+    const { proof } = await kms.audit.consistency(old.size, size)
+    expect(rootsOf(old.size, size, old.root, proof)).toEqual({ old: old.root, new: root })
+    await expect(kms.audit.consistency(0, size)).rejects.toMatchObject({ code: 'NotFound' })
+    await expect(kms.audit.consistency(1, size + 1)).rejects.toMatchObject({ code: 'NotFound' })
+  })
+
+  it('gives up old files and goes on proving', { timeout: 60_000 }, async () => {
+    const kms = await openInMemory()
+    const { kid } = await kms.createKey(wish)
+    const items = Array.from({ length: 1000 }, () => ({ kid, message }))
+    while (!existsSync(at('audit/log-00000002'))) kms.signBatch(items)
+    const { index } = await kms.audit.proof(kms.audit.status().size - 1)
+    mkdirSync(at('archive'))
+    const first = await kms.audit.prune(index, { archive: at('archive') })
+    expect(first).toBeGreaterThan(1000)
+    expect(existsSync(at('archive/log-00000000'))).toBe(true)
+    expect(existsSync(at('audit/log-00000000'))).toBe(false)
+    const proof = await kms.audit.proof(3)
+    const { root, size } = openCheckpoint(proof.checkpoint, verifierKey('audit'))
+    expect(proof.record).toBeUndefined()
+    expect(rootOf(proof.leafHash, 3, size, proof.proof)).toEqual(root)
+    kms.close()
+    await openInMemory()
+  })
+
   it('records what was refused', async () => {
     const kms = await open()
     const { kid } = await kms.createKey(wish)
-    const { size } = kms.auditStatus()
+    const { size } = kms.audit.status()
     await kms.disableKey(kid.replace('#v1', ''))
     expect(await thrown(kms.rotateKey(kid))).toMatchObject({ code: 'Conflict' })
-    expect(kms.auditStatus().size).toBe(size + 2)
+    expect(kms.audit.status().size).toBe(size + 2)
     const { record } = await expectProof(kms, size + 1)
     expect(Buffer.from(record ?? []).toString('latin1')).toContain('rotate')
     // What is malformed says nothing about a key.
     expect(await thrown(kms.rotateKey('nonsense'))).toMatchObject({ code: 'BadRequest' })
-    expect(kms.auditStatus().size).toBe(size + 2)
+    expect(kms.audit.status().size).toBe(size + 2)
   })
 
   it('waits for the disk where it is asked to, in every kind of call', async () => {
@@ -135,7 +189,7 @@ describe.skipIf(!addonStatus().loaded)('the audit log', () => {
     for (const signature of signatures) expect(kms.verify(kid, message, signature)).toBe(true)
     const batch = await kms.signBatchAsync([{ kid, message }])
     expect(batch.errors.size).toBe(0)
-    expect(kms.auditStatus().size).toBe(3 + 50 + 3)
+    expect(kms.audit.status().size).toBe(3 + 50 + 3)
     await expectProof(kms, 55, 'audit')
   })
 
@@ -144,18 +198,18 @@ describe.skipIf(!addonStatus().loaded)('the audit log', () => {
     opened.push(kms)
     const { audit } = await kms.createKey(wish)
     expect(audit).toEqual({ log: LOG, index: 0 })
-    expect(kms.auditStatus()).toMatchObject({ kind: 'memory', size: 1 })
-    expect(() => kms.auditCheckpoint()).toThrow(expect.objectContaining({ code: 'Unsupported' }))
+    expect(kms.audit.status()).toMatchObject({ kind: 'memory', size: 1 })
+    expect(() => kms.audit.checkpoint()).toThrow(expect.objectContaining({ code: 'Unsupported' }))
   })
 
   it('has a record of each verification where all are asked for', async () => {
     const kms = await openInMemory({ verify: 'all' })
     const { kid } = await kms.createKey(wish)
     const signature = kms.sign(kid, message)
-    const { size } = kms.auditStatus()
+    const { size } = kms.audit.status()
     expect(kms.verify(kid, message, signature)).toBe(true)
     kms.verifyBatch([{ kid, message, signature }])
-    expect(kms.auditStatus().size).toBe(size + 2)
+    expect(kms.audit.status().size).toBe(size + 2)
   })
 
   it('is opened by one service at a time, and freed by closing', async () => {
@@ -220,7 +274,7 @@ describe.skipIf(!addonStatus().loaded)('an older copy of the whole directory', (
     ]) {
       expect(await thrown(work())).toEqual(refused)
     }
-    expect(kms.auditStatus()).toMatchObject({ kind: 'off', refused: refused.message })
+    expect(kms.audit.status()).toMatchObject({ kind: 'off', refused: refused.message })
     kms.close()
     // Nothing of that was written: it is refused as before.
     expect(await thrown(open())).toMatchObject(refused)
@@ -230,7 +284,7 @@ describe.skipIf(!addonStatus().loaded)('an older copy of the whole directory', (
     const { kid } = await restoreYesterday()
     const store = { dir: at('data'), rootKey: rootKey(), anchor: at('anchor'), acceptOlder: true }
     const kms = await open({ acceptOlder: true }, { store })
-    const { overridden, size } = kms.auditStatus()
+    const { overridden, size } = kms.audit.status()
     expect(overridden).toEqual([expect.stringContaining('log older than its anchor')])
     const records = await Promise.all(Array.from({ length: size }, (_, index) => expectProof(kms, index)))
     const texts = records.map(({ record }) => Buffer.from(record ?? []).toString('latin1'))
@@ -267,7 +321,7 @@ describe.skipIf(!addonStatus().loaded)('the routes of the audit log', () => {
         expect(refused).toMatchObject({ status: 400, json: { error: { field: 'seq' } } })
       }
       expect((await service.ask('GET', '/v1/kms/audit/checkpoint', { anonymous: true })).status).toBe(401)
-      expect(await service.metric('kms_audit_appends_total')).toBe(kms.auditStatus().size)
+      expect(await service.metric('kms_audit_appends_total')).toBe(kms.audit.status().size)
       expect(await service.metric('kms_audit_integrity_failed_total')).toBe(0)
     } finally {
       await service.close()

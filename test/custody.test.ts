@@ -85,6 +85,28 @@ describe.skipIf(!addonStatus().loaded || process.platform === 'win32')('keys in 
     expect(await run(rootKeyCommand(), 'new', at('root.key'))).toBe(0)
   })
 
+  it('change their root key and are copied while a service has them open', async () => {
+    await run(rootKeyCommand(), 'new', at('root.key'))
+    await run(rootKeyCommand(), 'new', at('other.key'))
+    const other = { kind: 'key-file', file: at('other.key') } as const
+    const kms = await open()
+    const { kid } = await kms.createKey({ ...wish, signs: 'message' })
+    const signature = kms.sign(kid, message)
+    await kms.store.rekey(other)
+    expect(await kms.store.backup(at('copy'))).toBe(1)
+    const { kid: later } = await kms.rotateKey(kid)
+    kms.sign(later, message)
+    await expect(kms.store.backup(at('copy'))).rejects.toMatchObject({ code: 'StoreUnavailable' })
+    kms.close()
+    await expect(kms.store.rekey(other)).rejects.toMatchObject({ code: 'Unsupported' })
+    await expect(open()).rejects.toMatchObject({ code: 'StoreUnavailable' })
+    for (const store of [{ rootKey: other }, { rootKey: other, dir: at('copy') }]) {
+      const again = await open(store)
+      expect(again.verify(kid, message, signature)).toBe(true)
+      again.close()
+    }
+  })
+
   it('sign, verify and keep their states after the process ended', async () => {
     const kms = await open()
     const { kid } = await kms.createKey(wish)

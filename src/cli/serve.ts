@@ -116,7 +116,7 @@ function startedEvent(service: Service, config: Config, cpuTier: string, dev: bo
 
 /** What was found when store and audit log were opened, each a line. */
 function reportAudit(kms: Kms, log: Log): void {
-  const { refused, overridden, droppedBytes } = kms.auditStatus()
+  const { refused, overridden, droppedBytes } = kms.audit.status()
   if (refused !== undefined) log.integrityFailed({ reason: refused })
   if (droppedBytes > 0) log.auditTorn({ droppedBytes })
   for (const reason of overridden) log.auditOverridden({ reason })

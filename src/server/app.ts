@@ -2,7 +2,7 @@ import { type Context, Hono } from 'hono'
 import { TrieRouter } from 'hono/router/trie-router'
 import { Coalescer } from '../coalescer.js'
 import { KmsError } from '../errors.js'
-import type { CallContext, Kms, VerifyRequest } from '../kms.js'
+import type { AuditLog, CallContext, Kms, VerifyRequest } from '../kms.js'
 import { errorName, type Log } from '../logging/log.js'
 import type { RejectReason } from '../metrics/catalog.js'
 import { type HttpMetrics, NO_OP, NO_ROUTE, type RouteMeter } from '../metrics/http.js'
@@ -20,7 +20,8 @@ import { wrappingEndpoints } from './routes/wrapping.js'
 
 /** The parts that the API is built from. */
 export interface AppParts {
-  readonly kms: Pick<Kms, 'dispatch' | 'dispatchAsync' | 'verifyCoalesced' | 'auditRefused'> & AuditReader
+  readonly kms: Pick<Kms, 'dispatch' | 'dispatchAsync' | 'verifyCoalesced'>
+  readonly audit: Pick<AuditLog, 'refused'> & AuditReader
   readonly authenticate: Authenticator
   readonly limits: BodyLimits
   readonly metrics: HttpMetrics
@@ -169,7 +170,7 @@ async function serveAudit(
     if (parts.draining()) throw shuttingDown()
     const caller = parts.authenticate(c.req.header('authorization'))
     exchange.caller = caller
-    return succeed(exchange, await answer(parts.kms, name => c.req.param(name) ?? '', caller), contentType)
+    return succeed(exchange, await answer(parts.audit, name => c.req.param(name) ?? '', caller), contentType)
   } catch (error) {
     return fail(c, parts, exchange, error)
   }
@@ -212,7 +213,7 @@ function fail(c: AppContext, parts: AppParts, exchange: Exchange, error: unknown
   const reason = refusal ? refusal.reason : REASONS[problem.code]
   if (reason) metrics.reject(reason)
   // Nobody knows whose it was: it is counted in the audit log, and not recorded one by one.
-  if (caller === undefined && problem.code !== 'Internal') parts.kms.auditRefused(problem.code)
+  if (caller === undefined && problem.code !== 'Internal') parts.audit.refused(problem.code)
   const seconds = elapsed(exchange)
   meter.end(status, seconds)
   log.requestFailed({

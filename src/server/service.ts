@@ -19,16 +19,7 @@ export interface ServiceParts {
   /** Closed together with the service. */
   readonly kms: Pick<
     Kms,
-    | 'dispatch'
-    | 'dispatchAsync'
-    | 'verifyCoalesced'
-    | 'engineMetrics'
-    | 'setPqPolicy'
-    | 'auditStatus'
-    | 'auditCheckpoint'
-    | 'auditProofJson'
-    | 'auditRefused'
-    | 'close'
+    'dispatch' | 'dispatchAsync' | 'verifyCoalesced' | 'engineMetrics' | 'setPqPolicy' | 'audit' | 'close'
   >
   readonly authenticate: Authenticator
   readonly log: Log
@@ -62,14 +53,15 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       config_loaded: () => true,
       listener_bound: () => state.bound && !state.draining,
       backend_ready: () => state.open,
-      audit_ready: () => isAuditReady(kms.auditStatus()),
-      checkpoint_recent: () => isCheckpointRecent(kms.auditStatus(), config.audit.checkpoint_interval),
+      audit_ready: () => isAuditReady(kms.audit.status()),
+      checkpoint_recent: () => isCheckpointRecent(kms.audit.status(), config.audit.checkpoint_interval),
       rng_ok: () => requireNative().rngOk(),
     },
     log,
   )
   const app = createApp({
     kms,
+    audit: kms.audit,
     authenticate,
     limits: { maxBodyBytes: config.limits.max_body_bytes, readTimeoutMs: config.read_timeout },
     metrics,
@@ -81,7 +73,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       engine: () => kms.engineMetrics(),
       tables: () => requireNative().ed25519TableStats(),
       secretMemory: () => requireNative().secretMemory(),
-      audit: () => kms.auditStatus(),
+      audit: () => kms.audit.status(),
       http: metrics,
       pq: () => state.pq,
       version: VERSION,
@@ -98,7 +90,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     },
     snapshot: { backend: config.service.backend, amnesia: config.service.amnesia },
     secretMemory: () => requireNative().secretMemory(),
-    audit: () => kms.auditStatus(),
+    audit: () => kms.audit.status(),
     log,
   })
 

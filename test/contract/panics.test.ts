@@ -1,5 +1,5 @@
 // A panic in any export is an exception or a rejection, the process lives, and the next call works.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -57,7 +57,14 @@ describe.skipIf(!addon.available)('a panic', () => {
     anchor: join(dir, 'audit.anchor'),
   }
   const logged = addon.available ? new native.NativeKms({ audit }) : (undefined as never)
-  afterAll(() => logged?.close())
+  const stored = addon.available
+    ? new native.NativeKms({ store: { ...store, dir: join(dir, 'stored') } })
+    : (undefined as never)
+  afterAll(() => {
+    logged?.close()
+    stored?.close()
+  })
+  const verifierKey = addon.available ? readFileSync(join(dir, 'audit/keys'), 'utf8').trim() : ''
 
   // Every export, by the name of its fault; `.task` is the part that runs on another thread.
   const calls: Record<string, () => unknown> = {
@@ -87,6 +94,15 @@ describe.skipIf(!addon.available)('a panic', () => {
     auditCheckpoint: () => logged.auditCheckpoint(),
     auditProof: () => logged.auditProof(0),
     'auditProof.task': () => logged.auditProof(0),
+    auditConsistency: () => logged.auditConsistency(1, 2),
+    'auditConsistency.task': () => logged.auditConsistency(1, 2),
+    auditPrune: () => logged.auditPrune(0),
+    'auditPrune.task': () => logged.auditPrune(0),
+    auditCosignedAt: () => native.auditCosignedAt('a\n\n— b YWJjZGU=\n', verifierKey),
+    rekeyStore: () => stored.rekeyStore(rootKey),
+    'rekeyStore.task': () => stored.rekeyStore(rootKey),
+    backupStore: () => stored.backupStore(copy()),
+    'backupStore.task': () => stored.backupStore(copy()),
     verifyCoalesced: () => kms.verifyCoalesced([context], out(0), Uint32Array.of(0, 0)),
     verify: () => kms.verify(kid, message, signature),
     verifyBatch: () => kms.verifyBatch([kid], zero, signature, none, message, offsets, out(1)),

@@ -28,9 +28,6 @@ beforeEach(() => {
   refused = []
   app = createApp({
     kms: {
-      auditRefused: code => refused.push(code),
-      auditCheckpoint: () => 'a note',
-      auditProofJson: async index => JSON.stringify({ index }),
       dispatch: (_op, _target, body, context) => engine(body, context),
       dispatchAsync: async (_op, _target, body, context) => engine(body, context),
       verifyCoalesced: requests => {
@@ -43,6 +40,11 @@ beforeEach(() => {
           }
         })
       },
+    },
+    audit: {
+      refused: code => refused.push(code),
+      checkpoint: () => 'a note',
+      proofJson: async index => JSON.stringify({ index }),
     },
     authenticate: singleToken(TOKEN, { actor: 'test', tenant: 'acme' }),
     limits: { maxBodyBytes: 1024, readTimeoutMs: 50 },

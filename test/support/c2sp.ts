@@ -32,6 +32,30 @@ export function rootOf(
   return sn === 0n ? hash : undefined
 }
 
+/** The roots of both trees by a consistency proof (RFC 9162, section 2.1.4.2); `undefined` where it cannot be one. */
+export function rootsOf(old: number, size: number, oldRoot: Uint8Array, path: readonly Uint8Array[]) {
+  const rest = [...path]
+  // A whole old tree is not in the proof.
+  if (Number.isInteger(Math.log2(old))) rest.unshift(oldRoot)
+  let [fn, sn] = [BigInt(old) - 1n, BigInt(size) - 1n]
+  while (fn % 2n === 1n) [fn, sn] = [fn / 2n, sn / 2n]
+  const first = rest.shift()
+  if (!first) return undefined
+  let [before, after] = [Buffer.from(first), Buffer.from(first)]
+  for (const hash of rest) {
+    if (sn === 0n) return undefined
+    if (fn % 2n === 1n || fn === sn) {
+      before = nodeHash(hash, before)
+      after = nodeHash(hash, after)
+      while (fn % 2n === 0n && fn !== 0n) [fn, sn] = [fn / 2n, sn / 2n]
+    } else {
+      after = nodeHash(after, hash)
+    }
+    ;[fn, sn] = [fn / 2n, sn / 2n]
+  }
+  return sn === 0n ? { old: before, new: after } : undefined
+}
+
 /** Name, key id and key of a verifier key: `<name>+<id>+<base64 of type ‖ key>`. */
 export function parseVerifierKey(vkey: string) {
   const [name = '', id = '', ...rest] = vkey.split('+')

@@ -282,3 +282,40 @@ pub trait MetaStore: Send + Sync {
     /// The revision of the last committed change.
     fn revision(&self) -> Revision;
 }
+
+/// One store for several holders.
+impl<T: MetaStore + ?Sized> MetaStore for std::sync::Arc<T> {
+    fn commit(
+        &self,
+        key: &Uuid,
+        expected: Revision,
+        change: &Change<'_>,
+        answer: Option<&Answer>,
+    ) -> Result<Committed> {
+        (**self).commit(key, expected, change, answer)
+    }
+
+    fn record(&self, answer: &Answer) -> Result<Recorded> {
+        (**self).record(answer)
+    }
+
+    fn answer(&self, scope: &AnswerScope) -> Result<Option<Answer>> {
+        (**self).answer(scope)
+    }
+
+    fn load_all(&self, visit: &mut dyn FnMut(StoredKey) -> Result<()>) -> Result<()> {
+        (**self).load_all(visit)
+    }
+
+    fn load(&self, key: &Uuid) -> Result<Option<StoredKey>> {
+        (**self).load(key)
+    }
+
+    fn unseal(&self, key: &Uuid, version: Version) -> Result<SecretBytes> {
+        (**self).unseal(key, version)
+    }
+
+    fn revision(&self) -> Revision {
+        (**self).revision()
+    }
+}

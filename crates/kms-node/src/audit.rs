@@ -1,7 +1,6 @@
 //! The audit log of a service: how it is opened, and what can be asked of it.
 
 mod live;
-#[cfg(unix)]
 pub(crate) mod note_keys;
 #[cfg(unix)]
 pub(crate) mod open;
@@ -37,6 +36,8 @@ pub struct AuditOptions {
     pub verify: Option<String>,
     /// Whether ML-DSA-44 signs checkpoints beside Ed25519; no by default.
     pub hybrid: Option<bool>,
+    /// Which audit keys sign, counted from 1, the default: a higher number makes new ones, which those before sign.
+    pub key_generation: Option<u32>,
     /// Goes on with a log that is older than its anchor or disagrees with it. That is recorded in it.
     pub accept_older: Option<bool>,
     /// Goes on with audit keys that those before did not sign. That is recorded too.

@@ -79,6 +79,7 @@ pub struct Answer {
 pub struct NativeKms {
     pub(crate) engine: Arc<Engine>,
     pub(crate) audit: Audit,
+    pub(crate) store: store::Kept,
     pub(crate) library: Context,
     /// Used on the JS thread only.
     pub(crate) known: RefCell<KnownKids>,
@@ -115,7 +116,7 @@ impl NativeKms {
                 config.locked =
                     Some(require_locked().map_err(|error| error.field("requireMlock"))?);
             }
-            let (engine, audit) = store::compose(
+            let (engine, audit, store) = store::compose(
                 config,
                 options.store.as_ref(),
                 options.audit.as_ref(),
@@ -124,6 +125,7 @@ impl NativeKms {
             Ok(NativeKms {
                 engine: Arc::new(engine),
                 audit,
+                store,
                 library: Context::library(),
                 known: RefCell::default(),
             })
@@ -323,6 +325,7 @@ impl NativeKms {
         guard("close", || {
             self.engine.close();
             self.audit.close();
+            self.store.close();
             Ok(())
         })
     }

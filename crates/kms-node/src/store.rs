@@ -4,10 +4,13 @@ use std::path::Path;
 
 use kms_core::custody::RootKey;
 use kms_core::{KmsError, Result, SecretBytes};
+use napi::Env;
+use napi::bindgen_prelude::Object;
 use napi_derive::napi;
 use zeroize::Zeroize;
 
-use crate::task::guard;
+use crate::kms::NativeKms;
+use crate::task::{guard, spawn};
 
 /// Where the key at the top of a store comes from: a file, or an environment variable.
 #[napi(object)]
@@ -80,7 +83,7 @@ fn read_secret(path: &Path) -> Result<SecretBytes> {
 #[cfg(unix)]
 mod imp {
     use std::path::{Path, PathBuf};
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex, PoisonError};
 
     use kms_audit::AuditLog;
     use kms_audit::record::{Body, Override};
@@ -119,7 +122,7 @@ mod imp {
         store: Option<&FileStoreOptions>,
         audit: Option<&AuditOptions>,
         may_only_verify: bool,
-    ) -> Result<(Engine, Audit)> {
+    ) -> Result<(Engine, Audit, Kept)> {
         let mut refused: Option<KmsError> = None;
         // What a person must look at: the service stays up for those who verify, where that is wanted.
         let mut refuse = |error: KmsError| match may_only_verify {
@@ -154,20 +157,51 @@ mod imp {
             Audit::Log(log) => Some(Arc::clone(log) as Arc<dyn AuditSink>),
         };
         let engine = Engine::new(config);
+        let mut open = None;
         if let (Some(options), Some(unlocked)) = (store, unlocked) {
             match open_unlocked(options, unlocked, anchor, &mut |key| engine.adopt(key)) {
                 Ok((kept, report)) => {
                     record_override(&audit, &report)?;
-                    engine.keep_in(Box::new(kept));
+                    open = Some(Arc::new(kept));
                 }
                 Err(Failed { error, older: true }) => refuse(error)?,
                 Err(Failed { error, older: false }) => return Err(error),
             }
         }
-        if let Some(refusal) = refused {
-            engine.only_verify(refusal);
+        match (refused, &open) {
+            // Without the store nothing can be written.
+            (Some(refusal), _) => {
+                engine.only_verify(refusal);
+                open = None;
+            }
+            (None, Some(store)) => engine.keep_in(Box::new(Arc::clone(store))),
+            (None, None) => {}
         }
-        Ok((engine, audit))
+        Ok((engine, audit, Kept(Mutex::new(open))))
+    }
+
+    /// The store of a service that is open.
+    pub(crate) struct Kept(Mutex<Option<Arc<FileStore>>>);
+
+    impl Kept {
+        pub(crate) fn close(&self) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+
+        pub(super) fn store(&self) -> Result<Arc<FileStore>> {
+            let store = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            store.ok_or_else(|| {
+                KmsError::unsupported("this service has no open store in files").field("backend")
+            })
+        }
+    }
+
+    pub(super) fn rekey_open(store: &FileStore, new: &RootKeyOptions) -> Result<()> {
+        Ok(store.rekey(&*new.load()?, &mut |_, _| {})?)
+    }
+
+    pub(super) fn backup_open(store: &FileStore, to: &str) -> Result<usize> {
+        Ok(store.backup(Path::new(to))?)
     }
 
     fn log_of(
@@ -315,6 +349,28 @@ mod imp {
         Err(KmsError::unsupported(why).field("backend"))
     }
 
+    /// No store can be open.
+    pub(crate) struct Kept;
+
+    /// Nor is there one.
+    pub(super) enum Store {}
+
+    impl Kept {
+        pub(crate) fn close(&self) {}
+
+        pub(super) fn store(&self) -> Result<std::sync::Arc<Store>> {
+            absent()
+        }
+    }
+
+    pub(super) fn rekey_open(store: &Store, _: &RootKeyOptions) -> Result<()> {
+        match *store {}
+    }
+
+    pub(super) fn backup_open(store: &Store, _: &str) -> Result<usize> {
+        match *store {}
+    }
+
     pub(super) fn root_key(_: &str, _: SecretBytes) -> Result<Box<dyn RootKey>> {
         absent()
     }
@@ -324,9 +380,9 @@ mod imp {
         store: Option<&FileStoreOptions>,
         audit: Option<&AuditOptions>,
         _: bool,
-    ) -> Result<(Engine, Audit)> {
+    ) -> Result<(Engine, Audit, Kept)> {
         match (store, audit) {
-            (None, None) => Ok((Engine::new(config), Audit::Off)),
+            (None, None) => Ok((Engine::new(config), Audit::Off, Kept)),
             (None, Some(_)) => {
                 let why = "the audit log needs a Unix system";
                 Err(KmsError::unsupported(why).field("audit"))
@@ -352,7 +408,32 @@ mod imp {
     }
 }
 
-pub(crate) use imp::compose;
+pub(crate) use imp::{Kept, compose};
+
+#[napi]
+impl NativeKms {
+    /// Has another root key open the store of this service from the next time on, and no longer the one before; the
+    /// service goes on meanwhile.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn rekey_store<'env>(
+        &self,
+        env: &'env Env,
+        new_root_key: RootKeyOptions,
+    ) -> napi::Result<Object<'env>> {
+        let store = guard("rekeyStore", || self.store.store())?;
+        let work = move || imp::rekey_open(&store, &new_root_key);
+        spawn(env, self.engine.pool(), "rekeyStore.task", work, |_, ()| Ok(()))
+    }
+
+    /// Copies the store of this service to a directory that is missing or empty, while it goes on. Resolves to how many
+    /// keys are in the copy.
+    #[napi(ts_return_type = "Promise<number>")]
+    pub fn backup_store<'env>(&self, env: &'env Env, to: String) -> napi::Result<Object<'env>> {
+        let store = guard("backupStore", || self.store.store())?;
+        let work = move || imp::backup_open(&store, &to).map(count);
+        spawn(env, self.engine.pool(), "backupStore.task", work, |_, keys| Ok(keys))
+    }
+}
 
 /// Looks at every file of a store that no service has open. JSON: `{"keys", "versions", "problems": [text]}`.
 #[napi]

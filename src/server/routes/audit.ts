@@ -1,4 +1,4 @@
-import type { Kms } from '../../kms.js'
+import type { AuditLog } from '../../kms.js'
 import type { Caller } from '../middleware/auth.js'
 import { Refusal } from '../problem.js'
 import { BASE } from './endpoint.js'
@@ -12,14 +12,14 @@ export interface AuditEndpoint {
   readonly op: 'audit_checkpoint' | 'audit_proof'
   readonly contentType: string
   readonly answer: (
-    kms: AuditReader,
+    log: AuditReader,
     param: (name: string) => string,
     caller: Caller,
   ) => string | Promise<string>
 }
 
 /** What the routes ask of the key service. */
-export type AuditReader = Pick<Kms, 'auditCheckpoint' | 'auditProofJson'>
+export type AuditReader = Pick<AuditLog, 'checkpoint' | 'proofJson'>
 
 /** The last checkpoint as any C2SP client reads it, and the proof that a record is in the log. */
 export const auditEndpoints: readonly AuditEndpoint[] = [
@@ -29,7 +29,7 @@ export const auditEndpoints: readonly AuditEndpoint[] = [
     label: `${BASE}/audit/checkpoint`,
     op: 'audit_checkpoint',
     contentType: 'text/plain; charset=utf-8',
-    answer: kms => kms.auditCheckpoint(),
+    answer: log => log.checkpoint(),
   },
   {
     method: 'GET',
@@ -37,7 +37,7 @@ export const auditEndpoints: readonly AuditEndpoint[] = [
     label: `${BASE}/audit/proof/{seq}`,
     op: 'audit_proof',
     contentType: 'application/json',
-    answer: (kms, param, { tenant }) => kms.auditProofJson(seqOf(param('seq')), tenant),
+    answer: (log, param, { tenant }) => log.proofJson(seqOf(param('seq')), tenant),
   },
 ]
 

@@ -3,6 +3,8 @@
 #[cfg(unix)]
 use std::sync::Arc;
 
+use kms_audit::checkpoint::{Signed, signed_by};
+use kms_audit::note::{Note, NoteKey};
 #[cfg(unix)]
 use kms_audit::{AuditLog, MemoryLog};
 use kms_core::{ErrorCode, KmsError, Result};
@@ -10,6 +12,7 @@ use napi::Env;
 use napi::bindgen_prelude::Object;
 use napi_derive::napi;
 
+use super::note_keys::Verifier;
 use crate::kms::NativeKms;
 use crate::task::{guard, spawn};
 
@@ -104,6 +107,13 @@ mod imp {
             answer["record_b64"] = STANDARD.encode(record).into();
         }
         Ok(answer.to_string())
+    }
+
+    /// A consistency proof as JSON.
+    pub(super) fn consistency(log: &AuditLog, old: u64, new: u64) -> Result<String> {
+        let path = log.consistency_proof(old, new)?;
+        let path: Vec<String> = path.iter().map(|hash| STANDARD.encode(hash)).collect();
+        Ok(serde_json::json!({ "old": old, "new": new, "proof_b64": path }).to_string())
     }
 
     /// The bytes of a record; `None` where its segment is gone.
@@ -237,6 +247,72 @@ impl NativeKms {
         };
         spawn(env, self.engine.pool(), "auditProof.task", work, |_, proof| Ok(proof))
     }
+}
+
+#[napi]
+impl NativeKms {
+    /// The proof that the log of `old` records is a prefix of the one of `newer`, as JSON: `{"old", "new", "proof_b64"}`.
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn audit_consistency<'env>(
+        &self,
+        env: &'env Env,
+        old: f64,
+        newer: f64,
+    ) -> napi::Result<Object<'env>> {
+        let asked =
+            guard("auditConsistency", || Ok((index(old)?, index(newer)?, self.audit.clone())))?;
+        let work = move || {
+            let (old, newer, audit) = asked;
+            #[cfg(unix)]
+            return imp::consistency(&*imp::log(&audit)?, old, newer);
+            #[cfg(not(unix))]
+            {
+                let _ = (old, newer, audit);
+                Err(absent())
+            }
+        };
+        spawn(env, self.engine.pool(), "auditConsistency.task", work, |_, proof| Ok(proof))
+    }
+
+    /// Ends the use of segments that hold only records below `before`: they are moved into `archive`, or removed.
+    /// Resolves to the first record that is still there.
+    #[napi(ts_return_type = "Promise<number>")]
+    pub fn audit_prune<'env>(
+        &self,
+        env: &'env Env,
+        before: f64,
+        archive: Option<String>,
+    ) -> napi::Result<Object<'env>> {
+        let asked = guard("auditPrune", || Ok((index(before)?, self.audit.clone())))?;
+        let work = move || {
+            let (before, audit) = asked;
+            #[cfg(unix)]
+            {
+                let archive = archive.as_deref().map(std::path::Path::new);
+                Ok(number(imp::log(&audit)?.prune(before, archive)?))
+            }
+            #[cfg(not(unix))]
+            {
+                let _ = (before, audit, archive);
+                Err(absent())
+            }
+        };
+        spawn(env, self.engine.pool(), "auditPrune.task", work, |_, first| Ok(first))
+    }
+}
+
+/// When the owner of a verifier key cosigned a note, in Unix seconds: null where it did not, or not validly.
+#[napi]
+pub fn audit_cosigned_at(note: String, verifier_key: String) -> napi::Result<Option<f64>> {
+    guard("auditCosignedAt", || {
+        let key = NoteKey::parse(&verifier_key)
+            .map_err(|_| KmsError::bad_request("not a verifier key").field("verifierKey"))?;
+        let note = Note::parse(note.as_bytes()).map_err(KmsError::from)?;
+        Ok(match signed_by(&note, &key, &Verifier) {
+            Signed::Yes(at) => at.map(number),
+            Signed::No | Signed::Invalid => None,
+        })
+    })
 }
 
 fn index(seq: f64) -> Result<u64> {

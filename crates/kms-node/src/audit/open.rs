@@ -78,9 +78,9 @@ impl AuditOptions {
         anchor: &Arc<dyn Anchor>,
     ) -> Result<AuditLog, OpenError> {
         let config = self.config()?;
-        let both = self.signers(&config.origin, unlocked, true)?;
-        let one = self.signers(&config.origin, unlocked, false)?;
-        let (wanted, other) = if self.hybrid == Some(true) { (both, one) } else { (one, both) };
+        let generation = self.key_generation.unwrap_or(1).max(1);
+        let hybrid = self.hybrid == Some(true);
+        let wanted = self.signers(&config.origin, unlocked, generation, hybrid)?;
         let decision =
             (self.accept_older == Some(true) || self.accept_keys == Some(true)).then(|| Override {
                 actor: OPERATOR.into(),
@@ -97,11 +97,22 @@ impl AuditOptions {
             AuditLog::open(dir, config.clone(), parts, decision.as_ref())
         };
         match open(&wanted) {
-            // The other set of the same keys: the second signature was turned on or off since.
-            Err(AuditError::AuditKey(_)) if self.accept_keys != Some(true) => {
-                let log = open(&other).map_err(OpenError::from)?;
-                log.rotate_audit_keys(wanted).map_err(OpenError::from)?;
-                Ok(log)
+            // Those that signed until now: the second signature was turned on or off since, or this is the next generation.
+            Err(refused @ AuditError::AuditKey(_)) if self.accept_keys != Some(true) => {
+                let before =
+                    [(generation, !hybrid), (generation - 1, hybrid), (generation - 1, !hybrid)];
+                for (generation, hybrid) in before.into_iter().filter(|it| it.0 > 0) {
+                    let signers = self.signers(&config.origin, unlocked, generation, hybrid)?;
+                    match open(&signers) {
+                        Err(AuditError::AuditKey(_)) => {}
+                        Err(error) => return Err(error.into()),
+                        Ok(log) => {
+                            log.rotate_audit_keys(wanted).map_err(OpenError::from)?;
+                            return Ok(log);
+                        }
+                    }
+                }
+                Err(refused.into())
             }
             opened => opened.map_err(OpenError::from),
         }
@@ -111,10 +122,12 @@ impl AuditOptions {
         &self,
         origin: &Origin,
         unlocked: &Unlocked,
+        generation: u32,
         hybrid: bool,
     ) -> Result<Vec<Arc<dyn NoteSigner>>> {
-        let ed25519 = unlocked.subkey("audit/ed25519")?;
-        let ml_dsa = hybrid.then(|| unlocked.subkey("audit/ml-dsa-44")).transpose()?;
+        let subkey = |alg: &str| unlocked.subkey(&format!("audit/{generation}/{alg}"));
+        let ed25519 = subkey("ed25519")?;
+        let ml_dsa = hybrid.then(|| subkey("ml-dsa-44")).transpose()?;
         signers(origin, &ed25519, ml_dsa.as_ref())
     }
 
