@@ -21,6 +21,8 @@ export interface LogFound {
   readonly requests: readonly (string | null)[]
   /** Where the last one lies: its segment, and its frame in it, in bytes. */
   readonly last: { readonly segment: number; readonly offset: number; readonly len: number } | null
+  /** What operators overrode. */
+  readonly overrides: readonly string[]
   /** Of a log that was opened: bytes of torn records that were dropped. */
   readonly dropped: number
   /** By when it was checked: whole, then against each checkpoint. */
@@ -47,9 +49,9 @@ export function readFound(text: string): LogFound {
     .slice(0, -1)
     .map(line => JSON.parse(line))
   const verdicts = lines.filter(line => 'verified' in line).map(line => [line.verified, line.verdicts])
-  const { requests = [], last = null } = lines.find(line => 'requests' in line) ?? {}
+  const { requests = [], last = null, overrides = [] } = lines.find(line => 'requests' in line) ?? {}
   const { dropped = 0 } = lines.find(line => 'dropped' in line) ?? {}
-  return { requests, last, dropped, verdicts: Object.fromEntries(verdicts) }
+  return { requests, last, overrides, dropped, verdicts: Object.fromEntries(verdicts) }
 }
 
 /** Looks at a log that no process has open; `checkpoints` are those that were handed out, as `size:root`. */

@@ -3,6 +3,8 @@
 import { randomUUID } from 'node:crypto'
 import { readdirSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
+import { sizeAndRoot } from './audit-judge.js'
+import { INTACT, judgeVerdicts, type LogFound, TORN } from './audit-log.js'
 import type { Answer, FoundKey, Outcome } from './history.js'
 import { agrees, apply, mayHaveHappened, type View, viewOf } from './model.js'
 import type { Operation } from './operations.js'
@@ -38,6 +40,37 @@ interface Remembered {
   readonly answer: Answer
 }
 
+/** What all clients together were told of the audit log. */
+export class Ledger {
+  readonly faults: string[] = []
+  /** The request of each index that was answered; undefined where its first answer was cut off. */
+  readonly requests = new Map<number, string | undefined>()
+  /** Handed out, as `size:root`. */
+  readonly checkpoints: string[] = []
+
+  /** `request` is undefined for what was sent again: its record may be of the first time. */
+  add(index: number, request: string | undefined): void {
+    const before = this.requests.get(index)
+    if (before !== undefined && request !== undefined)
+      this.faults.push(`index ${index} was given to two requests`)
+    this.requests.set(index, before ?? request)
+  }
+
+  /** Faults of a log, which has all that was acknowledged and is a continuation of every checkpoint. */
+  judge({ requests, verdicts }: LogFound): readonly string[] {
+    const lost = [...this.requests].filter(([index, request]) =>
+      request === undefined ? requests[index] === undefined : requests[index] !== request,
+    )
+    return [
+      ...this.faults,
+      ...lost
+        .slice(0, 5)
+        .map(([index, request]) => `record ${index} is of ${requests[index]}, not of ${request}`),
+      ...judgeVerdicts('after a kill', verdicts.offline, [INTACT, TORN]),
+    ]
+  }
+}
+
 /** A client; its requests go one after the other. */
 export class Client {
   readonly keys: Key[] = []
@@ -46,11 +79,13 @@ export class Client {
   acknowledged = 0
   readonly #purpose: string
   readonly #next: () => number
+  readonly #ledger: Ledger
   #cut: Cut | undefined
   #remembered: Remembered[] = []
 
-  constructor(number: number, next: () => number) {
+  constructor(number: number, ledger: Ledger, next: () => number) {
     this.#purpose = `client-${number}`
+    this.#ledger = ledger
     this.#next = next
   }
 
@@ -69,7 +104,7 @@ export class Client {
     for (const { operation, answer } of this.#remembered.splice(0)) {
       // Not given again while the key is out of use.
       if (!this.keys.find(key => key.kid === kidOf(operation, answer))?.views.every(isUsable)) continue
-      const outcome = await this.#send(service, operation, undefined)
+      const outcome = await this.#send(service, operation, undefined, true)
       if (outcome.kind === 'done' && !isDeepStrictEqual(outcome.answer, answer))
         this.faults.push(`${operation.op}: another answer under the same op_id`)
       else if (outcome.kind === 'refused') this.faults.push(`${operation.op}: ${outcome.error.message}`)
@@ -86,6 +121,7 @@ export class Client {
     if (dice < 0.33) return this.#change(service, key, 'destroy', { delay_ms: 1, op_id: randomUUID() })
     if (dice < 0.65) return this.#sign(service, key, dice < 0.5)
     if (dice < 0.9) return this.#verify(service, key)
+    if (dice < 0.95) return this.#checkpoint(service)
     return this.#look(service, key)
   }
 
@@ -145,6 +181,13 @@ export class Client {
     if (outcome.kind === 'done' && outcome.answer.ok !== true) this.faults.push(`${kid} does not verify`)
   }
 
+  async #checkpoint(service: ServiceProcess): Promise<void> {
+    const { status, text } = await service
+      .ask('GET', '/audit/checkpoint')
+      .catch(() => ({ status: 0, text: '' }))
+    if (status === 200) this.#ledger.checkpoints.push(sizeAndRoot(text))
+  }
+
   async #look(service: ServiceProcess, key: Key): Promise<void> {
     const outcome = await this.#send(service, { op: 'describe', kid: key.kid, body: {} }, key)
     if (outcome.kind === 'open') return
@@ -162,7 +205,7 @@ export class Client {
 
   /** Sends what was cut off again: it happens once. */
   async #repeat(service: ServiceProcess, { operation, key, views }: Cut): Promise<void> {
-    const outcome = await this.#send(service, operation, key)
+    const outcome = await this.#send(service, operation, key, true)
     const isInUse = key === undefined || key.views.every(isUsable)
     if (outcome.kind === 'refused') {
       if (isInUse || outcome.error.code !== 'Conflict')
@@ -173,16 +216,23 @@ export class Client {
     }
   }
 
-  async #send(service: ServiceProcess, operation: Operation, key: Key | undefined): Promise<Outcome> {
+  async #send(
+    service: ServiceProcess,
+    operation: Operation,
+    key: Key | undefined,
+    isAgain = false,
+  ): Promise<Outcome> {
     const { op, kid, body } = operation
     const isGet = op === 'describe'
     const path =
       kid === undefined ? (op === 'create' ? '/keys' : `/${op}`) : `/keys/${kid}${isGet ? '' : `/${op}`}`
     const views = key?.views ?? []
     try {
-      const { status, json } = await service.ask(isGet ? 'GET' : 'POST', path, isGet ? {} : { body })
+      const { status, json, headers } = await service.ask(isGet ? 'GET' : 'POST', path, isGet ? {} : { body })
       if (status >= 300) return { kind: 'refused', error: json.error }
       this.acknowledged += 1
+      if (json.audit)
+        this.#ledger.add(json.audit.index, isAgain ? undefined : String(headers['x-request-id']))
       if (body.op_id !== undefined) this.#remember({ operation, answer: json })
       return { kind: 'done', answer: json }
     } catch {

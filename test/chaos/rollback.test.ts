@@ -3,9 +3,12 @@
 import { rmSync } from 'node:fs'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { addonStatus } from '../../src/cli/addon.js'
+import { part } from '../support/parts.js'
+import { buildDriver, examine, INTACT } from './audit-log.js'
 import { Place } from './place.js'
 import { ServiceProcess } from './service.js'
 
+const cargo = part('cargo')
 const MESSAGE = Buffer.from('a message').toString('base64')
 const WISH = { tenant: 'core', purpose: 'rollback', alg: 'ed25519', signs: 'message' }
 
@@ -67,10 +70,16 @@ describe.skipIf(!addonStatus().loaded || process.platform === 'win32')('a servic
       expect((await over.ask('GET', `/keys/${lost}`)).status).toBe(404)
       expect((await over.ready()).status).toBe(200)
       expect((await over.stop('SIGTERM')).code).toBe(0)
+      if (audit === 'true' && cargo.available) {
+        const { overrides, verdicts } = await examine(buildDriver(), at.at('store', 'audit'), [])
+        expect(overrides).toContainEqual(expect.stringMatching(/older than (its )?anchor/))
+        expect(verdicts.offline?.[0]?.code).toBe(INTACT)
+      }
       // It was decided once: from here on the store is what the anchor says.
       const next = await start(at, ...flags)
       expect((await sign(next, kid)).status).toBe(200)
     },
+    60_000,
   )
 
   it('does not start on a directory that another one has', async () => {

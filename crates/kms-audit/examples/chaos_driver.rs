@@ -98,7 +98,7 @@ impl Place {
         let parts = Parts {
             anchor: Arc::new(AnchorFile::open(&self.anchor)?),
             signers: vec![Arc::new(Key(secret, key))],
-            verifier: Arc::new(Dalek),
+            verifier: Arc::new(Crates),
             clock: Arc::new(SystemClock::new()),
         };
         Ok(AuditLog::open(&self.dir, config, parts, None)?)
@@ -198,15 +198,19 @@ fn say_records(dir: &Path) -> Result<(), Failure> {
         records => records?,
     };
     let mut last = json!(null);
+    let mut overrides = Vec::new();
     while let Ok(Next::Record(entry)) = records.next() {
         last =
             json!({ "segment": entry.segment, "offset": entry.offset, "len": entry.bytes.len() });
+        if let Body::Override(it) = &entry.record.body {
+            overrides.push(it.refused.to_owned());
+        }
         ids.push(match entry.record.body {
             Body::Operation(Operation { request_id, .. }) => Some(request_id.to_owned()),
             _ => None,
         });
     }
-    say(&json!({ "requests": ids, "last": last }));
+    say(&json!({ "requests": ids, "last": last, "overrides": overrides }));
     Ok(())
 }
 
@@ -216,7 +220,7 @@ fn say_verdicts(when: &str, dir: &Path, seen: &[&str]) -> Result<(), Failure> {
     let checkpoints = seen.iter().map(|text| parse_seen(text).map(Some));
     for seen in std::iter::once(Ok(None)).chain(checkpoints) {
         let expect = Expect { keys: None, seen: seen? };
-        let verdict = match verify(dir, &Dalek, expect, &mut |_| {}) {
+        let verdict = match verify(dir, &Crates, expect, &mut |_| {}) {
             Ok(report) => {
                 let bad = report.first_bad.map(|damage| damage.to_string());
                 json!({ "code": report.outcome.exit_code(), "size": report.size, "bad": bad })
@@ -324,14 +328,17 @@ impl NoteSigner for Key {
     }
 }
 
-struct Dalek;
+struct Crates;
 
-impl NoteVerifier for Dalek {
+impl NoteVerifier for Crates {
     fn ed25519(&self, public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
         VerifyingKey::from_bytes(public)
             .is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
     }
-    fn ml_dsa_44(&self, _: &[u8; 1312], _: &[u8], _: &[u8; 2420]) -> bool {
-        false
+    fn ml_dsa_44(&self, public: &[u8; 1312], message: &[u8], signature: &[u8; 2420]) -> bool {
+        use ml_dsa::signature::Verifier;
+        let key = ml_dsa::VerifyingKey::<ml_dsa::MlDsa44>::decode(&(*public).into());
+        ml_dsa::Signature::<ml_dsa::MlDsa44>::decode(&(*signature).into())
+            .is_some_and(|signature| key.verify(message, &signature).is_ok())
     }
 }
