@@ -1,5 +1,6 @@
 // The offline check of an audit log, by a program that shares no code with the service but the definition of its files.
 import { execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { drive } from './driver.js'
@@ -60,6 +61,7 @@ export async function examine(
   dir: string,
   checkpoints: readonly string[],
 ): Promise<LogFound> {
+  if (!existsSync(dir)) return readFound('')
   const { code, text, stderr } = await drive({ command: [program, 'verify', dir, ...checkpoints] })
   if (code !== 0) throw new Error(`the check of ${dir} ended with ${code}: ${stderr}`)
   return readFound(text)

@@ -36,8 +36,11 @@ export const asked = {
   width: Number(process.env.CHAOS_WIDTH ?? 3),
 }
 
-/** Whether a case was asked for: all are, unless one is named. */
-export const isWanted = (it: Case): boolean => !asked.only || nameOf(it) === asked.only
+/** Whether a case was asked for: all are, unless one is named, or how their names begin: `store/pool:fsync:`. */
+export function isWanted(it: Case): boolean {
+  const { only } = asked
+  return !only || (only.endsWith(':') ? nameOf(it).startsWith(only) : nameOf(it) === only)
+}
 
 /** Numbers from 0 up to 1, the same for the same seed (mulberry32). */
 export function random(seed: number): () => number {

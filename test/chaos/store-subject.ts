@@ -84,19 +84,26 @@ export class StoreSubject implements Subject<Lived> {
   readonly threads: readonly string[]
   readonly template: Place
   readonly found: Found
-  readonly keys: Prepared
+  readonly keys: Partial<Prepared>
   readonly operations: readonly Operation[]
   readonly #beside: Beside
 
-  private constructor(template: Place, found: Found, keys: Prepared, beside: Beside) {
+  private constructor(template: Place, found: Found, keys: Prepared | undefined, beside: Beside) {
     const { audit } = beside
-    this.name = audit ? `store-${audit}` : 'store'
-    this.threads = ['main', 'pool', ...(audit ? ['log'] : []), ...(audit === 'fsync' ? ['sync'] : [])]
+    this.name = `${keys ? 'store' : 'fresh'}${audit ? `-${audit}` : ''}`
+    const threads = ['main', 'pool', ...(audit ? ['log'] : []), ...(audit === 'fsync' ? ['sync'] : [])]
+    // Of a store that is being made only the making is interrupted.
+    this.threads = keys ? threads : ['main']
     this.template = template
     this.found = found
-    this.keys = keys
-    this.operations = operations(keys)
+    this.keys = keys ?? {}
+    this.operations = keys ? operations(keys) : [probe()]
     this.#beside = beside
+  }
+
+  /** No store yet: it is made, and a key in it. */
+  static fresh(beside: Beside = {}): StoreSubject {
+    return new StoreSubject(Place.make(), { keys: [], signatures: [] }, undefined, beside)
   }
 
   /** Makes the keys, two versions of each, and signatures by them. */
@@ -160,9 +167,8 @@ export class StoreSubject implements Subject<Lived> {
 
   /** Of a key that no operation changes. */
   #signatures() {
-    const kid = this.keys.sign
-    const key = this.found.keys.find(each => each.kid === kid)
-    return key ? [{ kid: `${kid}${key.head}`, signature: key.signature }] : []
+    const key = this.found.keys.find(({ kid }) => kid === this.keys.sign)
+    return key ? [{ kid: `${key.kid}${key.head}`, signature: key.signature }] : []
   }
 }
 
