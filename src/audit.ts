@@ -1,4 +1,5 @@
 /** The audit log of a key service: how it is opened, and what it answers. */
+import { setTimeout } from 'node:timers/promises'
 import type { AuditOptions as NativeAudit, NativeKms } from '../index.js'
 import { requireObject, requireString } from './bytes.js'
 import { attempt, attemptAsync, KmsError } from './errors.js'
@@ -17,8 +18,8 @@ export interface AuditOptions {
   anchor?: string
   /**
    * What an operation waits for. `queued`, the default: the record is in a file; a killed process loses none, a power
-   * cut at most those of the last flush interval. `fsync`: it is on disk. Synchronous calls then block for
-   * that, and asynchronous ones share one sync with all that are under way.
+   * cut at most those of the last flush interval. `fsync`: it is on disk. Asynchronous calls share one sync with all
+   * that are under way; synchronous ones that sign throw `Unsupported` then, and those that wrap block.
    */
   durability?: 'queued' | 'fsync'
   /**
@@ -93,6 +94,9 @@ export interface AuditProof {
   record?: Uint8Array
 }
 
+/** How often a proof is asked for until a checkpoint covers it. */
+const MOST_WAITS = 5
+
 /** The proof that an older log is a prefix of a newer one (RFC 9162, section 2.1.4). */
 export interface ConsistencyProof {
   /** The size of the older tree. */
@@ -143,8 +147,17 @@ export class AuditLog {
   }
 
   /** As {@link AuditLog.proof}, in the JSON of the HTTP API; with a tenant, of records of that tenant only. */
-  proofJson(index: number, tenant?: string): Promise<string> {
-    return attemptAsync(() => this.#native.auditProof(index, tenant))
+  async proofJson(index: number, tenant?: string): Promise<string> {
+    for (let wait = 0; ; wait += 1) {
+      try {
+        return await attemptAsync(() => this.#native.auditProof(index, tenant))
+      } catch (error) {
+        // A checkpoint that covers the record is made soon; only so many are made a second.
+        const { code, retryAfterMs } = error as KmsError
+        if (code !== 'Backpressure' || retryAfterMs === undefined || wait === MOST_WAITS) throw error
+        await setTimeout(retryAfterMs)
+      }
+    }
   }
 
   /**
@@ -153,7 +166,7 @@ export class AuditLog {
    * @throws KmsError (as a rejection) `NotFound` unless 0 < `old` ≤ `newer` ≤ the records there are; `Unsupported`.
    */
   async consistency(old: number, newer: number): Promise<ConsistencyProof> {
-    const json = await attemptAsync(() => this.#native.auditConsistency(old, newer))
+    const json = await attemptAsync(() => this.#native.auditPrefixProof(old, newer))
     const dto = JSON.parse(json) as { old: number; new: number; proof_b64: string[] }
     return { old: dto.old, new: dto.new, proof: dto.proof_b64.map(fromBase64) }
   }

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type AuditOptions, Kms, type KmsOptions } from 'ron-kms'
@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { addonStatus } from '../src/cli/addon.js'
 import { rootKeyCommand } from '../src/cli/root-key.js'
 import { start } from './server/support.js'
-import { leafHash, openCheckpoint, rootOf, rootsOf } from './support/c2sp.js'
+import { leafHash, openNote, parseCheckpoint, parseVkey, rootOfPath, rootsOfPrefix } from './support/c2sp.js'
 
 const message = new TextEncoder().encode('message')
 const wish = { tenant: 'core', purpose: 'audit', alg: 'ed25519', signs: 'message' } as const
@@ -53,13 +53,17 @@ async function openInMemory(audit: Partial<AuditOptions> = {}): Promise<Kms> {
 /** The first verifier key of the log. */
 const verifierKey = (log = 'data/audit') => readFileSync(at(join(log, 'keys')), 'utf8').split('\n')[0] ?? ''
 
+/** A checkpoint, after its signature was checked. */
+const openCheckpoint = (note: string, vkey: string) => parseCheckpoint(openNote(note, [parseVkey(vkey)]))
+const buffers = (hashes: readonly Uint8Array[]) => hashes.map(hash => Buffer.from(hash))
+
 /** What anybody would do with a proof. */
 async function expectProof(kms: Kms, index: number, log?: string) {
   const proof = await kms.audit.proof(index)
   const { origin, size, root } = openCheckpoint(proof.checkpoint, verifierKey(log))
   expect({ origin, size }).toEqual({ origin: LOG, size: proof.size })
   expect(Buffer.from(proof.leafHash)).toEqual(leafHash(proof.record ?? new Uint8Array()))
-  expect(rootOf(proof.leafHash, index, size, proof.proof)).toEqual(root)
+  expect(rootOfPath(Buffer.from(proof.leafHash), index, size, buffers(proof.proof))).toEqual(root)
   return proof
 }
 
@@ -140,7 +144,7 @@ describe.skipIf(!addonStatus().loaded)('the audit log', () => {
     const { checkpoint } = await kms.audit.proof(22)
     const { size, root } = openCheckpoint(checkpoint, verifierKey())
     const { proof } = await kms.audit.consistency(old.size, size)
-    expect(rootsOf(old.size, size, old.root, proof)).toEqual({ old: old.root, new: root })
+    expect(rootsOfPrefix(old.size, size, old.root, buffers(proof))).toEqual([old.root, root])
     await expect(kms.audit.consistency(0, size)).rejects.toMatchObject({ code: 'NotFound' })
     await expect(kms.audit.consistency(1, size + 1)).rejects.toMatchObject({ code: 'NotFound' })
   })
@@ -159,7 +163,7 @@ describe.skipIf(!addonStatus().loaded)('the audit log', () => {
     const proof = await kms.audit.proof(3)
     const { root, size } = openCheckpoint(proof.checkpoint, verifierKey('audit'))
     expect(proof.record).toBeUndefined()
-    expect(rootOf(proof.leafHash, 3, size, proof.proof)).toEqual(root)
+    expect(rootOfPath(Buffer.from(proof.leafHash), 3, size, buffers(proof.proof))).toEqual(root)
     kms.close()
     await openInMemory()
   })
@@ -182,15 +186,34 @@ describe.skipIf(!addonStatus().loaded)('the audit log', () => {
     const kms = await openInMemory({ durability: 'fsync' })
     const { kid } = await kms.createKey(wish)
     const signatures = await Promise.all(Array.from({ length: 50 }, () => kms.signAsync(kid, message)))
-    signatures.push(
-      kms.sign(kid, message),
-      (await kms.signBundleAsync(kid, message)).sigs[0]?.signature as Uint8Array,
-    )
+    const { sigs, audit } = await kms.signBundleAsync(kid, message)
+    signatures.push(...sigs.map(({ signature }) => signature))
     for (const signature of signatures) expect(kms.verify(kid, message, signature)).toBe(true)
     const batch = await kms.signBatchAsync([{ kid, message }])
     expect(batch.errors.size).toBe(0)
-    expect(kms.audit.status().size).toBe(3 + 50 + 3)
-    await expectProof(kms, 55, 'audit')
+    expect(kms.audit.status().size).toBe(3 + 50 + 2)
+    await expectProof(kms, audit?.index ?? -1, 'audit')
+    const refused = expect.objectContaining({ code: 'Unsupported', field: 'audit.durability' })
+    expect(() => kms.sign(kid, message)).toThrow(refused)
+    expect(() => kms.signBundle(kid, message)).toThrow(refused)
+    expect(() => kms.signBatch([{ kid, message }])).toThrow(refused)
+  })
+
+  it('answers every call that was under way when it was closed', async () => {
+    for (let round = 0; round < 5; round += 1) {
+      const kms = await openInMemory({ durability: 'fsync' })
+      const { kid } = await kms.createKey(wish)
+      const calls = Array.from({ length: 40 }, (_, i) =>
+        i % 2 ? kms.signAsync(kid, message) : kms.signBatchAsync([{ kid, message }]),
+      )
+      await calls[0]
+      kms.close()
+      const settled = await Promise.allSettled<unknown>(calls)
+      expect(settled).toHaveLength(40)
+      for (const each of settled) {
+        if (each.status === 'rejected') expect(each.reason.code).toBe('StoreUnavailable')
+      }
+    }
   })
 
   it('is in memory where it has no directory', async () => {
@@ -264,7 +287,10 @@ describe.skipIf(!addonStatus().loaded)('an older copy of the whole directory', (
     const kms = await open({}, { onMismatch: 'verify-only' })
     expect(kms.verify(kid, message, signature)).toBe(true)
     expect((await kms.describeKey(kid)).head).toBe(1)
-    const refused = { code: 'StoreUnavailable', message: expect.stringContaining('older than its anchor') }
+    const refused = {
+      code: 'StoreUnavailable',
+      message: expect.stringMatching(/^this service only verifies/),
+    }
     for (const work of [
       async () => kms.sign(kid, message),
       () => kms.createKey(wish),
@@ -274,10 +300,41 @@ describe.skipIf(!addonStatus().loaded)('an older copy of the whole directory', (
     ]) {
       expect(await thrown(work())).toEqual(refused)
     }
-    expect(kms.audit.status()).toMatchObject({ kind: 'off', refused: refused.message })
+    const older = expect.stringContaining('older than its anchor')
+    expect(kms.audit.status()).toMatchObject({ kind: 'off', refused: older })
     kms.close()
     // Nothing of that was written: it is refused as before.
-    expect(await thrown(open())).toMatchObject(refused)
+    expect(await thrown(open())).toEqual({ code: 'StoreUnavailable', message: older })
+  })
+
+  it('is refused without its anchor, also with a log that begins afresh', async () => {
+    await restoreYesterday()
+    rmSync(at('anchor'))
+    rmSync(at('data/audit'), { recursive: true })
+    const missing = {
+      code: 'StoreUnavailable',
+      message: expect.stringContaining('anchor of this store is missing'),
+    }
+    for (const onMismatch of ['refuse', 'verify-only'] as const) {
+      expect(await thrown(open({}, { onMismatch }))).toEqual(missing)
+    }
+    const store = { dir: at('data'), rootKey: rootKey(), anchor: at('anchor'), acceptOlder: true }
+    const kms = await open({}, { store })
+    expect(kms.audit.status().overridden).toEqual([missing.message])
+  })
+
+  it('is not overridden where the log cannot say so', async () => {
+    const { kid } = await restoreYesterday()
+    const keys = readFileSync(at('data/audit/keys'))
+    keys[keys.length - 3] = (keys.at(-3) ?? 0) ^ 1
+    writeFileSync(at('data/audit/keys'), keys)
+    const store = { dir: at('data'), rootKey: rootKey(), anchor: at('anchor'), acceptOlder: true }
+    const kms = await open({ acceptOlder: true }, { store, onMismatch: 'verify-only' })
+    expect(kms.audit.status().refused).toContain('audit log damaged')
+    expect(() => kms.sign(kid, message)).toThrow(expect.objectContaining({ code: 'StoreUnavailable' }))
+    kms.close()
+    // The next start is refused too: nothing was accepted.
+    expect(await thrown(open())).toMatchObject({ code: 'StoreUnavailable' })
   })
 
   it('goes on where an operator decides so, which is in the log', async () => {
@@ -285,7 +342,10 @@ describe.skipIf(!addonStatus().loaded)('an older copy of the whole directory', (
     const store = { dir: at('data'), rootKey: rootKey(), anchor: at('anchor'), acceptOlder: true }
     const kms = await open({ acceptOlder: true }, { store })
     const { overridden, size } = kms.audit.status()
-    expect(overridden).toEqual([expect.stringContaining('log older than its anchor')])
+    expect(overridden).toEqual([
+      expect.stringContaining('store older than anchor'),
+      expect.stringContaining('log older than its anchor'),
+    ])
     const records = await Promise.all(Array.from({ length: size }, (_, index) => expectProof(kms, index)))
     const texts = records.map(({ record }) => Buffer.from(record ?? []).toString('latin1'))
     expect(texts.filter(text => text.includes('log older than its anchor'))).toHaveLength(1)
@@ -314,7 +374,7 @@ describe.skipIf(!addonStatus().loaded)('the routes of the audit log', () => {
       const { size, root } = openCheckpoint(checkpoint.text, verifierKey('audit'))
       const { leaf_hash_b64, proof_b64 } = proved.json
       const path = proof_b64.map((hash: string) => Buffer.from(hash, 'base64'))
-      expect(rootOf(Buffer.from(leaf_hash_b64, 'base64'), audit.index, size, path)).toEqual(root)
+      expect(rootOfPath(Buffer.from(leaf_hash_b64, 'base64'), audit.index, size, path)).toEqual(root)
       expect((await service.ask('GET', '/v1/kms/audit/proof/99')).status).toBe(404)
       for (const bad of ['-1', '1.5', '01', '1e3', 'x', '9007199254740993']) {
         const refused = await service.ask('GET', `/v1/kms/audit/proof/${bad}`)

@@ -85,6 +85,27 @@ describe.skipIf(!addonStatus().loaded || process.platform === 'win32')('keys in 
     expect(await run(rootKeyCommand(), 'new', at('root.key'))).toBe(0)
   })
 
+  it('are on disk when a change was acknowledged, whenever the service is closed', async () => {
+    await run(rootKeyCommand(), 'new', at('root.key'))
+    for (let round = 0; round < 5; round += 1) {
+      const kms = await open()
+      const { kid } = await kms.createKey(wish)
+      const [key] = kid.split('#')
+      for (let i = 0; i < 19; i += 1) await kms.rotateKey(kid.replace('#v1', ''))
+      const changes = Array.from({ length: 20 }, (_, i) => kms.disableKey(`${key}#v${i + 1}`))
+      await changes[round]
+      kms.close()
+      const settled = await Promise.allSettled(changes)
+      const again = await open()
+      const { versionStates } = await again.describeKey(`${key}#v1`)
+      settled.forEach(({ status }, i) => {
+        if (status === 'fulfilled')
+          expect(versionStates[i]).toMatchObject({ version: i + 1, state: 'disabled' })
+      })
+      again.close()
+    }
+  })
+
   it('change their root key and are copied while a service has them open', async () => {
     await run(rootKeyCommand(), 'new', at('root.key'))
     await run(rootKeyCommand(), 'new', at('other.key'))

@@ -20,11 +20,10 @@ export function openKms(config: Config): Promise<Kms> {
 
 function storeOf(config: Config): FileStoreOptions {
   const { dir, accept_older } = config.backends.file
-  const anchor = anchorOf(config, dir)
   return {
     dir,
     rootKey: rootKeyOf(config),
-    ...(anchor && { anchor }),
+    anchor: anchorOf(config, dir),
     create: true,
     acceptOlder: accept_older,
   }
@@ -46,16 +45,18 @@ function auditOf(config: Config): AuditOptions | undefined {
     checkpointIntervalMs: audit.checkpoint_interval,
     verify: audit.verify,
     hybrid: pq.produce_hybrid && service.allowed_algs.includes('ml-dsa'),
+    keyGeneration: audit.key_generation,
+    acceptKeys: audit.accept_keys,
     acceptOlder: audit.accept_older || backends.file.accept_older,
   }
 }
 
-/** Beside the directory that it watches over, unless it was put elsewhere; without an audit log there need be none. */
+/** Beside the directory that it watches over, unless it was put elsewhere. */
 function anchorOf({ audit }: Config, dir: string): string {
-  if (audit.anchor !== '' || !audit.enabled) return audit.anchor
-  return `${dir.replace(/\/+$/, '')}.anchor`
+  return audit.anchor || `${dir.replace(/\/+$/, '')}.anchor`
 }
 
-function rootKeyOf({ root_key: { kind, file, env } }: Config): RootKeyOptions {
+/** What opens the store, or gives the audit keys. */
+export function rootKeyOf({ root_key: { kind, file, env } }: Config): RootKeyOptions {
   return { kind, ...(file !== '' && { file }), ...(env !== '' && { env }) }
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command } from 'commander'
 import { VERSION } from '../server/version.js'
+import { auditCommand } from './audit.js'
 import { rootKeyCommand } from './root-key.js'
 import { storeCommand } from './store.js'
 
@@ -9,5 +10,6 @@ const program = new Command('ronctl')
   .version(VERSION, '-V, --version')
   .addCommand(rootKeyCommand())
   .addCommand(storeCommand())
+  .addCommand(auditCommand())
 
 await program.parseAsync()

@@ -13,7 +13,7 @@ import { type Service, startService } from '../server/service.js'
 import { VERSION } from '../server/version.js'
 import { ADDON_HELP, addonStatus } from './addon.js'
 import { devBanner } from './banner.js'
-import { openKms } from './open-kms.js'
+import { openKms, rootKeyOf } from './open-kms.js'
 
 const TOKEN_BYTES = 32
 const SIGNAL_NUMBERS = { SIGINT: 2, SIGTERM: 15 } as const
@@ -79,7 +79,7 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   log.serverStarted(startedEvent(service, config, cpuTier, dev))
   reportAudit(kms, log)
   stopOnSignals(service, log)
-  reloadOnSignal(service, log, config, load)
+  reloadOnSignal({ service, kms, log, load }, config)
   process.off('SIGHUP', early)
   process.stdout.write(
     await devBanner({ kms, service, token, cpuTier, durable: config.service.backend === 'file' }),
@@ -128,25 +128,49 @@ function stop(code: number, ...lines: string[]): void {
 }
 
 /**
- * SIGHUP reads the settings again. What a running service can take is put in force as a whole; what needs a restart is
- * named in the log, until there is one; where anything is at fault, everything stays as it was.
+ * SIGHUP reads the settings again. What a running service can take is put in force as a whole: the post-quantum policy,
+ * and another root key, to which the store is moved. What needs a restart is named in the log, until there is one;
+ * where anything is at fault, everything stays as it was.
  */
-function reloadOnSignal(service: Service, log: Log, running: Config, load: () => Loaded): void {
-  process.on('SIGHUP', () => {
+function reloadOnSignal(parts: { service: Service; kms: Kms; log: Log; load: () => Loaded }, first: Config) {
+  const { service, kms, log, load } = parts
+  let running = first
+  const reload = async () => {
     const { config, faults } = load()
     if (!config) {
       log.configRefused({ faults: faults.length, first: faults.map(formatFault)[0] ?? '' })
       return
     }
+    if (config.service.backend === 'file' && isDifferent(running, config, ROOT_KEY)) {
+      try {
+        await kms.store.rekey(rootKeyOf(config))
+      } catch (thrown) {
+        log.configRefused({ faults: 1, first: `root_key: ${toKmsError(thrown).message}` })
+        return
+      }
+      running = { ...running, root_key: config.root_key }
+      log.storeRekeyed()
+    }
     service.reload(config)
     log.configReloaded({ restartNeeded: needRestart(running, config) })
+  }
+  // One after the other: the second of two signals sees what the first one did.
+  let last = Promise.resolve()
+  process.on('SIGHUP', () => {
+    last = last.then(reload)
   })
+}
+
+const ROOT_KEY = KEYS.filter(key => key.startsWith('root_key.'))
+
+function isDifferent(running: Config, next: Config, keys: readonly Key[]): boolean {
+  return keys.some(key => JSON.stringify(settingOf(running, key)) !== JSON.stringify(settingOf(next, key)))
 }
 
 /** Settings that differ from those in force and that a running service cannot take. */
 function needRestart(running: Config, next: Config): string[] {
   const fixed = KEYS.filter(key => !key.startsWith('pq.'))
-  return fixed.filter(key => JSON.stringify(settingOf(running, key)) !== JSON.stringify(settingOf(next, key)))
+  return fixed.filter(key => isDifferent(running, next, [key]))
 }
 
 function settingOf(config: Config, key: Key): unknown {

@@ -55,6 +55,8 @@ export interface Log {
   readyChanged(event: { ready: boolean; missing: readonly string[] }): void
   /** New settings are in force; those that need a restart are named. */
   configReloaded(event: { restartNeeded: readonly string[] }): void
+  /** Another root key opens the store now, and no longer the one before. */
+  storeRekeyed(): void
   /** New settings were refused, and the old ones are still in force. */
   configRefused(event: { faults: number; first: string }): void
   /** Store or audit log are not what was acknowledged: the service only verifies. */
@@ -134,6 +136,7 @@ export function createLog(options: LogOptions): Log {
     },
     configReloaded: ({ restartNeeded }) =>
       logger.info({ event: 'config_reloaded', restart_needed: restartNeeded }),
+    storeRekeyed: () => logger.info({ event: 'store_rekeyed' }),
     configRefused: ({ faults, first }) => logger.error({ event: 'config_refused', faults, first }),
     integrityFailed: ({ reason }) => logger.error({ event: 'audit_integrity_failed', reason }),
     auditTorn: ({ droppedBytes }) => logger.warn({ event: 'audit_torn', dropped_bytes: droppedBytes }),

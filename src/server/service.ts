@@ -11,6 +11,7 @@ import { type ConnectionRefusal, type Listener, type ListenerLimits, listen } fr
 import type { Authenticator } from './middleware/auth.js'
 import { createOpsApp } from './ops.js'
 import { createReadiness, isAuditReady, isCheckpointRecent } from './ready.js'
+import { retain } from './retention.js'
 import { SERVICE_NAME, VERSION } from './version.js'
 
 /** The parts of a running service. */
@@ -130,11 +131,14 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   }
   state.bound = true
   readiness()
+  const { retain_records: records, archive_dir: archive } = config.audit
+  const stopRetaining = retain(kms.audit, { records, archive }, log)
 
   let closing: Promise<number> | undefined
   const shutDown = async (): Promise<number> => {
     state.draining = true
     readiness()
+    stopRetaining()
     let aborted = 0
     // The metrics address stays up while requests drain: it is where the state can be seen.
     await apiListener.close(DRAIN_MS, () => {

@@ -1,5 +1,5 @@
 // Whether an audit log holds what the answers of a service said that it does.
-import { rootOf } from '../support/c2sp.js'
+import { rootOfPath } from '../support/c2sp.js'
 import { INTACT, judgeVerdicts, type LogFound, TORN } from './audit-log.js'
 import type { Life, Outcome, Proved } from './history.js'
 
@@ -52,6 +52,10 @@ function* indexes(
 
 function holds({ proved, size, leaf, path, checkpoint }: Proved): boolean {
   const bytes = (hex: string) => Buffer.from(hex, 'hex')
-  const root = rootOf(bytes(leaf), proved, size, path.map(bytes))
-  return root !== undefined && sizeAndRoot(checkpoint) === `${size}:${root.toString('hex')}`
+  try {
+    const root = rootOfPath(bytes(leaf), proved, size, path.map(bytes))
+    return sizeAndRoot(checkpoint) === `${size}:${root.toString('hex')}`
+  } catch {
+    return false
+  }
 }

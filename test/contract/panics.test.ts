@@ -6,12 +6,21 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { toKmsError } from '../../src/errors.js'
 import type { Native } from '../../src/native.js'
+import { ed25519Signer, LogWriter } from '../support/audit-log.js'
 import { signer } from '../support/ed25519.js'
 import { part } from '../support/parts.js'
 
 type Faulty = Native & { armFault(name: string): void }
 
 const addon = part('fault-addon')
+
+const CLASSES = [
+  'AuditRecords',
+  'AuditVerification',
+  'Ed25519PublicKey',
+  'MlDsaPublicKey',
+  'MlKemPublicKey',
+] as const
 
 describe.skipIf(!addon.available)('a panic', () => {
   const native = addon.available ? (createRequire(import.meta.url)(addon.path) as Faulty) : ({} as Faulty)
@@ -66,6 +75,13 @@ describe.skipIf(!addon.available)('a panic', () => {
   })
   const verifierKey = addon.available ? readFileSync(join(dir, 'audit/keys'), 'utf8').trim() : ''
 
+  const auditLog = join(dir, 'audit-log')
+  const log = new LogWriter([ed25519Signer(1)])
+  log.checkpoint()
+  log.write(auditLog)
+  const verification = () => new native.AuditVerification(auditLog, {})
+  const auditRecords = () => new native.AuditRecords(auditLog)
+
   // Every export, by the name of its fault; `.task` is the part that runs on another thread.
   const calls: Record<string, () => unknown> = {
     NativeKms: () => new native.NativeKms({}),
@@ -94,8 +110,8 @@ describe.skipIf(!addon.available)('a panic', () => {
     auditCheckpoint: () => logged.auditCheckpoint(),
     auditProof: () => logged.auditProof(0),
     'auditProof.task': () => logged.auditProof(0),
-    auditConsistency: () => logged.auditConsistency(1, 2),
-    'auditConsistency.task': () => logged.auditConsistency(1, 2),
+    auditPrefixProof: () => logged.auditPrefixProof(1, 2),
+    'auditPrefixProof.task': () => logged.auditPrefixProof(1, 2),
     auditPrune: () => logged.auditPrune(0),
     'auditPrune.task': () => logged.auditPrune(0),
     auditCosignedAt: () => native.auditCosignedAt('a\n\n— b YWJjZGU=\n', verifierKey),
@@ -147,6 +163,18 @@ describe.skipIf(!addon.available)('a panic', () => {
     storeBackup: () => native.storeBackup(store, copy()),
     storeRestore: () => native.storeRestore(join(dir, 'copy-0'), rootKey, copy()),
     storeRekey: () => native.storeRekey(store, rootKey),
+    AuditVerification: () => new native.AuditVerification(auditLog, {}),
+    'AuditVerification.run': () => verification().run(),
+    'AuditVerification.run.task': () => verification().run(),
+    'AuditVerification.progress': () => verification().progress(),
+    'AuditVerification.stop': () => verification().stop(),
+    AuditRecords: () => new native.AuditRecords(auditLog),
+    'AuditRecords.read': () => auditRecords().read(100),
+    'AuditRecords.read.task': () => auditRecords().read(100),
+    auditInclusion: () => native.auditInclusion(auditLog, 0),
+    'auditInclusion.task': () => native.auditInclusion(auditLog, 0),
+    auditConsistency: () => native.auditConsistency(auditLog, 1),
+    'auditConsistency.task': () => native.auditConsistency(auditLog, 1),
     secretMemory: () => native.secretMemory(),
     rngOk: () => native.rngOk(),
     ed25519TableStats: () => native.ed25519TableStats(),
@@ -155,7 +183,7 @@ describe.skipIf(!addon.available)('a panic', () => {
 
   it('is tried in every export', () => {
     const methods = Object.getOwnPropertyNames(native.NativeKms.prototype)
-    const ofKeys = (['Ed25519PublicKey', 'MlDsaPublicKey', 'MlKemPublicKey'] as const).flatMap(name =>
+    const ofKeys = CLASSES.flatMap(name =>
       Object.getOwnPropertyNames(native[name].prototype).map(method => `${name}.${method}`),
     )
     const exported = [

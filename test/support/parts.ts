@@ -34,6 +34,12 @@ const kinds = {
     skips: 'the curl lines that the README and the server show',
     debian: 'curl',
   },
+  go: {
+    find: () => onPath('go'),
+    missing: 'go is not on the PATH',
+    skips: "checkpoints and proofs of the audit log against Go's own checker",
+    debian: 'golang-go',
+  },
   'fault-addon': {
     find: () => file(join(root, 'test/.addon/ron-kms.fault.node')),
     missing: 'test/.addon/ron-kms.fault.node is not built (npm test builds it)',

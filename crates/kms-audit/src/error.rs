@@ -115,6 +115,8 @@ pub enum AuditError {
     Malformed(Malformed),
     /// No such record, size or proof.
     NotFound(&'static str),
+    /// Whoever asked for it asked to stop.
+    Interrupted,
     /// From the anchor or the signer.
     Other(KmsError),
 }
@@ -133,6 +135,7 @@ impl fmt::Display for AuditError {
             AuditError::Stopped => f.write_str("the audit log stopped after a failed write"),
             AuditError::Malformed(fault) => write!(f, "audit record: {fault}"),
             AuditError::NotFound(what) => write!(f, "audit log: no such {what}"),
+            AuditError::Interrupted => f.write_str("audit log: stopped on request"),
             AuditError::Other(error) => error.fmt(f),
         }
     }

@@ -4,7 +4,7 @@
 //! writer, not its flushes. What was pruned before the sink took it is skipped, and the sink is told.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::error::{AuditError, Result};
 use crate::json;
-use crate::reader::{Entry, Next, Records};
+use crate::reader::{Entry, Follower};
 
 /// How long to wait for new records, and after a failure of the sink.
 const POLL: Duration = Duration::from_millis(200);
@@ -56,14 +56,15 @@ impl Exporter {
         let position = sink.position().map_err(fail)?;
         let next = Arc::new(AtomicU64::new(position));
         let (stop, stopped) = channel::<()>();
-        let (dir, shipped) = (PathBuf::from(dir), next.clone());
+        let shipped = next.clone();
+        let mut follower = Follower::new(dir, position);
         let run = move || loop {
             // Nobody else can be told; the gap shows in `next`, and the same records are tried again.
-            let _ = ship(&dir, &mut *sink, &shipped);
+            let _ = ship(&mut follower, &mut *sink, &shipped);
             match stopped.recv_timeout(POLL) {
                 Err(RecvTimeoutError::Timeout) => {}
                 _ => {
-                    let _ = ship(&dir, &mut *sink, &shipped);
+                    let _ = ship(&mut follower, &mut *sink, &shipped);
                     return;
                 }
             }
@@ -87,13 +88,11 @@ impl Drop for Exporter {
     }
 }
 
-fn ship(dir: &Path, sink: &mut dyn ExportSink, next: &AtomicU64) -> Result<()> {
+fn ship(follower: &mut Follower, sink: &mut dyn ExportSink, next: &AtomicU64) -> Result<()> {
     let fail = |error| AuditError::Io("export", error);
-    let mut records = Records::from(dir, next.load(Ordering::Relaxed))?;
     let mut shipped = false;
-    while let Next::Record(entry) = records.next()? {
-        sink.take(&entry).map_err(fail)?;
-        next.store(entry.record.seq + 1, Ordering::Relaxed);
+    while follower.visit(&mut |entry| sink.take(entry).map_err(fail))? {
+        next.store(follower.seq(), Ordering::Relaxed);
         shipped = true;
     }
     if shipped { sink.flush().map_err(fail) } else { Ok(()) }

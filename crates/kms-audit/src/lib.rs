@@ -46,6 +46,7 @@
 #[cfg(unix)]
 mod background;
 pub mod checkpoint;
+mod checkpoint_reader;
 #[cfg(unix)]
 mod checkpoints;
 mod codec;
@@ -90,6 +91,13 @@ pub use log::{AuditLog, Status};
 #[cfg(unix)]
 pub use memory::MemoryLog;
 
+#[cfg(test)]
+#[path = "tests/own_vectors.rs"]
+mod own_vectors;
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "tests/beside.rs"]
+mod test_beside;
 #[cfg(test)]
 #[cfg(unix)]
 #[path = "tests/crash.rs"]

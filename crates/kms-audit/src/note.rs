@@ -4,7 +4,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kms_core::Result;
+use kms_core::{KidRef, Result, Track};
 use sha2::{Digest, Sha256};
 
 use crate::error::Malformed;
@@ -125,6 +125,19 @@ pub trait NoteVerifier: Send + Sync {
 
     /// ML-DSA-44 (FIPS 204), empty context.
     fn ml_dsa_44(&self, public: &[u8; 1312], message: &[u8], signature: &[u8; 2420]) -> bool;
+
+    /// Whether every track of the version `from`, whose public halves are `public`, signed a
+    /// [statement](crate::record::Continuity::statement), and nobody else did. `None` where it knows none of the
+    /// algorithms that keys of the service have, or not one of these.
+    fn continuity(
+        &self,
+        _from: KidRef<'_>,
+        _public: &[Track<'_>],
+        _statement: &[u8],
+        _signatures: &[Track<'_>],
+    ) -> Option<bool> {
+        None
+    }
 }
 
 /// A parsed note; what it says counts for nothing until a signature by a known key was verified.

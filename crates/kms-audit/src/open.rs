@@ -106,18 +106,13 @@ pub(crate) fn open(
     let base = if complete { base.min(hashes.size()) } else { base };
     let start = start_segment(path, first, last, base);
     let begin = header_of(path, start)?.frontier;
-    hashes.truncate(begin.size()).map_err(io("cut the hashes"))?;
     let tolerance = Tolerance { floor: covered, boot: boot_id() };
     let mut leaves: Vec<Hash> = Vec::new();
     let mut roots = Roots::new(&begin, &[covered, anchored]);
     let mut chain_keys = None;
     let end = scan(path, start, last, &tolerance, &mut |record, leaf, tree| {
-        if complete {
+        if complete && leaves.len() < MOST_LEAVES {
             leaves.push(*leaf);
-            if leaves.len() == 4096 {
-                hashes.push(&leaves).map_err(io("write the hashes"))?;
-                leaves.clear();
-            }
         }
         if let Body::AuditKeys(it) = &record.body {
             let key = |key: &crate::record::AuditKey<'_>| {
@@ -146,7 +141,16 @@ pub(crate) fn open(
         }
         report.overridden.push("the audit key is not the one that the log names".into());
     }
-    let tail = go_on(path, &dir, last, end, leaves)?;
+    // What was kept for proofs is touched only now that the log is accepted.
+    hashes.truncate(begin.size()).map_err(io("cut the hashes"))?;
+    if complete {
+        hashes.push(&leaves).map_err(io("write the hashes"))?;
+        let rest = end.frontier.size() - hashes.size();
+        if rest > 0 {
+            push_rest(path, start, last, &tolerance, &mut hashes)?;
+        }
+    }
+    let tail = go_on(path, &dir, last, end, Vec::new())?;
     Ok(Opened {
         path: path.into(),
         dir,
@@ -159,6 +163,38 @@ pub(crate) fn open(
         overridden,
         new_keys,
     })
+}
+
+/// Leaves that are remembered while a log is checked: 32 MiB. Where more hashes are missing it is read once more.
+const MOST_LEAVES: usize = 1 << 20;
+
+/// Keeps the hashes of the leaves after those that are kept.
+fn push_rest(
+    path: &Path,
+    start: u32,
+    last: u32,
+    tolerance: &Tolerance,
+    hashes: &mut HashFiles,
+) -> Result<()> {
+    let mut leaves = Vec::with_capacity(4096);
+    let mut next = header_of(path, start)?.frontier.size();
+    let mut push = |leaves: &mut Vec<Hash>| {
+        let pushed = hashes.push(leaves).map_err(io("write the hashes"));
+        leaves.clear();
+        pushed.map(|()| hashes.size())
+    };
+    let mut kept = push(&mut leaves)?;
+    scan(path, start, last, tolerance, &mut |_, leaf, _| {
+        if next >= kept {
+            leaves.push(*leaf);
+        }
+        next += 1;
+        if leaves.len() == 4096 {
+            kept = push(&mut leaves)?;
+        }
+        Ok(())
+    })?;
+    push(&mut leaves).map(drop)
 }
 
 #[expect(clippy::too_many_arguments, reason = "what open has found so far")]

@@ -10,16 +10,24 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint_reader::{CheckpointReader, Stored};
 use crate::error::{AuditError, Result};
 use crate::layout::hashes_name;
 use crate::merkle::{
     Frontier, Hash, Nodes, consistency_proof, inclusion_proof, verify_consistency, verify_inclusion,
 };
-use crate::reader::{Next, Records, read_up_to};
+use crate::note::Note;
+use crate::reader::{Entry, Next, Records, read_up_to};
 
 /// That a record is in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inclusion {
+    /// The record's canonical bytes; nothing where only its hash is left.
+    pub record: Option<Vec<u8>>,
     /// The leaf hash of the record.
     pub leaf: Hash,
     /// The audit path, from the leaf up.
@@ -39,6 +47,36 @@ pub struct Consistency {
     pub proof: Vec<Hash>,
 }
 
+/// The newest checkpoint of a log, or that of exactly `size` records. Nothing is verified but that it was not torn.
+///
+/// # Errors
+/// `NotFound` where there is none, `Io`, `Damaged`.
+pub fn checkpoint(dir: &Path, size: Option<u64>) -> Result<(Checkpoint, Note)> {
+    let mut checkpoints = CheckpointReader::open(dir)?;
+    let mut found = None;
+    while let Some(Stored { checkpoint, note, .. }) = checkpoints.next()? {
+        if size.is_none_or(|size| checkpoint.size == size) {
+            found = Some((checkpoint, note));
+        }
+    }
+    found.ok_or(AuditError::NotFound("checkpoint"))
+}
+
+/// A proof of inclusion as C2SP tlog-proof v1 writes it, with the checkpoint that it leads to.
+pub fn inclusion_text(index: u64, proof: &[Hash], note: &Note) -> String {
+    proof_text(&format!("c2sp.org/tlog-proof@v1\nindex {index}\n"), proof, note)
+}
+
+/// A proof of consistency as C2SP tlog-witness has it in `add-checkpoint`, with the checkpoint of the larger tree.
+pub fn consistency_text(old: u64, proof: &[Hash], note: &Note) -> String {
+    proof_text(&format!("old {old}\n"), proof, note)
+}
+
+fn proof_text(head: &str, proof: &[Hash], note: &Note) -> String {
+    let hashes: String = proof.iter().map(|hash| format!("{}\n", STANDARD.encode(hash))).collect();
+    format!("{head}{hashes}\n{note}")
+}
+
 /// Proves that record `index` is in the tree of the first `size` records.
 ///
 /// # Errors
@@ -49,14 +87,19 @@ pub fn inclusion(dir: &Path, index: u64, size: u64) -> Result<Inclusion> {
         return Err(AuditError::NotFound("record"));
     };
     let Ok(_) = wanted.node(0, index);
-    let (found, roots) = pass(dir, wanted, &[size])?;
+    let mut record = None;
+    let (found, roots) = pass(dir, wanted, &[size], &mut |entry| {
+        if entry.record.seq == index {
+            record = Some(entry.bytes.to_vec());
+        }
+    })?;
     let (Ok(Some(proof)), Ok(leaf)) = (inclusion_proof(&found, index, size), found.node(0, index))
     else {
         return Err(AuditError::NotFound("record"));
     };
     let root = roots[0];
     match verify_inclusion(&leaf, index, size, &proof, &root) {
-        true => Ok(Inclusion { leaf, proof, root }),
+        true => Ok(Inclusion { record, leaf, proof, root }),
         false => Err(AuditError::NotFound("proof")),
     }
 }
@@ -70,7 +113,7 @@ pub fn consistency(dir: &Path, old: u64, new: u64) -> Result<Consistency> {
     let Ok(Some(_)) = consistency_proof(&wanted, old, new) else {
         return Err(AuditError::NotFound("size"));
     };
-    let (found, roots) = pass(dir, wanted, &[old, new])?;
+    let (found, roots) = pass(dir, wanted, &[old, new], &mut |_| {})?;
     let Ok(Some(proof)) = consistency_proof(&found, old, new) else {
         return Err(AuditError::NotFound("size"));
     };
@@ -93,8 +136,13 @@ impl Nodes for Wanted {
     }
 }
 
-/// Computes the subtrees, and the roots at `sizes`, which ascend.
-fn pass(dir: &Path, wanted: Wanted, sizes: &[u64]) -> Result<(Wanted, Vec<Hash>)> {
+/// Computes the subtrees, and the roots at `sizes`, which ascend. `see` is shown every record on the way.
+fn pass(
+    dir: &Path,
+    wanted: Wanted,
+    sizes: &[u64],
+    see: &mut dyn FnMut(&Entry<'_>),
+) -> Result<(Wanted, Vec<Hash>)> {
     let mut nodes = wanted.0.into_inner();
     let mut growing: Vec<_> = nodes
         .keys()
@@ -102,7 +150,7 @@ fn pass(dir: &Path, wanted: Wanted, sizes: &[u64]) -> Result<(Wanted, Vec<Hash>)
         .collect();
     let (mut tree, mut roots) = (Frontier::default(), Vec::new());
     let end = sizes.last().copied().unwrap_or_default();
-    leaves(dir, end, &mut |leaf| {
+    leaves(dir, end, see, &mut |leaf| {
         let seq = tree.size();
         for (key, start, subtree) in &mut growing {
             if seq >= *start && seq - *start < 1 << key.0 {
@@ -119,8 +167,13 @@ fn pass(dir: &Path, wanted: Wanted, sizes: &[u64]) -> Result<(Wanted, Vec<Hash>)
     Ok((Wanted(RefCell::new(nodes)), roots))
 }
 
-/// The first `count` leaves.
-fn leaves(dir: &Path, count: u64, visit: &mut dyn FnMut(Hash)) -> Result<()> {
+/// The first `count` leaves, and the records that they are of.
+fn leaves(
+    dir: &Path,
+    count: u64,
+    see: &mut dyn FnMut(&Entry<'_>),
+    visit: &mut dyn FnMut(Hash),
+) -> Result<()> {
     let mut records = Records::first(dir)?;
     let mut seq = 0;
     let pruned = records.seq().min(count);
@@ -138,7 +191,10 @@ fn leaves(dir: &Path, count: u64, visit: &mut dyn FnMut(Hash)) -> Result<()> {
     }
     while seq < count {
         match records.next()? {
-            Next::Record(entry) => visit(entry.leaf),
+            Next::Record(entry) => {
+                see(&entry);
+                visit(entry.leaf);
+            }
             Next::End => return Err(AuditError::NotFound("size")),
             Next::Broken { damage, .. } => return Err(AuditError::Damaged(damage)),
         }

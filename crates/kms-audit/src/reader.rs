@@ -45,6 +45,15 @@ pub enum Next<'a> {
     },
 }
 
+/// What [`Records::step`] found; the record is in `payload`.
+enum Step {
+    Record(usize, Hash),
+    End,
+    Broken(Damage, bool),
+}
+
+const NOT_AS_WRITTEN: &str = "the record is not as it was written";
+
 /// A record and where it lies.
 #[derive(Debug)]
 pub struct Entry<'a> {
@@ -58,6 +67,75 @@ pub struct Entry<'a> {
     pub segment: u32,
     /// The byte in the segment at which its frame begins.
     pub offset: u64,
+}
+
+impl Entry<'_> {
+    /// Bytes that the record takes in its segment.
+    pub fn frame_len(&self) -> u64 {
+        frame_len(self.bytes.len()) as u64
+    }
+}
+
+/// Reads a log on and on, beside a writer that may prune what was not read yet. Where a record is broken it stays
+/// before it: the writer may be about to finish it.
+pub struct Follower {
+    dir: PathBuf,
+    seq: u64,
+    records: Option<Records>,
+    /// What is in the way now, and whether it is how a crash leaves the end of a log.
+    broken: Option<(Damage, bool)>,
+}
+
+impl Follower {
+    /// Begins with record `seq`, or with the first that is there if that is later.
+    pub fn new(dir: &Path, seq: u64) -> Follower {
+        Follower { dir: dir.into(), seq, records: None, broken: None }
+    }
+
+    /// The index of the next record.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// What is in the way of the next record, since the last call of [`Follower::visit`], and whether it is torn as in
+    /// [`Next::Broken`].
+    pub fn broken(&self) -> Option<&(Damage, bool)> {
+        self.broken.as_ref()
+    }
+
+    /// Shows the next record, where there is one now. One that was not taken is shown again.
+    ///
+    /// # Errors
+    /// Those of [`Records::from`] and of `take`.
+    pub fn visit(&mut self, take: &mut dyn FnMut(&Entry<'_>) -> Result<()>) -> Result<bool> {
+        self.broken = None;
+        let records = match &mut self.records {
+            Some(records) => records,
+            none => none.insert(Records::from(&self.dir, self.seq)?),
+        };
+        let taken = match records.next() {
+            Ok(Next::Record(entry)) => take(&entry).map(|()| Some(entry.record.seq + 1)),
+            Ok(Next::End) => Ok(None),
+            Ok(Next::Broken { damage, torn }) => {
+                self.broken = Some((damage, torn));
+                // Or the segment that comes next was pruned meanwhile: looked for afresh.
+                self.records = None;
+                return Ok(false);
+            }
+            Err(error) => Err(error),
+        };
+        match taken {
+            Ok(Some(next)) => {
+                self.seq = next;
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Err(error) => {
+                self.records = None;
+                Err(error)
+            }
+        }
+    }
 }
 
 /// The numbers of the segments in a directory, in order.
@@ -89,8 +167,8 @@ impl Records {
         Records::segment(dir, first)
     }
 
-    /// Begins at record `seq`, or at the first that is there if that is later. Of the records before it in their
-    /// segment only lengths are read.
+    /// Begins at record `seq`, or at the first that is there if that is later. The records before it in their segment are
+    /// read too; where one is broken, the position is there.
     ///
     /// # Errors
     /// As [`Records::first`].
@@ -114,9 +192,19 @@ impl Records {
         Ok(records)
     }
 
+    /// Begins so that `count` records are left, or at the first that is there. Reads the last segment.
+    ///
+    /// # Errors
+    /// As [`Records::first`].
+    pub fn last(dir: &Path, count: u64) -> Result<Records> {
+        let mut records = Records::from(dir, u64::MAX)?;
+        while let Next::Record(_) = records.next()? {}
+        let end = records.seq;
+        Records::from(dir, end.saturating_sub(count))
+    }
+
     fn segment(dir: &Path, number: u32) -> Result<Records> {
         let name = segment_name(number);
-        let fail = |error| AuditError::Io("read a segment", error);
         let mut file =
             BufReader::with_capacity(256 * 1024, File::open(dir.join(&name)).map_err(fail)?);
         let mut page = vec![0; PAGE];
@@ -154,6 +242,16 @@ impl Records {
         self.seq
     }
 
+    /// Bytes of the segments from this one on that hold records, or are about to.
+    pub(crate) fn bytes_from_here(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for number in segments(&self.dir)?.into_iter().filter(|number| *number >= self.number) {
+            bytes +=
+                Records::segment(&self.dir, number).map_or(0, |it| it.begins.len - PAGE as u64);
+        }
+        Ok(bytes)
+    }
+
     /// The tree before the first record of the segment that is being read, as its header has it.
     pub(crate) fn segment_frontier(&self) -> &Frontier {
         &self.begins.frontier
@@ -170,7 +268,19 @@ impl Records {
     /// `Io`.
     #[expect(clippy::should_implement_trait, reason = "an item borrows from the reader")]
     pub fn next(&mut self) -> Result<Next<'_>> {
-        let fail = |error| AuditError::Io("read a segment", error);
+        let mut step = self.step()?;
+        if let Step::Broken(..) = step {
+            // Beside a writer: what was copied may be half of a record that is whole by now.
+            step = self.step()?;
+        }
+        match step {
+            Step::Record(len, leaf) => Ok(self.entry(len, leaf)),
+            Step::End => Ok(Next::End),
+            Step::Broken(damage, torn) => Ok(Next::Broken { damage, torn }),
+        }
+    }
+
+    fn step(&mut self) -> Result<Step> {
         loop {
             if std::mem::take(&mut self.stale) {
                 // Zeros that were read ahead may have been written to since.
@@ -181,36 +291,34 @@ impl Records {
             let word = u64::from_le_bytes(head);
             let rest_is_zero = word == 0 || parse_head(word).is_none();
             if rest_is_zero && self.rest_is_zero().map_err(fail)? {
-                if word == 0 {
-                    return Ok(Next::End);
-                }
-                return Ok(self.broken("the record is not as it was written", true));
+                return Ok(match word {
+                    0 => Step::End,
+                    _ => self.broken(NOT_AS_WRITTEN, true),
+                });
             }
             let Some((kind, len)) = parse_head(word).filter(|_| read == HEAD) else {
                 let torn = word == 0 && self.used().map_err(fail)? <= frame_len(MAX_RECORD) as u64;
-                return Ok(self.broken("the record is not as it was written", torn));
+                return Ok(self.broken(NOT_AS_WRITTEN, torn));
             };
-            let mut body = std::mem::take(&mut self.payload);
+            let body = &mut self.payload;
             body.clear();
             body.resize(frame_len(len) - HEAD, 0);
-            let there = read_up_to(&mut self.file, &mut body).map_err(fail)?;
-            let leaf = if len > MAX_RECORD { None } else { check_frame_body(&body, len) };
+            let there = read_up_to(&mut self.file, body).map_err(fail)?;
+            let leaf = if len > MAX_RECORD { None } else { check_frame_body(body, len) };
             let marked = body.last().is_some_and(|byte| *byte != 0) && there == body.len();
-            self.payload = body;
             let Some(leaf) = leaf else {
                 let torn = !marked && self.rest_is_zero().map_err(fail)?;
-                return Ok(self.broken("the record is not as it was written", torn));
+                return Ok(self.broken(NOT_AS_WRITTEN, torn));
             };
             match kind {
-                FrameKind::Record => return Ok(self.entry(len, leaf)),
+                FrameKind::Record => return Ok(Step::Record(len, leaf)),
                 FrameKind::End => match Records::segment(&self.dir, self.number + 1) {
                     Ok(next) if next.seq == self.seq => *self = next,
                     Ok(_) => return Ok(self.broken("the next segment does not follow", false)),
                     Err(AuditError::Damaged(damage)) => {
-                        return Ok(Next::Broken {
-                            damage: Damage { seq: Some(self.seq), ..damage },
-                            torn: false,
-                        });
+                        self.stale = true;
+                        let damage = Damage { seq: Some(self.seq), ..damage };
+                        return Ok(Step::Broken(damage, false));
                     }
                     Err(AuditError::Io(_, error)) if error.kind() == ErrorKind::NotFound => {
                         return Ok(self.broken("the segment after this one is missing", false));
@@ -225,33 +333,24 @@ impl Records {
     }
 
     fn entry(&mut self, len: usize, leaf: Hash) -> Next<'_> {
-        let (offset, seq) = (self.at, self.seq);
-        let why = match Record::decode(&self.payload[..len]) {
-            Ok(record) if record.seq == seq => None,
-            Ok(_) => Some("the record is out of sequence"),
-            Err(_) => Some("the record is malformed"),
-        };
-        if let Some(why) = why {
-            return self.broken(why, false);
-        }
-        self.at += frame_len(len) as u64;
-        self.seq += 1;
+        let (offset, seq, segment) = (self.at, self.seq, self.number);
         let bytes = &self.payload[..len];
-        match Record::decode(bytes) {
-            Ok(record) => Next::Record(Entry { record, bytes, leaf, segment: self.number, offset }),
-            Err(_) => unreachable!("it was decoded before"),
-        }
+        let why = match Record::decode(bytes) {
+            Ok(record) if record.seq == seq => {
+                self.at += frame_len(len) as u64;
+                self.seq += 1;
+                return Next::Record(Entry { record, bytes, leaf, segment, offset });
+            }
+            Ok(_) => "the record is out of sequence",
+            Err(_) => "the record is malformed",
+        };
+        self.stale = true;
+        Next::Broken { damage: damage(seq, segment, offset, why), torn: false }
     }
 
-    fn broken(&mut self, why: &'static str, torn: bool) -> Next<'static> {
+    fn broken(&mut self, why: &'static str, torn: bool) -> Step {
         self.stale = true;
-        let damage = Damage {
-            seq: Some(self.seq),
-            file: segment_name(self.number).into(),
-            offset: self.at,
-            why: why.into(),
-        };
-        Next::Broken { damage, torn }
+        Step::Broken(damage(self.seq, self.number, self.at, why), torn)
     }
 
     /// Whether the file has only zeros from here on.
@@ -285,6 +384,14 @@ impl Records {
             }
         }
     }
+}
+
+fn damage(seq: u64, segment: u32, offset: u64, why: &'static str) -> Damage {
+    Damage { seq: Some(seq), file: segment_name(segment).into(), offset, why: why.into() }
+}
+
+fn fail(error: io::Error) -> AuditError {
+    AuditError::Io("read a segment", error)
 }
 
 /// Fills `out`, or as much of it as there is.

@@ -24,6 +24,8 @@ pub(crate) struct Settling {
 struct Waiting {
     calls: Vec<Settled>,
     closing: bool,
+    /// Nobody makes calls any more.
+    ended: bool,
 }
 
 impl Settling {
@@ -32,10 +34,16 @@ impl Settling {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has `settled` called once everything that was appended until now is durable, or cannot become so.
-    pub(crate) fn when_settled(&self, settled: Settled) {
-        self.waiting().calls.push(settled);
+    /// Has `settled` called once everything that was appended until now is durable, or cannot become so. Gives it back
+    /// where the log is closed.
+    pub(crate) fn when_settled(&self, settled: Settled) -> Option<Settled> {
+        let mut waiting = self.waiting();
+        if waiting.ended {
+            return Some(settled);
+        }
+        waiting.calls.push(settled);
         self.arrived.notify_one();
+        None
     }
 
     pub(crate) fn close(&self) {
@@ -48,6 +56,7 @@ impl Settling {
         let mut waiting = self.waiting();
         while waiting.calls.is_empty() {
             if waiting.closing {
+                waiting.ended = true;
                 return None;
             }
             waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
@@ -61,7 +70,9 @@ pub(crate) fn start(shared: Arc<Shared>) -> Result<JoinHandle<()>> {
         .name("kms-audit-sync".into())
         .spawn(move || {
             while let Some(calls) = shared.settling.next() {
-                let flushed = shared.writer.flush().map(drop).map_err(KmsError::from);
+                let flush = || shared.writer.flush().map(drop).map_err(KmsError::from);
+                let flushed = catch_unwind(AssertUnwindSafe(flush))
+                    .unwrap_or_else(|payload| Err(KmsError::of_panic(payload)));
                 for settled in calls {
                     // Another's panic must not keep the others waiting.
                     let result = flushed.clone();

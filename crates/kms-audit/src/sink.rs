@@ -15,11 +15,12 @@ use crate::writer::{checked, fit};
 /// The record of an event, with the text that a refusal's reason became.
 pub(crate) fn operation<'a>(event: &AuditEvent<'a>, reason: &'a str) -> Result<Operation<'a>> {
     let context = event.context;
+    let refused = event.refusal.is_some();
     Ok(Operation {
         op: event.op,
         op_id: context.op_id,
-        request_id: checked("request_id", &context.request_id)?,
-        actor: checked("actor", &context.actor)?,
+        request_id: text("request_id", &context.request_id, refused)?,
+        actor: text("actor", &context.actor, refused)?,
         target: match event.kid {
             Some(kid) => Target::Key(kid),
             None => Target::Tenant(tenant(context)),
@@ -28,6 +29,14 @@ pub(crate) fn operation<'a>(event: &AuditEvent<'a>, reason: &'a str) -> Result<O
         refusal: event.refusal.map(|it| Refusal { code: it.code, reason }),
         attestation: event.attestation.copied(),
     })
+}
+
+/// The text, where a record takes it; of a refusal as much as it takes, so that no name keeps one out of the log.
+fn text<'a>(field: &'static str, text: &'a str, refused: bool) -> Result<&'a str> {
+    match checked(field, text) {
+        Err(_) if refused => Ok("(too long)"),
+        checked => Ok(checked?),
+    }
 }
 
 fn tenant(context: &Context) -> &str {
@@ -97,7 +106,7 @@ impl AuditSink for AuditLog {
 
     fn verified(&self, event: &VerificationEvent<'_>) {
         let names = Names::of(event.context);
-        if self.submit(verifications(event, &names)).is_err() {
+        if self.shared().writer.submit_droppable(verifications(event, &names)).is_err() {
             self.shared().dropped_verifications.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -118,10 +127,11 @@ impl AuditSink for AuditLog {
     }
 
     fn when_settled(&self, settled: Settled) {
-        if self.is_slow() {
-            self.shared().settling.when_settled(settled);
-        } else {
+        if !self.is_slow() {
             settled(Ok(()));
+        } else if let Some(settled) = self.shared().settling.when_settled(settled) {
+            // Closed: what was not durable until then cannot become so.
+            settled(self.settle());
         }
     }
 }

@@ -1,22 +1,28 @@
-//! Verifies a whole log offline: every record, the tree over them, every checkpoint, every change of audit keys.
+//! Verifies a whole log offline: every record, the tree over them, every checkpoint, every change of audit keys and every
+//! continuity proof.
 //!
 //! It streams, so ten million records take no more memory than ten, and names the first thing that is wrong.
 //! It trusts nothing that the writer wrote down for itself: the tree is built anew from the records.
 
+mod continuity;
+mod keys;
+
 use std::fs::File;
 use std::io::BufReader;
+use std::ops::ControlFlow;
 use std::path::Path;
 
-use crate::checkpoint::{Checkpoint, Signed, signed_by, verify_raw};
-use crate::error::{AuditError, Damage, Result};
-use crate::layout::{
-    CHECKPOINTS, FrameKind, HEAD, KEYS, check_frame_body, frame_len, hashes_name, parse_head,
-    segment_name,
-};
+use self::continuity::Chains;
+pub use self::continuity::Continuities;
+use self::keys::{Keys, signed_by_all};
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint_reader::{CheckpointReader, Stored};
+use crate::error::{AuditError, Damage, Malformed, Result};
+use crate::layout::{CHECKPOINTS, KEYS, hashes_name, segment_name};
 use crate::merkle::{Frontier, Hash};
-use crate::note::{MAX_NOTE, Note, NoteKey, NoteVerifier};
-use crate::reader::{Next, Records, read_up_to};
-use crate::record::{AuditKeys, Body};
+use crate::note::{Note, NoteKey, NoteVerifier};
+use crate::reader::{Entry, Next, Records, read_up_to};
+use crate::record::Body;
 
 /// What came out. The numbers are exit codes that scripts can rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +31,14 @@ pub enum Outcome {
     Intact = 0,
     /// All but a torn record or checkpoint at the very end, as a crash leaves it; the next start drops it.
     Torn = 3,
-    /// A record, a segment or a checkpoint is not as it was written.
+    /// A record, a segment or a checkpoint is not as it was written, or a continuity proof does not hold.
     Damaged = 4,
-    /// A checkpoint has another root than the records, covers more of them than there are, contradicts the one before, or
-    /// is not signed by the keys in force.
+    /// A checkpoint, of the log or kept by the caller, has another root than the records, covers more of them than there
+    /// are, contradicts the one before, or is not signed by the keys in force.
     BadCheckpoint = 5,
-    /// A change of audit keys was not signed by the keys before, or the first keys are not the trusted ones.
+    /// A change of audit keys was not signed by the keys before, or the pinned keys do not lead to those in force.
     BadAuditKey = 6,
-    /// The anchor saw more records, or others.
+    /// The anchor, or an earlier visit, saw more records, or others.
     BehindAnchor = 7,
 }
 
@@ -58,43 +64,71 @@ pub struct Report {
     pub root: Hash,
     /// Checkpoints that hold.
     pub checkpoints: u64,
-    /// Records that the last of them covers.
+    /// Records that the last of them covers. Those after it are signed by nobody yet.
     pub covered: u64,
     /// The keys in force at the end.
     pub keys: Vec<NoteKey>,
+    /// The proofs of rotations.
+    pub continuity: Continuities,
     /// What an auditor should look at, though nothing contradicts it: overrides, dropped records, unchecked signatures.
+    /// At most [`MAX_REMARKS`], and then a line that there are more.
     pub remarks: Vec<String>,
 }
+
+/// Most remarks of a report.
+pub const MAX_REMARKS: usize = 1000;
 
 /// What a log is held to, beside itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Expect<'a> {
-    /// The keys that the first record must name; without them the log vouches for its own first keys.
+    /// Keys that the caller trusts; without them the log vouches for its own first keys. All must be among those that the
+    /// first record names, and every later change signed; or all be in force at the end, with a checkpoint by them.
     pub keys: Option<&'a [NoteKey]>,
     /// Size and root that an anchor, or an earlier visit, saw.
     pub seen: Option<(u64, Hash)>,
+    /// Checkpoints that the caller kept: signed by the keys that were in force, and prefixes of the log.
+    pub kept: &'a [Note],
 }
 
-/// Verifies the log in a directory; it may be open for writing. `progress` is told the number of records read, every
-/// few thousand.
+/// How far a verification is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Records read, the pruned ones included.
+    pub records: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Bytes of the segments that there were at the beginning. The last one need not be full.
+    pub of_bytes: u64,
+}
+
+/// Verifies the log in a directory; it may be open for writing. `progress` is told every few thousand records, and
+/// can stop it.
 ///
 /// # Errors
-/// `Io` and `NotFound` when there is nothing to read. What is wrong with a log is in the report.
+/// `Io` and `NotFound` when there is nothing to read, `Malformed` for a kept note that is no checkpoint, `Interrupted`.
+/// What is wrong with a log is in the report.
 pub fn verify(
     dir: &Path,
     verifier: &dyn NoteVerifier,
     expect: Expect<'_>,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Report> {
+    let kept = expect
+        .kept
+        .iter()
+        .map(|note| Ok((Checkpoint::parse(&note.text)?, note)))
+        .collect::<Result<_, Malformed>>()?;
     let mut run = Run {
         dir,
         verifier,
         expect,
+        kept,
         // Records that these cover are in their segments before the checkpoints are in their file.
         checkpoints: CheckpointReader::open(dir)?,
         pending: None,
         last: None,
-        keys: None,
+        keys: Keys::new(verifier, expect.keys),
+        chains: Chains::default(),
         dropped_until: 0,
         seen_root: None,
         report: Report {
@@ -106,19 +140,26 @@ pub fn verify(
             checkpoints: 0,
             covered: 0,
             keys: Vec::new(),
+            continuity: Continuities::default(),
             remarks: Vec::new(),
         },
     };
-    match run.all(progress) {
+    let mut tree = Frontier::default();
+    let verdict = run.all(&mut tree, progress);
+    let mut report = run.report;
+    match verdict {
         Ok(()) => {}
         Err(Stop::Bad(outcome, damage)) => {
-            run.report.outcome = outcome;
-            run.report.first_bad = Some(damage);
+            report.outcome = outcome;
+            report.first_bad = Some(damage);
         }
         Err(Stop::Error(error)) => return Err(error),
     }
-    run.report.keys = run.keys.unwrap_or_default();
-    Ok(run.report)
+    report.size = tree.size();
+    report.root = tree.root();
+    report.keys = run.keys.now.unwrap_or_default();
+    report.continuity = run.chains.counts;
+    Ok(report)
 }
 
 enum Stop {
@@ -139,143 +180,162 @@ struct Run<'a> {
     dir: &'a Path,
     verifier: &'a dyn NoteVerifier,
     expect: Expect<'a>,
+    /// What the caller kept and was not reached yet.
+    kept: Vec<(Checkpoint, &'a Note)>,
     checkpoints: CheckpointReader,
     /// The next checkpoint, whose size was not reached yet.
-    pending: Option<(Checkpoint, Note, u64)>,
+    pending: Option<Stored>,
     last: Option<Checkpoint>,
-    /// Who must sign; unknown in a pruned log until a record or the caller says.
-    keys: Option<Vec<NoteKey>>,
+    keys: Keys<'a>,
+    chains: Chains,
     dropped_until: u64,
     seen_root: Option<Hash>,
     report: Report,
 }
 
 impl Run<'_> {
-    fn all(&mut self, progress: &mut dyn FnMut(u64)) -> Result<(), Stop> {
+    fn all(
+        &mut self,
+        tree: &mut Frontier,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<(), Stop> {
         let mut records = Records::first(self.dir)?;
-        let mut tree = records.segment_frontier().clone();
+        let of_bytes = records.bytes_from_here()?;
+        let mut bytes = 0;
+        let mut tell = |records, bytes| match progress(Progress { records, bytes, of_bytes }) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Stop::Error(AuditError::Interrupted)),
+        };
+        *tree = records.segment_frontier().clone();
         self.report.first = tree.size();
-        self.keys = self.expect.keys.map(<[NoteKey]>::to_vec);
         if tree.size() > 0 {
-            self.pruned(&tree)?;
+            self.pruned(tree)?;
         }
         self.advance()?;
-        self.at(&tree)?;
+        self.at(tree)?;
         let mut segment = records.segment_number();
         loop {
-            let next = records.next()?;
-            let entry = match next {
+            let entry = match records.next()? {
                 Next::Record(entry) => entry,
                 Next::End => break,
                 Next::Broken { damage, torn } => {
-                    self.summarise(&tree);
                     let covered = self.pending.is_some();
                     let outcome = if torn && !covered { Outcome::Torn } else { Outcome::Damaged };
                     return Err(Stop::Bad(outcome, damage));
                 }
             };
-            let bad = |why: &'static str| Damage {
-                seq: Some(entry.record.seq),
-                file: segment_name(entry.segment).into(),
-                offset: entry.offset,
-                why: why.into(),
-            };
-            match &entry.record.body {
-                Body::AuditKeys(it) => {
-                    let keys = self
-                        .change_keys(it, entry.record.seq)
-                        .map_err(|why| Stop::Bad(Outcome::BadAuditKey, bad(why)));
-                    if keys.is_err() {
-                        self.summarise(&tree);
-                    }
-                    self.keys = Some(keys?);
-                }
-                Body::Override(it) => self.report.remarks.push(format!(
-                    "record {}: {} overrode: {}",
-                    entry.record.seq, it.actor, it.refused
-                )),
-                Body::Dropped(it) => self.dropped_until = it.first + it.count,
-                Body::Opened(it) if it.dropped_bytes > 0 => self.report.remarks.push(format!(
-                    "record {}: {} bytes of torn records were dropped before it",
-                    entry.record.seq, it.dropped_bytes
-                )),
-                _ => {}
-            }
-            if entry.record.seq == 0 && !matches!(entry.record.body, Body::AuditKeys(_)) {
-                return Err(Stop::Bad(
-                    Outcome::BadAuditKey,
-                    bad("the log does not begin with its keys"),
-                ));
-            }
+            self.record(&entry)?;
             let (seq, leaf, number) = (entry.record.seq, entry.leaf, entry.segment);
+            bytes += entry.frame_len();
             if number != segment {
                 segment = number;
-                if *records.segment_frontier() != tree {
-                    self.summarise(&tree);
-                    return Err(Stop::Bad(
-                        Outcome::Damaged,
-                        Damage {
-                            seq: Some(seq),
-                            file: segment_name(number).into(),
-                            offset: 0,
-                            why: "the segment does not follow the one before it".into(),
-                        },
-                    ));
+                if records.segment_frontier() != tree {
+                    let damage = Damage {
+                        seq: Some(seq),
+                        file: segment_name(number).into(),
+                        offset: 0,
+                        why: "the segment does not follow the one before it".into(),
+                    };
+                    return Err(Stop::Bad(Outcome::Damaged, damage));
                 }
             }
             tree.push(leaf);
-            if let Err(stop) = self.at(&tree) {
-                self.summarise(&tree);
-                return Err(stop);
-            }
+            self.at(tree)?;
             if seq.is_multiple_of(4096) {
-                progress(seq);
+                tell(seq, bytes)?;
             }
         }
-        self.summarise(&tree);
-        progress(tree.size());
-        self.finish(&tree)
+        tell(tree.size(), bytes)?;
+        self.finish(tree)
     }
 
-    fn summarise(&mut self, tree: &Frontier) {
-        self.report.size = tree.size();
-        self.report.root = tree.root();
+    /// What a record says about the log itself, and the proofs in it.
+    fn record(&mut self, entry: &Entry<'_>) -> Result<(), Stop> {
+        let seq = entry.record.seq;
+        let bad = |why: &'static str| Damage {
+            seq: Some(seq),
+            file: segment_name(entry.segment).into(),
+            offset: entry.offset,
+            why: why.into(),
+        };
+        match &entry.record.body {
+            Body::AuditKeys(it) => match self.keys.change(it, &bad, seq) {
+                Ok(None) => {}
+                Ok(Some(remark)) => self.remark(|| format!("record {seq}: {remark}")),
+                Err(why) => return Err(Stop::Bad(Outcome::BadAuditKey, bad(why))),
+            },
+            _ if seq == 0 => {
+                let why = "the log does not begin with its keys";
+                return Err(Stop::Bad(Outcome::BadAuditKey, bad(why)));
+            }
+            Body::Continuity(it) => self
+                .chains
+                .check(it, self.verifier)
+                .map_err(|why| Stop::Bad(Outcome::Damaged, bad(why)))?,
+            Body::Override(it) => {
+                self.remark(|| format!("record {seq}: {} overrode: {}", it.actor, it.refused));
+            }
+            Body::Dropped(it) => self.dropped_until = it.first + it.count,
+            Body::Opened(it) if it.dropped_bytes > 0 => self.remark(|| {
+                let bytes = it.dropped_bytes;
+                format!("record {seq}: {bytes} bytes of torn records were dropped before it")
+            }),
+            _ => {}
+        }
+        Ok(())
     }
 
-    /// The tree has this size now: does a checkpoint, or the anchor, know it?
+    fn remark(&mut self, remark: impl FnOnce() -> String) {
+        let remarks = &mut self.report.remarks;
+        match remarks.len() {
+            ..MAX_REMARKS => remarks.push(remark()),
+            MAX_REMARKS => remarks.push("there are more remarks".into()),
+            _ => {}
+        }
+    }
+
+    /// The tree has this size now: does a checkpoint, or what the caller saw, know it?
     fn at(&mut self, tree: &Frontier) -> Result<(), Stop> {
         if self.expect.seen.is_some_and(|(size, _)| size == tree.size()) {
             self.seen_root = Some(tree.root());
         }
-        while let Some((checkpoint, note, offset)) =
-            self.pending.take_if(|(it, ..)| it.size <= tree.size())
+        if !self.kept.is_empty() {
+            self.kept_at(tree)?;
+        }
+        while let Some(Stored { checkpoint, note, offset }) =
+            self.pending.take_if(|it| it.checkpoint.size <= tree.size())
         {
-            let bad = |why: &'static str| {
-                Stop::Bad(
-                    Outcome::BadCheckpoint,
-                    Damage { seq: None, file: CHECKPOINTS.into(), offset, why: why.into() },
-                )
-            };
+            let bad = |why| checkpoint_fault(Outcome::BadCheckpoint, offset, why);
             if checkpoint.size == tree.size() && checkpoint.root != tree.root() {
                 return Err(bad("the checkpoint has another root than the records"));
             }
             if let Some(why) = self.last.as_ref().and_then(|last| last.contradicts(&checkpoint)) {
                 return Err(bad(why));
             }
-            for key in self.keys.iter().flatten() {
-                if checkpoint.origin != key.name() {
-                    return Err(bad("the checkpoint is of another log"));
-                }
-                match signed_by(&note, key, self.verifier) {
-                    Signed::Yes(_) => {}
-                    Signed::No => return Err(bad("the checkpoint is not signed by the audit key")),
-                    Signed::Invalid => return Err(bad("the checkpoint has a bad signature")),
-                }
-            }
+            self.keys.check(&checkpoint, &note, offset).map_err(bad)?;
             self.report.checkpoints += 1;
             self.report.covered = checkpoint.size;
             self.last = Some(checkpoint);
             self.advance()?;
+        }
+        Ok(())
+    }
+
+    /// What the caller kept at this size is held to the same as a checkpoint of the log.
+    fn kept_at(&mut self, tree: &Frontier) -> Result<(), Stop> {
+        let size = tree.size();
+        while let Some(at) = self.kept.iter().position(|(it, _)| it.size == size) {
+            let (checkpoint, note) = self.kept.swap_remove(at);
+            if checkpoint.root != tree.root() {
+                let why = format!("at {size} records the log has another root");
+                return Err(kept_fault(why));
+            }
+            if let Some(keys) = &self.keys.now {
+                signed_by_all(&checkpoint, note, keys, self.verifier)
+                    .map_err(|fault| kept_fault(fault.why().into()))?;
+            } else {
+                self.remark(|| format!("the signers of the kept checkpoint of {size} are unknown"));
+            }
         }
         Ok(())
     }
@@ -289,14 +349,15 @@ impl Run<'_> {
     /// A log whose first records are hashes only: they must give the tree that the first segment begins with, and the roots
     /// of the checkpoints before it.
     fn pruned(&mut self, begin: &Frontier) -> Result<(), Stop> {
-        if self.keys.is_none() {
-            self.keys = std::fs::read_to_string(self.dir.join(KEYS)).ok().and_then(|text| {
-                text.lines().map(|line| NoteKey::parse(line).ok()).collect::<Option<Vec<_>>>()
-            });
-            self.report.remarks.push("the first keys were pruned with their record".into());
+        let today = std::fs::read_to_string(self.dir.join(KEYS)).ok().and_then(|text| {
+            text.lines().map(|line| NoteKey::parse(line).ok()).collect::<Option<Vec<_>>>()
+        });
+        if self.expect.keys.is_none() {
+            self.remark(|| "the first keys were pruned with their record".into());
         }
+        self.keys.guess(today);
         let Ok(file) = File::open(self.dir.join(hashes_name(0))) else {
-            self.report.remarks.push("the hashes of pruned records are missing".into());
+            self.remark(|| "the hashes of pruned records are missing".into());
             return Ok(());
         };
         let mut file = BufReader::new(file);
@@ -307,7 +368,7 @@ impl Run<'_> {
             let read = read_up_to(&mut file, &mut leaf)
                 .map_err(|error| AuditError::Io("read the hashes", error))?;
             if read < leaf.len() {
-                self.report.remarks.push("the hashes of pruned records are not complete".into());
+                self.remark(|| "the hashes of pruned records are not complete".into());
                 return Ok(());
             }
             tree.push(leaf);
@@ -329,59 +390,43 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn change_keys(&mut self, it: &AuditKeys<'_>, seq: u64) -> Result<Vec<NoteKey>, &'static str> {
-        let keys = it
-            .keys
-            .iter()
-            .map(|key| NoteKey::new(it.origin, key.algorithm, key.public))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| "the record names keys that are none")?;
-        let Some(before) = &self.keys else {
-            if seq > 0 {
-                self.report.remarks.push(format!("record {seq}: a change of keys was not checked"));
-            }
-            return Ok(keys);
-        };
-        if seq == 0 {
-            return if *before == keys {
-                Ok(keys)
-            } else {
-                Err("the first keys are not the trusted ones")
-            };
-        }
-        if it.signatures.is_empty() {
-            self.report.remarks.push(format!("record {seq}: keys changed without a signature"));
-            return Ok(keys);
-        }
-        let statement = AuditKeys::statement(it.origin, &it.keys)
-            .map_err(|_| "the record names keys that are none")?;
-        let signed = before.len() == it.signatures.len()
-            && before
-                .iter()
-                .zip(&it.signatures)
-                .all(|(key, signature)| verify_raw(key, &statement, signature, self.verifier));
-        if signed { Ok(keys) } else { Err("the keys before did not sign this change") }
-    }
-
     fn finish(&mut self, tree: &Frontier) -> Result<(), Stop> {
-        let checkpoint_fault = |outcome, offset, why: &'static str| {
-            Err(Stop::Bad(
-                outcome,
-                Damage { seq: None, file: CHECKPOINTS.into(), offset, why: why.into() },
-            ))
-        };
-        if let Some((_, _, offset)) = &self.pending {
+        if let Some(Stored { offset, .. }) = &self.pending {
             let why = "the checkpoint covers more records than there are";
-            return checkpoint_fault(Outcome::BadCheckpoint, *offset, why);
+            return Err(checkpoint_fault(Outcome::BadCheckpoint, *offset, why));
         }
-        let unexplained = |seq| Damage {
+        let of_first_segment = |seq, why: &'static str| Damage {
             seq: Some(seq),
             file: segment_name(0).into(),
             offset: 0,
-            why: "records are missing that no record says were dropped".into(),
+            why: why.into(),
         };
         if self.report.first > self.dropped_until {
-            return Err(Stop::Bad(Outcome::Damaged, unexplained(self.dropped_until)));
+            let why = "records are missing that no record says were dropped";
+            let damage = of_first_segment(self.dropped_until, why);
+            return Err(Stop::Bad(Outcome::Damaged, damage));
+        }
+        self.keys.trusted().map_err(|damage| Stop::Bad(Outcome::BadAuditKey, damage))?;
+        if let Some(offset) = self.keys.unsigned() {
+            let why = "nothing says which keys this and the later checkpoints are signed by";
+            return Err(checkpoint_fault(Outcome::BadCheckpoint, offset, why));
+        }
+        if self.keys.vouch_for_nothing() {
+            let why = "no checkpoint is signed by the pinned keys";
+            return Err(checkpoint_fault(Outcome::BadCheckpoint, 0, why));
+        }
+        if self.report.checkpoints == 0 && tree.size() > 0 {
+            self.remark(|| "there is no checkpoint: nobody signed any of it".into());
+        }
+        if self.keys.has_unknown() {
+            self.remark(|| "the signers of the first checkpoints are unknown".into());
+        }
+        if let Some((kept, _)) = self.kept.first() {
+            let size = kept.size;
+            return Err(kept_fault(match size > tree.size() {
+                true => format!("it has {size} records, and the log {}", tree.size()),
+                false => format!("of the tree of {size} records not even hashes are left"),
+            }));
         }
         if let Some((size, root)) = self.expect.seen.filter(|(size, _)| *size > 0) {
             let why = match self.seen_root {
@@ -391,91 +436,21 @@ impl Run<'_> {
                 None => Some("the anchor's size lies before the first record"),
             };
             if let Some(why) = why {
-                let damage = Damage {
-                    seq: Some(size),
-                    file: segment_name(0).into(),
-                    offset: 0,
-                    why: why.into(),
-                };
-                return Err(Stop::Bad(Outcome::BehindAnchor, damage));
+                return Err(Stop::Bad(Outcome::BehindAnchor, of_first_segment(size, why)));
             }
         }
-        if self.checkpoints.torn {
-            return checkpoint_fault(
-                Outcome::Torn,
-                self.checkpoints.at,
-                "the last checkpoint is torn",
-            );
+        match self.checkpoints.torn_at() {
+            Some(at) => Err(checkpoint_fault(Outcome::Torn, at, "the last checkpoint is torn")),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
-/// Reads the file of checkpoints, as far as it went when it was opened.
-struct CheckpointReader {
-    file: Option<BufReader<File>>,
-    at: u64,
-    len: u64,
-    torn: bool,
+fn checkpoint_fault(outcome: Outcome, offset: u64, why: &'static str) -> Stop {
+    Stop::Bad(outcome, Damage { seq: None, file: CHECKPOINTS.into(), offset, why: why.into() })
 }
 
-impl CheckpointReader {
-    fn open(dir: &Path) -> Result<CheckpointReader> {
-        let fail = |error| AuditError::Io("read the checkpoints", error);
-        match File::open(dir.join(CHECKPOINTS)) {
-            Ok(file) => {
-                let len = file.metadata().map_err(fail)?.len();
-                Ok(CheckpointReader { file: Some(BufReader::new(file)), at: 0, len, torn: false })
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(CheckpointReader { file: None, at: 0, len: 0, torn: false })
-            }
-            Err(error) => Err(fail(error)),
-        }
-    }
-
-    fn next(&mut self) -> Result<Option<(Checkpoint, Note, u64)>> {
-        let fail = |error| AuditError::Io("read the checkpoints", error);
-        let Some(file) = &mut self.file else { return Ok(None) };
-        if self.torn || self.at >= self.len {
-            return Ok(None);
-        }
-        let left = self.len - self.at;
-        let offset = self.at;
-        let bad = |why: &'static str| {
-            Err(AuditError::Damaged(Damage {
-                seq: None,
-                file: CHECKPOINTS.into(),
-                offset,
-                why: why.into(),
-            }))
-        };
-        let mut head = [0; HEAD];
-        let read = read_up_to(file, &mut head).map_err(fail)?;
-        if read < HEAD {
-            self.torn = true;
-            return Ok(None);
-        }
-        let Some((FrameKind::Checkpoint, len @ ..=MAX_NOTE)) = parse_head(u64::from_le_bytes(head))
-        else {
-            return bad("the checkpoint is not as it was written");
-        };
-        let mut body = vec![0; frame_len(len) - HEAD];
-        let read = read_up_to(file, &mut body).map_err(fail)?;
-        if check_frame_body(&body, len).is_none() {
-            self.torn =
-                left <= frame_len(len) as u64 && (read < body.len() || body.last() == Some(&0));
-            return if self.torn {
-                Ok(None)
-            } else {
-                bad("the checkpoint is not as it was written")
-            };
-        }
-        self.at += frame_len(len) as u64;
-        match Note::parse(&body[..len]).and_then(|note| Ok((Checkpoint::parse(&note.text)?, note)))
-        {
-            Ok((checkpoint, note)) => Ok(Some((checkpoint, note, offset))),
-            Err(_) => bad("the checkpoint is malformed"),
-        }
-    }
+fn kept_fault(why: String) -> Stop {
+    let damage = Damage { seq: None, file: "kept checkpoint".into(), offset: 0, why: why.into() };
+    Stop::Bad(Outcome::BadCheckpoint, damage)
 }

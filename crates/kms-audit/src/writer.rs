@@ -126,6 +126,17 @@ impl Writer {
         })
     }
 
+    /// As [`Writer::submit`], for what may be left out: it takes no room that others may need.
+    pub(crate) fn submit_droppable(&self, body: Body<'_>) -> Result<u64> {
+        {
+            let tail = self.tail()?;
+            if tail.no_space || tail.unsynced_bytes > self.config.max_backlog_bytes / 2 {
+                return Err(AuditError::Backlog);
+            }
+        }
+        self.submit(body)
+    }
+
     /// Appends what must be said before records are dropped, in the room that is kept for it.
     pub(crate) fn submit_dropped(&self, dropped: Dropped) -> Result<u64> {
         let mut encoded = Vec::with_capacity(RESERVE);

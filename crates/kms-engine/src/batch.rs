@@ -245,8 +245,8 @@ impl Engine {
             .zip(&mut traces)
             .map(|((item, kid), trace)| {
                 let payload = Payload::Local(item.message);
-                payload.check_not_reserved()?;
                 let head = self.signing_head(kid.as_ref().map_err(Clone::clone)?, trace)?;
+                payload.check_not_reserved()?;
                 let alg = head.only_track(may_block)?;
                 let covered = match head.key.facts.signs {
                     Signs::Message => Cow::Borrowed(item.message),
@@ -268,7 +268,10 @@ impl Engine {
             });
             let outcome = match &signature {
                 Ok(_) => Outcome::Ok,
-                Err(error) => Outcome::Err(error.code),
+                Err(error) => {
+                    self.audit_refusal(Op::Sign, context, trace.key.as_deref(), error);
+                    Outcome::Err(error.code)
+                }
             };
             tally.add(trace.alg, outcome);
             signature

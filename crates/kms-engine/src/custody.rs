@@ -56,11 +56,23 @@ impl Engine {
     /// Keeps every change from now on in `store`.
     pub fn keep_in(&self, store: Box<dyn MetaStore>) {
         self.custody.store(Some(Arc::new(Custody(store))));
+        self.durable.store(true, Ordering::SeqCst);
     }
 
     /// Whether keys outlive the process.
     pub fn is_durable(&self) -> bool {
-        self.custody.load().is_some()
+        self.durable.load(Ordering::SeqCst)
+    }
+
+    /// The store; `None` where keys live in memory only.
+    ///
+    /// # Errors
+    /// `StoreUnavailable` after `close`: a change that began before must not take that for a service without a store.
+    fn custody(&self) -> Result<Option<Arc<Custody>>> {
+        match self.custody.load_full() {
+            None if self.is_durable() => Err(crate::arena::gone()),
+            custody => Ok(custody),
+        }
     }
 
     fn head_from(&self, key: StoredState, versions: &[VersionFacts]) -> Result<Head> {
@@ -115,7 +127,7 @@ impl Engine {
         change: &Change<'_>,
         response: impl FnOnce() -> Response,
     ) -> Result<()> {
-        let Some(custody) = self.custody.load_full() else { return Ok(()) };
+        let Some(custody) = self.custody()? else { return Ok(()) };
         let answer = self.answer_to(op, context, key.id().tenant.as_str(), response)?;
         let expected = key.revision.load(Ordering::Relaxed);
         match custody.0.commit(&key.id().uuid, expected, change, answer.as_ref())? {
@@ -235,7 +247,7 @@ impl Engine {
         tenant: &str,
         response: &Response,
     ) -> Result<()> {
-        let Some(custody) = self.custody.load_full() else { return Ok(()) };
+        let Some(custody) = self.custody()? else { return Ok(()) };
         let answer = self.answer_to(op, context, tenant, || response.clone())?;
         match answer.map(|answer| custody.0.record(&answer)).transpose()? {
             Some(Recorded::Answered(_)) => {
@@ -255,7 +267,7 @@ impl Engine {
         context: &Context,
         tenant: &str,
     ) -> Result<Option<Response>> {
-        let Some(custody) = self.custody.load_full() else { return Ok(None) };
+        let Some(custody) = self.custody()? else { return Ok(None) };
         let (Some(op_id), Some(fingerprint)) = (context.op_id, context.fingerprint) else {
             return Ok(None);
         };
@@ -275,7 +287,7 @@ impl Engine {
     /// # Errors
     /// Those of the store; `StoreUnavailable` where there is none.
     pub(crate) fn warm(&self, key: &Key, version: Version) -> Result<()> {
-        let custody = self.custody.load_full().ok_or_else(crate::arena::gone)?;
+        let custody = self.custody()?.ok_or_else(crate::arena::gone)?;
         let held = key.published(version)?;
         let seed: SecretBytes = custody.0.unseal(&key.id().uuid, version)?;
         let (secret, public) = SecretHalf::from_seed(held.suite, self.lanes(), seed)?;

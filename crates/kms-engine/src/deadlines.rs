@@ -1,6 +1,6 @@
 //! When what is to be destroyed, so that a timer need not look at every key.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kms_core::{KeyState, Version};
@@ -43,6 +43,54 @@ impl Deadlines {
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<Deadline>> {
         // Each critical section is an operation of a set.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A key, or a version of it.
+pub(crate) type Target = (Uuid, Option<Version>);
+
+/// Destructions that are due and could not be carried out: what is in the audit log already, and when to try again.
+#[derive(Default)]
+pub(crate) struct Unfinished(Mutex<HashMap<Target, Attempt>>);
+
+#[derive(Clone, Copy)]
+struct Attempt {
+    recorded: bool,
+    failures: u32,
+    again_ms: u64,
+}
+
+/// The wait after a failure, which doubles from one to the next, and the longest, in milliseconds.
+const WAIT_MS: u64 = 1_000;
+const LONGEST_WAIT_MS: u64 = 60_000;
+
+impl Unfinished {
+    /// Whether the destruction is recorded, where one may be tried now.
+    pub(crate) fn begin(&self, target: &Target, now_ms: u64) -> Option<bool> {
+        match self.lock().get(target) {
+            None => Some(false),
+            Some(attempt) if now_ms >= attempt.again_ms => Some(attempt.recorded),
+            Some(_) => None,
+        }
+    }
+
+    /// It was not carried out.
+    pub(crate) fn failed(&self, target: Target, recorded: bool, now_ms: u64) {
+        let mut attempts = self.lock();
+        let failures = attempts.get(&target).map_or(0, |attempt| attempt.failures);
+        let wait = (WAIT_MS << failures.min(6)).min(LONGEST_WAIT_MS);
+        let again_ms = now_ms.saturating_add(wait);
+        attempts.insert(target, Attempt { recorded, failures: failures + 1, again_ms });
+    }
+
+    /// It was.
+    pub(crate) fn done(&self, target: &Target) {
+        self.lock().remove(target);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Target, Attempt>> {
+        // Each critical section is an operation of a map.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -28,6 +28,7 @@ impl Engine {
         self.run(Op::Derive, context, |trace| {
             let kid = self.know(context, kid)?;
             let parent = &kid.key;
+            trace.key = Some(std::sync::Arc::clone(parent));
             parent.check_sound()?;
             let head = self.head_of(parent)?;
             let version = kid.version.unwrap_or(head.active);
@@ -54,8 +55,9 @@ impl Engine {
                 .map_err(|_| KmsError::internal("a derived UUID has a wrong length"))?;
             let uuid = Builder::from_custom_bytes(uuid).into_uuid();
             if let Some(known) = self.derived(&uuid)? {
-                parent.check_enabled(version)?;
-                return Ok(known);
+                // No key is made, but the parent was used.
+                let audit = self.end_use(Op::Derive, context, parent, version, label.as_bytes())?;
+                return Ok(Created { audit, ..known });
             }
             let made = SecretHalf::from_seed(suite, self.lanes(), seed)?;
             let fresh = self.hold(suite, made)?;

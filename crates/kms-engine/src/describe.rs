@@ -109,6 +109,7 @@ impl Engine {
     pub fn export(&self, context: &Context, kid: &str) -> Result<std::convert::Infallible> {
         self.run(Op::Export, context, |trace| {
             let key = self.find(&KidRef::parse(kid)?, context)?;
+            trace.key = Some(std::sync::Arc::clone(&key));
             let head = self.head_of(&key)?;
             trace.alg = key.published(head.active)?.suite.label();
             Err(KmsError::new(ErrorCode::ExportForbidden, "private keys never leave the service"))

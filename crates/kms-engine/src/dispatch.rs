@@ -129,15 +129,6 @@ impl Engine {
     /// # Errors
     /// Those of the use case; `Conflict` and `Backpressure` of the op_id.
     pub fn dispatch(&self, context: &Context, request: &Request) -> Result<Response> {
-        let answer = self.dispatch_unrecorded(context, request);
-        if let (Err(refusal), Some(op)) = (&answer, request.recorded_as()) {
-            self.audit_refusal(op, context, request, refusal);
-        }
-        answer
-    }
-
-    /// As [`Engine::dispatch`]; refusals are not in the audit log yet.
-    fn dispatch_unrecorded(&self, context: &Context, request: &Request) -> Result<Response> {
         let (Some(op_id), Some((op, tenant))) = (context.op_id, mutation(request)) else {
             return self.act(context, request);
         };
@@ -359,27 +350,6 @@ impl Request {
             Request::Derive(..) => Some(Op::Derive),
             Request::Export(_) => Some(Op::Export),
             request => mutation(request).map(|(op, _)| op),
-        }
-    }
-
-    /// The kid that it names, or the first.
-    pub(crate) fn kid(&self) -> Option<&str> {
-        match self {
-            Request::Create(_) => None,
-            Request::Verify(_) => None,
-            Request::Sign(wish) => wish.target.kids().first().map(String::as_str),
-            Request::Wrap(wish) => Some(&wish.kid),
-            Request::Describe(kid)
-            | Request::Attest(kid)
-            | Request::Rotate(kid, _)
-            | Request::Unwrap(kid, _)
-            | Request::Rewrap(kid, _)
-            | Request::Derive(kid, _)
-            | Request::Export(kid)
-            | Request::Disable(kid)
-            | Request::Enable(kid)
-            | Request::Destroy(kid, _)
-            | Request::CancelDestroy(kid) => Some(kid),
         }
     }
 }

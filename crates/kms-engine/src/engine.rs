@@ -17,7 +17,7 @@ use kms_crypto::lane::Lane;
 use crate::arena::Arena;
 use crate::counters::{Counters, Outcome, Snapshot, Tally};
 use crate::custody::Custody;
-use crate::deadlines::Deadlines;
+use crate::deadlines::{Deadlines, Unfinished};
 use crate::idempotency::Idempotency;
 use crate::key::Key;
 use crate::material::Lanes;
@@ -88,7 +88,11 @@ pub struct Engine {
     pub(crate) pool: Pool,
     pub(crate) counters: Counters,
     pub(crate) deadlines: Deadlines,
+    pub(crate) unfinished: Unfinished,
+    pub(crate) activations: Unfinished,
     pub(crate) custody: ArcSwapOption<Custody>,
+    /// Whether there ever was a store.
+    pub(crate) durable: AtomicBool,
     pq: ArcSwap<PqPolicy>,
     locked: ArcSwapOption<Locked>,
     verify_only: OnceLock<KmsError>,
@@ -99,11 +103,13 @@ pub struct Engine {
 pub(crate) struct Trace {
     pub(crate) alg: Label,
     pub(crate) invalid: bool,
+    /// The key, once it was found under the caller's rights.
+    pub(crate) key: Option<Arc<Key>>,
 }
 
 impl Default for Trace {
     fn default() -> Self {
-        Trace { alg: Label::NONE, invalid: false }
+        Trace { alg: Label::NONE, invalid: false, key: None }
     }
 }
 
@@ -120,6 +126,9 @@ impl Engine {
             pool: Pool::default(),
             counters: Counters::default(),
             custody: ArcSwapOption::empty(),
+            durable: AtomicBool::new(false),
+            unfinished: Unfinished::default(),
+            activations: Unfinished::default(),
             deadlines: Deadlines::default(),
             verify_only: OnceLock::new(),
             closed: AtomicBool::new(false),
@@ -196,6 +205,9 @@ impl Engine {
         let admitted = self.admit(context).and_then(|()| self.check_served(op));
         let result = admitted.and_then(|()| contain(AssertUnwindSafe(|| work(&mut trace))));
         self.ended(op, &trace, &result, Some(started.elapsed()));
+        if let Err(refusal) = &result {
+            self.audit_refusal(op, context, trace.key.as_deref(), refusal);
+        }
         result
     }
 
@@ -244,7 +256,7 @@ impl Engine {
     fn check_served(&self, op: Op) -> Result<()> {
         match (self.verifies_only(), op) {
             (None, _) | (_, Op::Verify | Op::VerifyBatch | Op::Describe | Op::Attest) => Ok(()),
-            (Some(refusal), _) => Err(refusal.clone()),
+            (Some(_), _) => Err(only_verifies()),
         }
     }
 
@@ -264,6 +276,12 @@ impl Engine {
     pub(crate) fn find(&self, kid: &KidRef<'_>, context: &Context) -> Result<Arc<Key>> {
         self.keys.find(kid, context)
     }
+}
+
+/// What callers are told of that. The reason is the operator's: it names files and records.
+pub(crate) fn only_verifies() -> KmsError {
+    let why = "this service only verifies: what it kept is not what was acknowledged";
+    KmsError::new(ErrorCode::StoreUnavailable, why).retryable(false)
 }
 
 /// Turns a panic into an error. What it held is dropped, and so wiped, on the way.

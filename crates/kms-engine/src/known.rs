@@ -7,8 +7,9 @@ use arc_swap::Guard;
 use kms_core::custody::Change as StoredChange;
 use kms_core::{Context, KidRef, KmsError, Result, Version, version_needed};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, only_verifies};
 use crate::key::{Change, Head, Key, KeyVersion, Pending};
+use crate::life_cycle::service;
 use crate::op::Op;
 
 /// A kid, found. It never comes to mean another key, and every use still asks for the key's state.
@@ -26,6 +27,9 @@ pub enum ItemKid<'a> {
     /// Looked up now; on failure the item alone fails.
     Named(&'a str),
 }
+
+/// What the audit log calls a pending version that became the head.
+const ACTIVATED: &str = "activated";
 
 impl Engine {
     /// Looks a kid up. Whether its version exists is asked when it is used.
@@ -63,9 +67,20 @@ impl Engine {
     pub(crate) fn activate(&self, change: &mut Change<'_>) -> Result<()> {
         let due = change.head.pending.filter(|pending| self.now_ms() >= pending.due_ms);
         let Some(Pending { version: active, .. }) = due else { return Ok(()) };
+        if self.verifies_only().is_some() {
+            return Err(only_verifies());
+        }
         let activated = StoredChange::Activate { version: active };
-        let service = Context::default();
-        self.commit(Op::Rotate, &service, change.key, &activated, || unreachable!("no op_id"))?;
+        let (service, now_ms) = (service(), self.now_ms());
+        let target = (change.key.id().uuid, Some(active));
+        let Some(recorded) = self.activations.begin(&target, now_ms) else { return Ok(()) };
+        let kid = KidRef { version: Some(active), ..change.key.id().into() };
+        if !recorded {
+            self.audit_change(ACTIVATED, &service, kid)?;
+        }
+        self.commit(Op::Rotate, &service, change.key, &activated, || unreachable!("no op_id"))
+            .inspect_err(|_| self.activations.failed(target, true, now_ms))?;
+        self.activations.done(&target);
         change.publish(Head { active, pending: None, ..(*change.head).clone() });
         Ok(())
     }

@@ -7,17 +7,18 @@
 //! a transition succeeds. Where there is an audit log the second check and the record are one step that no transition
 //! comes between: no record of a use follows the one of the transition that forbids it.
 
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 
 use kms_core::custody::Change as StoredChange;
 use kms_core::secret_memory;
 use kms_core::{
-    Context, DestroyAt, KeyId, KeyState, KidRef, KmsError, Result, Transition, Version,
+    Context, DestroyAt, ErrorCode, KeyId, KeyState, KidRef, KmsError, Result, Transition, Version,
 };
 
 use crate::custody::stored_state;
 use crate::dispatch::Response;
-use crate::engine::{Engine, contain};
+use crate::engine::{Engine, contain, only_verifies};
 use crate::key::{Change, Head, Key};
 use crate::material::SecretHalf;
 use crate::op::Op;
@@ -110,6 +111,7 @@ impl Engine {
         self.run(op, context, |trace| {
             let parsed = KidRef::parse(kid)?;
             let key = self.find(&parsed, context)?;
+            trace.key = Some(std::sync::Arc::clone(&key));
             let now_ms = self.now_ms();
             let mut change = self.change(&key, now_ms)?;
             let target = parsed.version;
@@ -120,7 +122,8 @@ impl Engine {
             let next = change.head.after(target, transition(now_ms)?, now_ms)?;
             let before = own_state(&change.head, target);
             let state = own_state(&next, target);
-            let audit = self.effect(&mut change, op.name(), op, context, target, next)?;
+            let record = |kid: KidRef<'_>| self.audit_change(op.name(), context, kid);
+            let audit = self.effect(&mut change, op, context, target, next, record)?;
             self.deadlines.moved(key.id().uuid, target, before, state);
             Ok(StateChanged { key: key.id().clone(), version: target, state, audit })
         })
@@ -134,13 +137,41 @@ impl Engine {
         let mut change = key.change()?;
         self.activate(&mut change)?;
         for target in change.head.life.due(now_ms) {
-            let next = change.head.after(target, Transition::Destroy, now_ms)?;
-            let before = own_state(&change.head, target);
-            let service = Context { actor: "ron-kms".into(), ..Context::default() };
-            self.effect(&mut change, DESTROYED, Op::Destroy, &service, target, next)?;
-            self.deadlines.moved(key.id().uuid, target, before, KeyState::Destroyed);
+            self.destroy_due(&mut change, target, now_ms)?;
         }
         Ok(change)
+    }
+
+    /// Destroys what is due. Where that fails it is not tried again at once, however often it is met, and has one record
+    /// in the log.
+    fn destroy_due(
+        &self,
+        change: &mut Change<'_>,
+        target: Option<Version>,
+        now_ms: u64,
+    ) -> Result<()> {
+        let uuid = change.key.id().uuid;
+        let Some(recorded) = self.unfinished.begin(&(uuid, target), now_ms) else {
+            let why = "a destruction that is due could not be carried out";
+            return Err(KmsError::new(ErrorCode::StoreUnavailable, why));
+        };
+        let recorded = Cell::new(recorded);
+        let service = service();
+        let record = |kid: KidRef<'_>| {
+            if recorded.get() {
+                return Ok(None);
+            }
+            let index = self.audit_change(DESTROYED, &service, kid)?;
+            recorded.set(true);
+            Ok(index)
+        };
+        let next = change.head.after(target, Transition::Destroy, now_ms)?;
+        let before = own_state(&change.head, target);
+        self.effect(change, Op::Destroy, &service, target, next, record)
+            .inspect_err(|_| self.unfinished.failed((uuid, target), recorded.get(), now_ms))?;
+        self.unfinished.done(&(uuid, target));
+        self.deadlines.moved(uuid, target, before, KeyState::Destroyed);
+        Ok(())
     }
 
     /// Records a transition and puts it in force, while no use is being recorded. What is destroyed is wiped in
@@ -148,19 +179,19 @@ impl Engine {
     fn effect(
         &self,
         change: &mut Change<'_>,
-        name: &'static str,
         op: Op,
         context: &Context,
         target: Option<Version>,
         next: Head,
+        record: impl FnOnce(KidRef<'_>) -> Result<Option<u64>>,
     ) -> Result<Option<u64>> {
-        if let Some(refusal) = self.verifies_only() {
-            return Err(refusal.clone());
+        if self.verifies_only().is_some() {
+            return Err(only_verifies());
         }
         let key = change.key;
         let _fence = change.fence()?;
         let kid = KidRef { version: target, ..key.id().into() };
-        let audit = self.audit_change(name, context, kid)?;
+        let audit = record(kid)?;
         let state = own_state(&next, target);
         let kept = stored_state(state);
         let stored = target.map_or(StoredChange::SetKeyState(kept), |version| {
@@ -297,6 +328,11 @@ pub(crate) struct Use<'a> {
     pub(crate) opened: Option<Version>,
     /// What the record has the hash of.
     pub(crate) input: &'a [u8],
+}
+
+/// What the service does by itself.
+pub(crate) fn service() -> Context {
+    Context { actor: "ron-kms".into(), ..Context::default() }
 }
 
 /// The state of a version by itself, or of the key.

@@ -84,6 +84,11 @@ impl Op {
         }
     }
 
+    /// Whether the audit log has a record of each.
+    pub(crate) const fn is_recorded(self) -> bool {
+        !matches!(self, Op::Describe | Op::Attest | Op::Verify | Op::VerifyBatch | Op::SignBatch)
+    }
+
     /// Looks an operation up by name.
     pub fn parse(name: &str) -> Option<Op> {
         Op::ALL.into_iter().find(|op| op.name() == name)

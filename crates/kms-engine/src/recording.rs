@@ -12,10 +12,10 @@ use kms_core::{
     Settled, Track, VerificationEvent, Version,
 };
 
-use crate::dispatch::Request;
 use crate::engine::Engine;
 use crate::key::{Key, KeyVersion};
 use crate::op::Op;
+use crate::sign::RESERVED;
 
 /// Which verifications are recorded: one record a request, which may be dropped under load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,18 @@ impl Engine {
             Some(sink) => sink.when_settled(settled),
             None => settled(Ok(())),
         }
+    }
+
+    /// Refuses a call that would wait for a disk on a thread that must not.
+    ///
+    /// # Errors
+    /// `Unsupported`, field `audit.durability`.
+    pub fn check_need_not_wait(&self) -> Result<()> {
+        if self.is_slow_to_settle() {
+            let why = "the audit log waits for its disk: use the asynchronous call";
+            return Err(KmsError::unsupported(why).field("audit.durability"));
+        }
+        Ok(())
     }
 
     /// Waits for what [`Engine::when_settled`] calls back for.
@@ -116,31 +128,37 @@ impl Engine {
         sink.append_continuity(&ContinuityEvent { context, rotation, signatures })
     }
 
-    /// Records that a request was refused, where that says something about a key or a caller. The caller has the refusal
-    /// in any case.
+    /// Records that the use or the change of a key was refused to a caller who may know of it. Refusals that say nothing
+    /// about a key are counted, as those before authentication are: they cost who asks for them too little. The caller
+    /// has the refusal in any case.
     pub(crate) fn audit_refusal(
         &self,
         op: Op,
         context: &Context,
-        request: &Request,
+        key: Option<&Key>,
         refusal: &KmsError,
     ) {
-        let Some(sink) = self.sink() else { return };
-        let of_form_or_load = matches!(
-            refusal.code,
-            ErrorCode::BadRequest
-                | ErrorCode::TooLarge
-                | ErrorCode::Backpressure
-                | ErrorCode::Timeout
-        );
-        let in_flight = refusal.code == ErrorCode::Conflict && refusal.retryable;
-        if of_form_or_load || in_flight || self.is_closed() {
+        let Some(sink) = self.sink().filter(|_| op.is_recorded()) else { return };
+        // Of what was never admitted there is nothing to say; nor does a service that only verifies write.
+        if self.is_closed() || self.verifies_only().is_some() || is_of_load(refusal) {
             return;
         }
-        let kid = request.kid().and_then(|kid| KidRef::parse(kid).ok());
-        let event = event(op.name(), context, kid);
-        // Nothing was done that would have to be undone.
-        let _ = sink.append(&AuditEvent { refusal: Some(refusal), ..event });
+        match key {
+            Some(key) if !is_of_form(refusal) => {
+                let event = event(op.name(), context, Some(key.id().into()));
+                // Nothing was done that would have to be undone.
+                let _ = sink.append(&AuditEvent { refusal: Some(refusal), ..event });
+            }
+            None if !is_of_form(refusal) => sink.refused(refusal),
+            _ => {}
+        }
+    }
+
+    /// Counts a refusal before authentication.
+    pub fn audit_refused(&self, code: ErrorCode) {
+        if let Some(sink) = self.sink() {
+            sink.refused(&KmsError::new(code, ""));
+        }
     }
 
     /// Whether verifications of this kind are recorded.
@@ -153,11 +171,10 @@ impl Engine {
             }
     }
 
-    /// Counts a refusal before authentication.
-    pub fn audit_refused(&self, code: ErrorCode) {
-        if let Some(sink) = self.sink() {
-            sink.refused(&KmsError::new(code, ""));
-        }
+    /// Records one verification in process, where all are recorded.
+    pub fn audit_verified(&self, context: &Context, valid: bool, input: &[&[u8]]) {
+        let counts = (1, usize::from(!valid));
+        self.audit_verification(AuditVerify::All, Op::Verify, context, counts, input);
     }
 
     /// Records one request to verify, with the hash of what was looked at.
@@ -182,6 +199,24 @@ impl Engine {
             failures: number(failures),
             inputs_hash: hasher.finalize().as_bytes(),
         });
+    }
+}
+
+/// Whether the same request may pass in a moment.
+fn is_of_load(refusal: &KmsError) -> bool {
+    let in_flight = refusal.code == ErrorCode::Conflict && refusal.retryable;
+    in_flight || matches!(refusal.code, ErrorCode::Backpressure | ErrorCode::Timeout)
+}
+
+/// Whether a request is malformed. Forged envelopes and statements in the service's own name are not: they are what an
+/// attacker sends.
+fn is_of_form(refusal: &KmsError) -> bool {
+    match refusal.code {
+        ErrorCode::BadRequest => {
+            refusal.field.as_deref() != Some("wrapped_b64") && refusal.message != RESERVED
+        }
+        ErrorCode::TooLarge => true,
+        _ => false,
     }
 }
 

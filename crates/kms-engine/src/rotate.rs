@@ -50,6 +50,7 @@ impl Engine {
         self.run(Op::Rotate, context, |trace| {
             let parsed = KidRef::parse(kid)?;
             let key = self.find(&parsed, context)?;
+            trace.key = Some(Arc::clone(&key));
             if wish.activate_after_ms > MAX_ACTIVATE_AFTER_MS {
                 let error = KmsError::bad_request("must be at most ten years");
                 return Err(error.field("activate_after_ms"));

@@ -22,6 +22,9 @@ use crate::suite::Suite;
 /// What the service's own statements begin with; no sign API signs a message that does.
 pub const RESERVED_PREFIX: &[u8] = b"ron-kms/";
 
+/// The refusal of such a message.
+pub(crate) const RESERVED: &str = "messages that begin with ron-kms/ are reserved";
+
 /// What is signed or verified.
 #[derive(Clone, Debug, Hash)]
 pub enum Payload<'a> {
@@ -63,8 +66,7 @@ impl Payload<'_> {
             Payload::Message(bytes) => (bytes, "message_b64"),
         };
         if bytes.starts_with(RESERVED_PREFIX) {
-            return Err(KmsError::bad_request("messages that begin with ron-kms/ are reserved")
-                .field(field));
+            return Err(KmsError::bad_request(RESERVED).field(field));
         }
         Ok(())
     }
@@ -148,9 +150,9 @@ impl Engine {
     ) -> Result<Signature> {
         self.run(Op::Sign, context, |trace| {
             let payload = Payload::Local(message);
-            payload.check_not_reserved()?;
             let kid = self.find_item(context, kid)?;
             let head = self.signing_head(&kid, trace)?;
+            payload.check_not_reserved()?;
             let alg = head.only_track(may_block)?;
             let covered = payload.covered(head.key.facts.signs)?;
             let signature = self.sign_track(&head, alg, &covered, SignatureContext::EMPTY)?;
@@ -166,7 +168,6 @@ impl Engine {
     /// hybrid signature is asked of a key with one track.
     pub fn sign(&self, context: &Context, wish: &SignRequest<'_>) -> Result<Vec<Signed>> {
         self.run(Op::Sign, context, |trace| {
-            wish.payload.check_not_reserved()?;
             let signed_under = SignatureContext::new(&wish.context)?;
             let kids = wish.target.kids();
             let mut known = Vec::with_capacity(kids.len());
@@ -188,6 +189,7 @@ impl Engine {
                 }
                 heads.push(head);
             }
+            wish.payload.check_not_reserved()?;
             let mut signed = Vec::with_capacity(heads.len() * 2);
             let mut uses = Vec::with_capacity(heads.len());
             let covered = |head: &SigningHead<'_>| wish.payload.covered(head.key.facts.signs);
@@ -217,6 +219,7 @@ impl Engine {
         trace: &mut Trace,
     ) -> Result<SigningHead<'a>> {
         let key = &kid.key;
+        trace.key = Some(Arc::clone(key));
         key.check_sound()?;
         let head = self.head_of(key)?;
         let version = match kid.version {

@@ -196,6 +196,7 @@ impl Engine {
 
     fn wrapping_head<'a>(&self, kid: &'a KnownKid, trace: &mut Trace) -> Result<HeadToWrap<'a>> {
         let key = &kid.key;
+        trace.key = Some(std::sync::Arc::clone(key));
         key.check_sound()?;
         let head = self.head_of(key)?;
         if kid.version.is_some_and(|version| version > head.newest) {
@@ -235,6 +236,7 @@ impl Engine {
         envelope: &[u8],
         trace: &mut Trace,
     ) -> Result<(Opened, SecretBytes)> {
+        trace.key = given.map(|given| std::sync::Arc::clone(&given.key));
         let parsed = Envelope::parse(envelope).map_err(unopened)?;
         let fits = |known: &KnownKid| match given {
             Some(given) => {
@@ -249,6 +251,7 @@ impl Engine {
             .and_then(|_| self.know(context, parsed.kid).ok())
             .filter(fits)
             .ok_or_else(does_not_open)?;
+        trace.key = Some(std::sync::Arc::clone(&known.key));
         known.key.check_sound()?;
         // Whoever may know of a key may know that it is not in use.
         let held = self.version_of(&known).map_err(|error| match error.code {

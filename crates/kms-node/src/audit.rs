@@ -1,7 +1,9 @@
-//! The audit log of a service: how it is opened, and what can be asked of it.
+//! The audit log of a service: how it is opened, what can be asked of it, and what can be done with its files alone.
 
+mod continuity;
 mod live;
 pub(crate) mod note_keys;
+mod offline;
 #[cfg(unix)]
 pub(crate) mod open;
 

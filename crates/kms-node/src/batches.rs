@@ -61,8 +61,8 @@ impl NativeKms {
             // A message is read twice: it must be the same both times.
             let messages = bytes::owned(&messages);
             let items = packed::messages(&kids, &messages, &offsets)?;
+            self.engine.check_need_not_wait()?;
             let signed = packed::sign(&self.engine, &self.library, &items, false)?;
-            self.engine.settle_records()?;
             bytes::write(&mut out, signed.packed.as_flattened())?;
             Ok(rest(signed))
         })

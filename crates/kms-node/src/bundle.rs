@@ -75,8 +75,8 @@ impl NativeKms {
                 message: bytes::owned(&message),
                 context: bytes::owned(&context),
             };
+            self.engine.check_need_not_wait()?;
             let signed = wish.sign(&self.engine, &self.library)?;
-            self.engine.settle_records()?;
             Ok(bundle(signed, self.engine.log()))
         })
     }
@@ -129,6 +129,9 @@ impl NativeKms {
                 mode: mode.map(|mode| Mode::parse(&mode)).transpose()?,
             };
             let verified = self.engine.verify(&self.library, &wish)?;
+            let halves = wish.sigs.iter().map(|sig| &sig.signature[..]);
+            let input: Vec<&[u8]> = std::iter::once(&message[..]).chain(halves).collect();
+            self.engine.audit_verified(&self.library, verified.ok, &input);
             Ok(BundleVerdict {
                 ok: verified.ok,
                 checked: verified.checked.iter().map(|alg| alg.name().to_owned()).collect(),

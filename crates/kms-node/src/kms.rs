@@ -239,8 +239,8 @@ impl NativeKms {
             let message = bytes::owned(&message);
             let known = self.known.borrow();
             let kid = item_kid(&known, &kid)?;
+            self.engine.check_need_not_wait()?;
             let signature = self.engine.sign_one(&self.library, kid, &message, false)?;
-            self.engine.settle_records()?;
             match signature {
                 Signature::Ed25519(signature) => bytes::write(&mut out, &signature).map(|()| None),
                 Signature::Long(signature) => Ok(Some(signature.into())),
@@ -337,6 +337,14 @@ impl NativeKms {
     fn parse_context(&self, call: CallContext) -> Result<Context> {
         let op_id = call.op_id.as_deref().map(Uuid::try_parse).transpose();
         let op_id = op_id.map_err(|_| KmsError::bad_request("must be a UUID").field("op_id"))?;
+        // An audit record takes no more.
+        let name = |text: &str, field: &'static str| {
+            let fits = text.len() <= MAX_NAME_LEN && !text.chars().any(char::is_control);
+            let fault = || KmsError::bad_request("over 255 bytes, or with control characters");
+            if fits { Ok(()) } else { Err(fault().field(field)) }
+        };
+        name(&call.request_id, "requestId")?;
+        name(&call.actor, "actor")?;
         Ok(Context {
             tenant: call.tenant.map(Into::into),
             actor: call.actor.into(),
@@ -349,6 +357,9 @@ impl NativeKms {
         })
     }
 }
+
+/// Longest name of a caller, and of a request, in bytes.
+const MAX_NAME_LEN: usize = 255;
 
 fn family(name: &str) -> Result<&'static str> {
     FAMILIES

@@ -92,10 +92,12 @@ mod imp {
     use kms_core::{AuditSink, KmsError, OsEntropy, Result, SecretBytes};
     use kms_engine::{Engine, EngineConfig};
     use kms_store::root_key::{AgeIdentity, Cost, KeyFile, Passphrase};
-    use kms_store::{FileAnchor, FileStore, OpenReport, Options, Problem, StoreError, Unlocked};
+    use kms_store::{
+        FileAnchor, FileStore, OnOverride, OpenReport, Options, Problem, StoreError, Unlocked,
+    };
 
     use super::{FileStoreOptions, RootKeyOptions};
-    use crate::audit::open::{OpenError, fault};
+    use crate::audit::open::{OPERATOR, OpenError, fault};
     use crate::audit::{Audit, AuditOptions};
 
     pub(super) fn root_key(kind: &str, mut content: SecretBytes) -> Result<Box<dyn RootKey>> {
@@ -132,11 +134,22 @@ mod imp {
             }
             false => Err(error),
         };
+        let overridden = Arc::new(Mutex::new(Vec::new()));
         let unlocked = store.map(unlock).transpose()?;
         let anchor = match (store, &unlocked) {
-            (Some(store), Some(unlocked)) => anchor_of(unlocked, store)?,
+            (Some(store), Some(unlocked)) => anchor_of(unlocked, store, audit)?,
             _ => None,
         };
+        // Before the log, which writes to the anchor when it begins.
+        let no_anchor = match (&unlocked, &anchor) {
+            (Some(unlocked), Some(anchor)) => unlocked.check_anchor(&**anchor).err(),
+            _ => None,
+        };
+        let accepts = store.is_some_and(|options| options.accept_older == Some(true));
+        if let Some(fault) = no_anchor.as_ref().filter(|_| !accepts) {
+            return Err(fault.clone().into());
+        }
+        let mut mismatch = false;
         let audit = match audit {
             None => Audit::Off,
             Some(options) => {
@@ -145,7 +158,10 @@ mod imp {
                     None => Audit::Memory(Arc::new(options.in_memory()?)),
                     Some(dir) => match log_of(options, dir, unlocked.as_ref(), anchor.as_ref()) {
                         Ok(log) => Audit::Log(Arc::new(log)),
-                        Err(OpenError::Mismatch(error)) => refuse(error).map(|()| Audit::Off)?,
+                        Err(OpenError::Mismatch(error)) => {
+                            mismatch = true;
+                            refuse(error).map(|()| Audit::Off)?
+                        }
                         Err(OpenError::Other(error)) => return Err(error),
                     },
                 }
@@ -159,13 +175,20 @@ mod imp {
         let engine = Engine::new(config);
         let mut open = None;
         if let (Some(options), Some(unlocked)) = (store, unlocked) {
-            match open_unlocked(options, unlocked, anchor, &mut |key| engine.adopt(key)) {
-                Ok((kept, report)) => {
-                    record_override(&audit, &report)?;
-                    open = Some(Arc::new(kept));
+            let mut visit = |key| engine.adopt(key);
+            if mismatch {
+                // Nothing is written, and nothing overridden, where the log cannot say so.
+                FileStore::show(&unlocked, anchor.as_deref(), &mut visit)?;
+            } else {
+                let mut note = noting(&audit, &overridden);
+                if let Some(fault) = &no_anchor {
+                    note(fault)?;
                 }
-                Err(Failed { error, older: true }) => refuse(error)?,
-                Err(Failed { error, older: false }) => return Err(error),
+                match open_unlocked(options, unlocked, anchor, Some(note), &mut visit) {
+                    Ok((kept, _)) => open = Some(Arc::new(kept)),
+                    Err(Failed { error, older: true }) => refuse(error)?,
+                    Err(Failed { error, older: false }) => return Err(error),
+                }
             }
         }
         match (refused, &open) {
@@ -177,31 +200,8 @@ mod imp {
             (None, Some(store)) => engine.keep_in(Box::new(Arc::clone(store))),
             (None, None) => {}
         }
-        Ok((engine, audit, Kept(Mutex::new(open))))
-    }
-
-    /// The store of a service that is open.
-    pub(crate) struct Kept(Mutex<Option<Arc<FileStore>>>);
-
-    impl Kept {
-        pub(crate) fn close(&self) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        }
-
-        pub(super) fn store(&self) -> Result<Arc<FileStore>> {
-            let store = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            store.ok_or_else(|| {
-                KmsError::unsupported("this service has no open store in files").field("backend")
-            })
-        }
-    }
-
-    pub(super) fn rekey_open(store: &FileStore, new: &RootKeyOptions) -> Result<()> {
-        Ok(store.rekey(&*new.load()?, &mut |_, _| {})?)
-    }
-
-    pub(super) fn backup_open(store: &FileStore, to: &str) -> Result<usize> {
-        Ok(store.backup(Path::new(to))?)
+        let overridden = overridden.lock().map(|it| it.clone()).unwrap_or_default();
+        Ok((engine, audit, Kept { store: Mutex::new(open), overridden }))
     }
 
     fn log_of(
@@ -216,24 +216,57 @@ mod imp {
             None => {
                 let own = options.own_keys(dir)?;
                 let path = options.anchor.as_ref().ok_or_else(missing)?;
-                options.open(dir, &own, &self::anchor(&own, dir, path)?)
+                options.open(dir, &own, &self::anchor(&own, &[dir], path)?)
             }
         }
     }
 
-    /// An older store that was accepted is in the log, whether or not the log was older too.
-    fn record_override(audit: &Audit, report: &OpenReport) -> Result<()> {
-        if let (Audit::Log(log), Some(revision)) = (audit, report.overridden) {
-            let refused = format!("store older than anchor: revision {revision} was acknowledged");
-            let body = Override {
-                actor: "operator",
-                refused: &refused,
-                anchor_size: 0,
-                anchor_root: [0; 32],
-            };
-            log.append(Body::Override(body))?;
+    /// Puts what is overridden into the log, durably, before the store writes anything.
+    fn noting(audit: &Audit, overridden: &Arc<Mutex<Vec<String>>>) -> OnOverride {
+        let (audit, overridden) = (audit.clone(), Arc::clone(overridden));
+        Box::new(move |fault| {
+            let refused = fault.to_string();
+            if let Audit::Log(log) = &audit {
+                let body = Override {
+                    actor: OPERATOR,
+                    refused: &refused,
+                    anchor_size: 0,
+                    anchor_root: [0; 32],
+                };
+                let index = log.append(Body::Override(body))?;
+                log.wait_durable(index)?;
+            }
+            overridden.lock().unwrap_or_else(PoisonError::into_inner).push(refused);
+            Ok(())
+        })
+    }
+
+    /// The store of a service that is open.
+    pub(crate) struct Kept {
+        store: Mutex<Option<Arc<FileStore>>>,
+        /// What an operator's decision overrode when it was opened.
+        pub(crate) overridden: Vec<String>,
+    }
+
+    impl Kept {
+        pub(crate) fn close(&self) {
+            self.store.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
-        Ok(())
+
+        pub(super) fn store(&self) -> Result<Arc<FileStore>> {
+            let store = self.store.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            store.ok_or_else(|| {
+                KmsError::unsupported("this service has no open store in files").field("backend")
+            })
+        }
+    }
+
+    pub(super) fn rekey_open(store: &FileStore, new: &RootKeyOptions) -> Result<()> {
+        Ok(store.rekey(&*new.load()?, &mut |_, _| {})?)
+    }
+
+    pub(super) fn backup_open(store: &FileStore, to: &str) -> Result<usize> {
+        Ok(store.backup(Path::new(to))?)
     }
 
     struct Failed {
@@ -272,19 +305,22 @@ mod imp {
     fn anchor_of(
         unlocked: &Unlocked,
         options: &FileStoreOptions,
+        audit: Option<&AuditOptions>,
     ) -> Result<Option<Arc<dyn Anchor>>> {
-        let dir = Path::new(&options.dir);
-        options.anchor.as_ref().map(|path| anchor(unlocked, dir, path)).transpose()
+        let mut dirs = vec![Path::new(&options.dir)];
+        dirs.extend(audit.and_then(|audit| audit.dir.as_deref()).map(Path::new));
+        options.anchor.as_ref().map(|path| anchor(unlocked, &dirs, path)).transpose()
     }
 
     fn open_unlocked(
         options: &FileStoreOptions,
         unlocked: Unlocked,
         anchor: Option<Arc<dyn Anchor>>,
+        on_override: Option<OnOverride>,
         visit: &mut dyn FnMut(StoredKey) -> Result<()>,
     ) -> Result<(FileStore, OpenReport), Failed> {
         let accept_older = options.accept_older.unwrap_or(false);
-        let opened = Options { anchor, accept_older, ..Options::default() };
+        let opened = Options { anchor, accept_older, on_override, ..Options::default() };
         let (store, report) = FileStore::open(unlocked, opened, visit)?;
         if report.unfinished_rekey {
             store.finish_rekey(&*options.root_key.load()?, &mut |_, _| {})?;
@@ -294,8 +330,8 @@ mod imp {
 
     fn opened(options: &FileStoreOptions) -> Result<FileStore> {
         let unlocked = unlock(options)?;
-        let anchor = anchor_of(&unlocked, options)?;
-        let opened = open_unlocked(options, unlocked, anchor, &mut |_| Ok(()));
+        let anchor = anchor_of(&unlocked, options, None)?;
+        let opened = open_unlocked(options, unlocked, anchor, None, &mut |_| Ok(()));
         opened.map(|(store, _)| store).map_err(|failed| failed.error)
     }
 
@@ -319,16 +355,18 @@ mod imp {
         Ok(opened(options)?.rekey(&*new, &mut |_, _| {})?)
     }
 
-    fn anchor(unlocked: &Unlocked, dir: &Path, path: &str) -> Result<Arc<dyn Anchor>> {
+    fn anchor(unlocked: &Unlocked, dirs: &[&Path], path: &str) -> Result<Arc<dyn Anchor>> {
         let path = PathBuf::from(path);
         let parent = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
         // Beside what it watches over it would be restored together with it.
-        let inside = |parent: PathBuf| dir.canonicalize().is_ok_and(|dir| parent.starts_with(dir));
+        let inside = |parent: PathBuf| {
+            dirs.iter().any(|dir| dir.canonicalize().is_ok_and(|dir| parent.starts_with(dir)))
+        };
         if parent.canonicalize().is_ok_and(inside) {
-            let why = "must lie outside the directory of the store";
+            let why = "must lie outside the directories of store and audit log";
             return Err(KmsError::bad_request(why).field("anchor"));
         }
         Ok(Arc::new(FileAnchor::open(&path, unlocked.subkey("anchor")?)?))
@@ -350,7 +388,10 @@ mod imp {
     }
 
     /// No store can be open.
-    pub(crate) struct Kept;
+    #[derive(Default)]
+    pub(crate) struct Kept {
+        pub(crate) overridden: Vec<String>,
+    }
 
     /// Nor is there one.
     pub(super) enum Store {}
@@ -382,7 +423,7 @@ mod imp {
         _: bool,
     ) -> Result<(Engine, Audit, Kept)> {
         match (store, audit) {
-            (None, None) => Ok((Engine::new(config), Audit::Off, Kept)),
+            (None, None) => Ok((Engine::new(config), Audit::Off, Kept::default())),
             (None, Some(_)) => {
                 let why = "the audit log needs a Unix system";
                 Err(KmsError::unsupported(why).field("audit"))

@@ -27,6 +27,8 @@ pub mod seal;
 pub use anchor::FileAnchor;
 pub use error::{Role, StoreError};
 #[cfg(unix)]
-pub use file::{CheckReport, FileStore, OpenReport, Options, Problem, Unlocked, check, restore};
+pub use file::{
+    CheckReport, FileStore, OnOverride, OpenReport, Options, Problem, Unlocked, check, restore,
+};
 pub use format::{MAX_ANSWER_LEN, MAX_PUBLIC_LEN, MAX_SECRET_LEN, MAX_TEXT_LEN, MAX_TRACKS};
 pub use memory::MemoryStore;

@@ -1,6 +1,7 @@
 //! What a crash leaves is dropped and said; what was changed is refused, by name.
 
 use std::fs::OpenOptions;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -238,7 +239,9 @@ fn forged_checkpoints_are_refused_each_by_its_own_name() {
 fn a_verifier_is_held_to_what_it_expects() {
     let place = crashed("expect");
     let held = place.verify();
-    let check = |expect: Expect<'_>| verify(&place.dir(), &Crates, expect, &mut |_| {}).unwrap();
+    let check = |expect: Expect<'_>| {
+        verify(&place.dir(), &Crates, expect, &mut |_| ControlFlow::Continue(())).unwrap()
+    };
     let seen = |size, root| check(Expect { seen: Some((size, root)), ..Expect::default() });
     assert_eq!(seen(held.size, held.root).outcome, Outcome::Intact);
     assert_eq!(seen(held.size, [0; 32]).outcome, Outcome::BehindAnchor);

@@ -17,7 +17,8 @@ impl AuditSink for Recorder {
             return Err(KmsError::new(ErrorCode::Backpressure, "the audit log is full"));
         }
         let kid = event.kid.unwrap().to_string();
-        let entry = (event.op.to_owned(), kid, event.input_hash.is_some());
+        let refused = event.refusal.map_or("", |_| " refused");
+        let entry = (format!("{}{refused}", event.op), kid, event.input_hash.is_some());
         self.events.lock().unwrap().push(entry);
         Ok(None)
     }
@@ -33,9 +34,37 @@ fn every_key_version_and_signature_is_recorded_once() {
     engine.rotate(&Context::library(), &v1, &RotateKey::default()).unwrap();
     sign(&engine, &v1, b"m").unwrap_err();
     let v2 = v1.replace("#v1", "#v2");
-    let expected = [("create", &v1, false), ("sign", &v1, true), ("rotate", &v2, false)]
-        .map(|(op, kid, hashed)| (op.to_owned(), kid.clone(), hashed));
+    let key = v1.replace("#v1", "");
+    let expected = [
+        ("create", &v1, false),
+        ("sign", &v1, true),
+        ("rotate", &v2, false),
+        ("sign refused", &key, false),
+    ]
+    .map(|(op, kid, hashed)| (op.to_owned(), kid.clone(), hashed));
     assert_eq!(*recorder.events.lock().unwrap(), expected);
+}
+
+#[test]
+fn a_refusal_is_recorded_with_a_key_that_the_caller_may_know_of_and_only_then() {
+    let recorder = Arc::new(Recorder::default());
+    let engine =
+        Engine::new(EngineConfig { audit: Some(recorder.clone()), ..EngineConfig::default() });
+    let v1 = create(&engine, "message").to_string();
+    let of_refusals = || {
+        let events = recorder.events.lock().unwrap();
+        let refused = events.iter().filter(|(op, ..)| op.ends_with("refused"));
+        refused.map(|(op, ..)| op.clone()).collect::<Vec<_>>()
+    };
+    let stranger = Context { tenant: Some("evil".into()), ..Context::library() };
+    let export = crate::Request::Export(v1.clone());
+    assert_eq!(refusal(engine.dispatch(&stranger, &export)).0, "NotFound");
+    assert_eq!(refusal(sign(&engine, "nonsense", b"m")).0, "BadRequest");
+    assert!(of_refusals().is_empty());
+    assert_eq!(refusal(engine.dispatch(&Context::library(), &export)).0, "ExportForbidden");
+    // In the service's own name: malformed, and what an attacker would send.
+    assert_eq!(refusal(sign(&engine, &v1, b"ron-kms/x")).0, "BadRequest");
+    assert_eq!(of_refusals(), ["export refused", "sign refused"]);
 }
 
 #[test]

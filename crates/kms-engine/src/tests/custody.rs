@@ -17,11 +17,21 @@ fn open(dir: &TempDir, clock: &Arc<ManualClock>) -> Engine {
     let (entropy, engine) = (config.entropy.clone(), Engine::new(config));
     let root = KeyFile::parse(&SecretBytes::copy_of(&[7; 32])).unwrap();
     let path = dir.path().join("store");
-    let unlocked = if path.exists() {
-        Unlocked::open(&path, &root)
-    } else {
-        Unlocked::create(&path, &root, &*entropy)
+    let unlock = || match path.exists() {
+        true => Unlocked::open(&path, &root),
+        false => Unlocked::create(&path, &root, &*entropy),
     };
+    let mut unlocked = unlock();
+    // A child of the tests that fork has the lock's file open too, for some milliseconds.
+    for _ in 0..500 {
+        match unlocked {
+            Err(kms_store::StoreError::Disk(_)) => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+                unlocked = unlock();
+            }
+            _ => break,
+        }
+    }
     let options = Options { clock: clock.clone(), ..Options::default() };
     let visit = &mut |stored| engine.adopt(stored);
     let (store, _) = FileStore::open(unlocked.unwrap(), options, visit).unwrap();

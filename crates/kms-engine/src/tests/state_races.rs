@@ -16,7 +16,9 @@ struct Recorder(Mutex<Vec<(&'static str, String)>>);
 
 impl AuditSink for Recorder {
     fn append(&self, event: &AuditEvent<'_>) -> Result<Option<u64>> {
-        self.0.lock().unwrap().push((event.op, event.kid.unwrap().to_string()));
+        if event.refusal.is_none() {
+            self.0.lock().unwrap().push((event.op, event.kid.unwrap().to_string()));
+        }
         Ok(None)
     }
 }

@@ -62,9 +62,12 @@ mod imp {
     use kms_audit::reader::{Next, Records};
     use kms_audit::record::{Body, Target};
     use kms_audit::{AuditLog, SignedCheckpoint};
-    use kms_core::{KmsError, Result};
+    use kms_core::{Clock, ErrorCode, KmsError, Result, SystemClock};
 
     use super::{Audit, absent};
+
+    /// The shortest time between two checkpoints that are made because somebody asks for a proof.
+    const CHECKPOINT_GAP_MS: u64 = 100;
 
     pub(super) fn log(audit: &Audit) -> Result<Arc<AuditLog>> {
         match audit {
@@ -85,14 +88,23 @@ mod imp {
         if log.status().size <= seq {
             return Err(KmsError::from(kms_audit::AuditError::NotFound("record")));
         }
+        // Each costs some syncs and signatures, and stays in the log for ever.
+        let made_ms = log.status().checkpoint_at_ms.unwrap_or_default();
+        let since_ms = SystemClock::new().unix_ms().saturating_sub(made_ms);
+        if since_ms < CHECKPOINT_GAP_MS {
+            let why = "a checkpoint that covers this record is made in a moment";
+            let wait_ms = u32::try_from(CHECKPOINT_GAP_MS - since_ms).unwrap_or_default();
+            return Err(KmsError::new(ErrorCode::Backpressure, why).retry_after_ms(wait_ms));
+        }
         Ok(log.checkpoint_now()?)
     }
 
     /// An inclusion proof as JSON. Of a record of another tenant the caller learns nothing.
     pub(super) fn proof(log: &AuditLog, seq: u64, tenant: Option<&str>) -> Result<String> {
+        // First, so that nobody has checkpoints made for what they may not see.
+        let record = record(log, seq, tenant)?;
         let signed = covering(log, seq)?;
         let size = signed.checkpoint.size;
-        let record = record(log, seq, tenant)?;
         let (leaf, path) = log.inclusion_proof(seq, size)?;
         let path: Vec<String> = path.iter().map(|hash| STANDARD.encode(hash)).collect();
         let mut answer = serde_json::json!({
@@ -176,7 +188,7 @@ impl NativeKms {
                 writable: false,
                 dropped_verifications: 0.0,
                 dropped_bytes: 0.0,
-                overridden: Vec::new(),
+                overridden: self.store.overridden.clone(),
                 refused: self.engine.verifies_only().map(|it| it.message.to_string()),
             };
             #[cfg(unix)]
@@ -196,7 +208,7 @@ impl NativeKms {
                     status.writable = now.writable;
                     status.dropped_verifications = number(now.dropped_verifications);
                     status.dropped_bytes = number(log.report().dropped_bytes);
-                    status.overridden.clone_from(&log.report().overridden);
+                    status.overridden.extend(log.report().overridden.iter().cloned());
                 }
             }
             Ok(status)
@@ -253,14 +265,14 @@ impl NativeKms {
 impl NativeKms {
     /// The proof that the log of `old` records is a prefix of the one of `newer`, as JSON: `{"old", "new", "proof_b64"}`.
     #[napi(ts_return_type = "Promise<string>")]
-    pub fn audit_consistency<'env>(
+    pub fn audit_prefix_proof<'env>(
         &self,
         env: &'env Env,
         old: f64,
         newer: f64,
     ) -> napi::Result<Object<'env>> {
         let asked =
-            guard("auditConsistency", || Ok((index(old)?, index(newer)?, self.audit.clone())))?;
+            guard("auditPrefixProof", || Ok((index(old)?, index(newer)?, self.audit.clone())))?;
         let work = move || {
             let (old, newer, audit) = asked;
             #[cfg(unix)]
@@ -271,7 +283,7 @@ impl NativeKms {
                 Err(absent())
             }
         };
-        spawn(env, self.engine.pool(), "auditConsistency.task", work, |_, proof| Ok(proof))
+        spawn(env, self.engine.pool(), "auditPrefixProof.task", work, |_, proof| Ok(proof))
     }
 
     /// Ends the use of segments that hold only records below `before`: they are moved into `archive`, or removed.
@@ -284,16 +296,20 @@ impl NativeKms {
         archive: Option<String>,
     ) -> napi::Result<Object<'env>> {
         let asked = guard("auditPrune", || Ok((index(before)?, self.audit.clone())))?;
+        let refused = self.engine.verifies_only().cloned();
         let work = move || {
             let (before, audit) = asked;
             #[cfg(unix)]
             {
                 let archive = archive.as_deref().map(std::path::Path::new);
-                Ok(number(imp::log(&audit)?.prune(before, archive)?))
+                match refused {
+                    Some(refusal) => Err(refusal),
+                    None => Ok(number(imp::log(&audit)?.prune(before, archive)?)),
+                }
             }
             #[cfg(not(unix))]
             {
-                let _ = (before, audit, archive);
+                let _ = (before, audit, archive, refused);
                 Err(absent())
             }
         };

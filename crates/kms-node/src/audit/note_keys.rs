@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use kms_audit::checkpoint::Origin;
 use kms_audit::note::{self, NoteKey, NoteSigner, NoteVerifier};
-use kms_core::{KmsError, OsEntropy, Result, Secret};
+use kms_core::{KidRef, KmsError, OsEntropy, Result, Secret, Track};
 use kms_crypto::context::Context;
 use kms_crypto::ed25519::{self, KeyRef, SignLane, VerifyLane};
 use kms_crypto::lane::Lane;
 use kms_crypto::ml_dsa::{self, Set};
+
+use super::continuity;
 
 /// Checks by the service's own strict verifiers.
 pub(crate) struct Verifier;
@@ -22,6 +24,16 @@ impl NoteVerifier for Verifier {
         ml_dsa::PublicKey::from_bytes(Set::MlDsa44, public).is_ok_and(|public| {
             ml_dsa::verify(Lane::Auto, &public, message, Context::EMPTY, signature)
         })
+    }
+
+    fn continuity(
+        &self,
+        from: KidRef<'_>,
+        public: &[Track<'_>],
+        statement: &[u8],
+        signatures: &[Track<'_>],
+    ) -> Option<bool> {
+        continuity::verify(from, public, statement, signatures)
     }
 }
 

@@ -17,7 +17,7 @@ use super::note_keys::{Verifier, signers};
 /// Records that a log in memory keeps.
 const RING: usize = 4096;
 /// Who an override of the settings is recorded as.
-const OPERATOR: &str = "operator";
+pub(crate) const OPERATOR: &str = "operator";
 
 impl AuditOptions {
     /// Which verifications are recorded.

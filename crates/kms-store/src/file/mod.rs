@@ -27,7 +27,7 @@ mod rekey;
 mod tombstones;
 
 pub use backup::{CheckReport, Problem, check, restore};
-pub use open::{OpenReport, Options, Unlocked};
+pub use open::{OnOverride, OpenReport, Options, Unlocked};
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

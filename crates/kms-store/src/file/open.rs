@@ -80,6 +80,19 @@ impl Unlocked {
         Ok(seal::subkey(&self.keys.integrity, purpose)?)
     }
 
+    /// Refuses to go on without the anchor that the store had. For those who are about to write to one before the store is
+    /// opened: it would not be found missing any more.
+    ///
+    /// # Errors
+    /// `AnchorMissing`; `Damaged`, `Disk`, those of the anchor.
+    pub fn check_anchor(&self, anchor: &dyn Anchor) -> Result<()> {
+        let head = HeadFile::decode(&read_head(&self.root)?, &self.keys.integrity)?;
+        if head.anchored && anchor.load()?.is_none() {
+            return Err(StoreError::AnchorMissing);
+        }
+        Ok(())
+    }
+
     /// The store's own id, made with it.
     pub fn store_id(&self) -> Uuid {
         self.keys.store
@@ -108,6 +121,9 @@ pub(super) fn prepare(root: &Dir) -> Result<()> {
     Ok(root.sync()?)
 }
 
+/// Takes note of a fault that an operator's decision overrides.
+pub type OnOverride = Box<dyn FnMut(&StoreError) -> Result<(), KmsError>>;
+
 /// How a store is opened.
 pub struct Options {
     /// Tells how old answers are.
@@ -118,6 +134,8 @@ pub struct Options {
     pub anchor: Option<Arc<dyn Anchor>>,
     /// Opens a store that is older than its anchor, or whose anchor is missing. It goes on from the anchor's revision; tombstones hold all the same.
     pub accept_older: bool,
+    /// Told what `accept_older` overrides, before anything is written; where it fails nothing is.
+    pub on_override: Option<OnOverride>,
     /// Most recorded answers.
     pub max_answers: usize,
     /// Most bytes of recorded answers.
@@ -132,6 +150,7 @@ impl Default for Options {
             entropy: Arc::new(OsEntropy),
             anchor: None,
             accept_older: false,
+            on_override: None,
             max_answers: 65_536,
             max_answer_bytes: 256 * 1024 * 1024,
         }
@@ -159,6 +178,31 @@ pub struct OpenReport {
 }
 
 impl FileStore {
+    /// Shows every key of a store to `visit`, for a service that only verifies. Nothing is written; what the anchor
+    /// remembers as destroyed is shown so.
+    ///
+    /// # Errors
+    /// `Damaged`, `Newer`, `Altered`, `Disk`, those of the anchor and of `visit`.
+    pub fn show(
+        unlocked: &Unlocked,
+        anchor: Option<&dyn Anchor>,
+        visit: &mut dyn FnMut(StoredKey) -> Result<(), KmsError>,
+    ) -> Result<()> {
+        let Unlocked { root, keys, .. } = unlocked;
+        let head = HeadFile::decode(&read_head(root)?, &keys.integrity)?;
+        let anchored =
+            anchor.map(|anchor| anchor.load()).transpose()?.flatten().unwrap_or_default();
+        let mut scan = Scan { index: HashMap::new(), digest: Digest::default(), scrub: Vec::new() };
+        scan_keys(root, keys, &mut |files| {
+            scan.take(keys, &files);
+            let mut stored = files.stored();
+            bury(&mut stored, &anchored.tombstones);
+            Ok(visit(stored)?)
+        })?;
+        let sum = scan.digest.to_bytes();
+        if sum == head.after || sum == head.before { Ok(()) } else { Err(StoreError::Altered) }
+    }
+
     /// Opens a store and shows every key to `visit` on the way, which saves a second reading. What was visited is
     /// worth nothing if this fails.
     ///
@@ -166,7 +210,7 @@ impl FileStore {
     /// `Damaged`, `Newer`, `Altered`, `OlderThanAnchor`, `Disk`, those of the anchor and of `visit`.
     pub fn open(
         unlocked: Unlocked,
-        options: Options,
+        mut options: Options,
         visit: &mut dyn FnMut(StoredKey) -> Result<(), KmsError>,
     ) -> Result<(FileStore, OpenReport)> {
         let Unlocked { root, lock, keys } = unlocked;
@@ -180,7 +224,14 @@ impl FileStore {
         let mut report =
             OpenReport { unfinished_rekey: keys.wrapping.len() > 1, ..OpenReport::default() };
         let anchored = options.anchor.as_ref().map(|anchor| anchor.load()).transpose()?.flatten();
-        if head.anchored && anchored.is_none() && !options.accept_older {
+        let mut overrides =
+            |fault: StoreError| match (options.accept_older, &mut options.on_override) {
+                (false, _) => Err(fault),
+                (true, Some(note)) => note(&fault).map_err(StoreError::from),
+                (true, None) => Ok(()),
+            };
+        let missing = head.anchored && anchored.is_none();
+        if missing && !options.accept_older {
             return Err(StoreError::AnchorMissing);
         }
         let anchored = anchored.unwrap_or_default();
@@ -201,11 +252,12 @@ impl FileStore {
         if sum != head.after && !report.unfinished_change {
             return Err(StoreError::Altered);
         }
+        if missing {
+            overrides(StoreError::AnchorMissing)?;
+        }
         if head.revision < anchored.store_revision {
             let (store, anchor) = (head.revision, anchored.store_revision);
-            if !options.accept_older {
-                return Err(StoreError::OlderThanAnchor { store, anchor });
-            }
+            overrides(StoreError::OlderThanAnchor { store, anchor })?;
             report.overridden = Some(anchor);
         }
         // A restored copy goes on with numbers that were never used, so nothing of the lost branch fits in.
