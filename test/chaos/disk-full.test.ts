@@ -9,7 +9,9 @@ import { ServiceProcess } from './service.js'
 const disk = part('small-disk')
 const MESSAGE = Buffer.from('a message').toString('base64')
 const WISH = { tenant: 'core', purpose: 'disk', alg: 'ed25519', signs: 'message' }
-const PLENTY = 512 * 1024
+/** Bytes: for two segments of an audit log, and as much again. */
+const PLENTY = 72 * 1024 * 1024
+const NO_AUDIT = ['--audit', 'false']
 /** More pages than any change takes. */
 const ENOUGH = 40
 
@@ -23,10 +25,9 @@ describe.skipIf(!disk.available)('a service on a full disk', () => {
   beforeEach(async () => {
     small = new SmallDisk(PLENTY)
     place = Place.make(small.dir)
-    service = await ServiceProcess.mustStart(place)
   })
   afterEach(async () => {
-    await service.stop('SIGKILL')
+    await service?.stop('SIGKILL')
     small.remove()
   })
 
@@ -35,31 +36,36 @@ describe.skipIf(!disk.available)('a service on a full disk', () => {
   const signature = async (kid: string) =>
     (await post('/sign', { kid_or_set: { kid }, message_b64: MESSAGE })).json
 
-  it('refuses changes, goes on reading, and recovers by itself', async () => {
-    const kid = await make()
-    const { sigs, kid: version } = await signature(kid)
-    small.fillUp()
-    const refused = [
-      await post('/keys', WISH),
-      await post(`/keys/${kid}/rotate`, {}),
-      await post(`/keys/${kid}/disable`, {}),
-      await post(`/keys/${kid}/destroy`, { delay_ms: 1 }),
-      await post('/sign', { kid_or_set: { kid }, message_b64: MESSAGE, op_id: opId(1) }),
-    ]
-    for (const answer of refused) expectFull(answer)
-    expect((await post('/verify', { kid: version, message_b64: MESSAGE, sigs })).json.ok).toBe(true)
-    expect((await service.ask('GET', `/keys/${kid}`)).json).toMatchObject({ state: 'enabled', head: '#v1' })
-    small.empty()
-    expect(
-      (await post('/sign', { kid_or_set: { kid }, message_b64: MESSAGE, op_id: opId(1) })).json.sigs,
-    ).toEqual(sigs)
-    expect((await post(`/keys/${kid}/rotate`, {})).status).toBe(200)
-    expect((await service.stop('SIGTERM')).code).toBe(0)
-    service = await ServiceProcess.mustStart(place)
-    expect((await service.ask('GET', `/keys/${kid}`)).json).toMatchObject({ state: 'enabled', head: '#v2' })
-  })
+  it.each([[[]], [NO_AUDIT]])(
+    'refuses changes, goes on reading, and recovers by itself (%s)',
+    async flags => {
+      service = await ServiceProcess.mustStart(place, flags)
+      const kid = await make()
+      const { sigs, kid: version } = await signature(kid)
+      small.fillUp()
+      const refused = [
+        await post('/keys', WISH),
+        await post(`/keys/${kid}/rotate`, {}),
+        await post(`/keys/${kid}/disable`, {}),
+        await post(`/keys/${kid}/destroy`, { delay_ms: 1 }),
+        await post('/sign', { kid_or_set: { kid }, message_b64: MESSAGE, op_id: opId(1) }),
+      ]
+      for (const answer of refused) expectFull(answer)
+      expect((await post('/verify', { kid: version, message_b64: MESSAGE, sigs })).json.ok).toBe(true)
+      expect((await service.ask('GET', `/keys/${kid}`)).json).toMatchObject({ state: 'enabled', head: '#v1' })
+      small.empty()
+      expect(
+        (await post('/sign', { kid_or_set: { kid }, message_b64: MESSAGE, op_id: opId(1) })).json.sigs,
+      ).toEqual(sigs)
+      expect((await post(`/keys/${kid}/rotate`, {})).status).toBe(200)
+      expect((await service.stop('SIGTERM')).code).toBe(0)
+      service = await ServiceProcess.mustStart(place, flags)
+      expect((await service.ask('GET', `/keys/${kid}`)).json).toMatchObject({ state: 'enabled', head: '#v2' })
+    },
+  )
 
   it('makes each change whole or not at all, whichever page is the one that is missing', async () => {
+    service = await ServiceProcess.mustStart(place, NO_AUDIT)
     const kid = await make()
     let versions = 1
     const outcomes: number[] = []
@@ -82,21 +88,22 @@ describe.skipIf(!disk.available)('a service on a full disk', () => {
     expect(outcomes[0]).toBe(503)
     expect(outcomes.at(-1)).toBe(200)
     await service.stop('SIGKILL')
-    service = await ServiceProcess.mustStart(place)
+    service = await ServiceProcess.mustStart(place, NO_AUDIT)
     expect((await service.ask('GET', `/keys/${kid}`)).json.versions).toHaveLength(versions)
   })
 
   it('is opened and closed on a full disk', async () => {
+    service = await ServiceProcess.mustStart(place, NO_AUDIT)
     const kid = await make()
     const before = await signature(kid)
     small.fillUp()
     await service.stop('SIGKILL')
-    service = await ServiceProcess.mustStart(place)
+    service = await ServiceProcess.mustStart(place, NO_AUDIT)
     expect(await signature(kid)).toEqual(before)
     expectFull(await post(`/keys/${kid}/rotate`, {}))
     expect((await service.stop('SIGTERM')).code).toBe(0)
     small.empty()
-    service = await ServiceProcess.mustStart(place)
+    service = await ServiceProcess.mustStart(place, NO_AUDIT)
     expect((await post(`/keys/${kid}/rotate`, {})).status).toBe(200)
   })
 })

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 /** What a file takes, in bytes: it takes whole ones. */
-export const PAGE = 4096
+const PAGE = 4096
 
 /** A file system in memory, of a fixed size. For the superuser. */
 export class SmallDisk {
@@ -34,8 +34,9 @@ export class SmallDisk {
   /** Leaves this many pages. */
   fillUp(free = 0): void {
     const file = openSync(this.#filler, 'a')
-    const page = Buffer.alloc(PAGE)
-    while (this.freePages > free) writeSync(file, page)
+    for (let left = this.freePages - free; left > 0; left = this.freePages - free) {
+      writeSync(file, Buffer.alloc(PAGE * Math.min(left, 1024)))
+    }
     fsyncSync(file)
     closeSync(file)
   }

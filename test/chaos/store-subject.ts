@@ -118,6 +118,8 @@ export class StoreSubject implements Subject<Lived> {
     await live(template, { audit, operations: kids.map(kid => ({ op: 'rotate', kid, body: {} })) })
     const { life, stderr } = await live(template, { audit, mode: 'check', operations: [] })
     if (!life.found) throw new Error(`the keys that were made are not found: ${stderr}`)
+    const silent = life.found.keys.find(({ signature }) => Buffer.from(signature, 'base64').length !== 64)
+    if (silent) throw new Error(`a key that was made does not sign: ${silent.signature}`)
     return new StoreSubject(template, life.found, prepared(kids), beside)
   }
 
