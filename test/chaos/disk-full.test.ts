@@ -12,6 +12,10 @@ const WISH = { tenant: 'core', purpose: 'disk', alg: 'ed25519', signs: 'message'
 /** Bytes: for two segments of an audit log, and as much again. */
 const PLENTY = 72 * 1024 * 1024
 const NO_AUDIT = ['--audit', 'false']
+/** Signatures in one request. */
+const BATCH = 512
+/** More than two segments of an audit log have records. */
+const MOST_BATCHES = 1000
 /** More pages than any change takes. */
 const ENOUGH = 40
 
@@ -64,6 +68,29 @@ describe.skipIf(!disk.available)('a service on a full disk', () => {
     },
   )
 
+  it('uses no private key that it cannot record, until there is space again', async () => {
+    service = await ServiceProcess.mustStart(place)
+    const kid = await make()
+    const { sigs, kid: version } = await signature(kid)
+    small.fillUp()
+    const wish = { kid_or_set: { kid }, message_b64: MESSAGE }
+    // There is room in what was reserved before.
+    const batch = async () =>
+      (await post('/sign_batch', Array(BATCH).fill(wish))).json as { error?: unknown }[]
+    let refused: unknown
+    for (let n = 0; refused === undefined && n < MOST_BATCHES; n++) {
+      refused = (await batch()).find(item => item.error !== undefined)?.error
+    }
+    expect(refused).toMatchObject({ code: 'StoreUnavailable', retryable: true })
+    expectFull(await post('/sign', wish))
+    expect((await post('/verify', { kid: version, message_b64: MESSAGE, sigs })).json.ok).toBe(true)
+    expect((await service.ready()).status).toBe(503)
+    small.empty()
+    await expect.poll(async () => (await post('/sign', wish)).status, { timeout: 20_000 }).toBe(200)
+    expect((await service.ready()).status).toBe(200)
+    expect((await service.stop('SIGTERM')).code).toBe(0)
+  }, 120_000)
+
   it('makes each change whole or not at all, whichever page is the one that is missing', async () => {
     service = await ServiceProcess.mustStart(place, NO_AUDIT)
     const kid = await make()
@@ -112,7 +139,7 @@ describe.skipIf(!disk.available)('a service on a full disk', () => {
 function expectFull({ status, json, headers }: Answer): void {
   expect({ status, error: json.error }).toMatchObject({
     status: 503,
-    error: { code: 'StoreUnavailable', retryable: true, message: expect.stringContaining('no space left') },
+    error: { code: 'StoreUnavailable', retryable: true, message: expect.stringContaining('no space') },
   })
   expect(Number(headers['retry-after'])).toBeGreaterThan(0)
 }
