@@ -12,7 +12,7 @@ const strace = part('strace')
 const cargo = part('cargo')
 const HOUR_MS = 3_600_000
 /** Cases of each fault in the short form. */
-const FEW = 8
+const FEW = 6
 
 describe.skipIf(!strace.available || !cargo.available).each(['queued', 'fsync'] as const)(
   'an audit log, %s,',

@@ -16,7 +16,11 @@ import { join } from 'node:path'
 /** What a file takes, in bytes: it takes whole ones. */
 const PAGE = 4096
 
-/** A file system in memory, of a fixed size. For the superuser. */
+const uid = process.getuid?.() ?? 0
+const asRoot = (...command: string[]) =>
+  execFileSync(uid === 0 ? (command[0] as string) : 'sudo', uid === 0 ? command.slice(1) : ['-n', ...command])
+
+/** A file system in memory, of a fixed size. For the superuser, or with sudo. */
 export class SmallDisk {
   readonly dir: string
   readonly #filler: string
@@ -24,7 +28,7 @@ export class SmallDisk {
   constructor(bytes: number) {
     this.dir = mkdtempSync(join(tmpdir(), 'ron-kms-disk-'))
     this.#filler = join(this.dir, 'filler')
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes},mode=700`, 'ron-kms-chaos', this.dir])
+    asRoot('mount', '-t', 'tmpfs', '-o', `size=${bytes},mode=700,uid=${uid}`, 'ron-kms-chaos', this.dir)
   }
 
   get freePages(): number {
@@ -47,7 +51,7 @@ export class SmallDisk {
   }
 
   remove(): void {
-    execFileSync('umount', ['-l', this.dir])
+    asRoot('umount', '-l', this.dir)
     rmSync(this.dir, { recursive: true })
   }
 }

@@ -20,7 +20,7 @@ const LONGEST_MS = 300
 const CHECK_EVERY = 10
 const DURABILITIES = ['queued', 'fsync'] as const
 
-const rounds = asked.rounds || (asked.long ? 1000 : 6)
+const rounds = asked.rounds || (asked.long ? 1000 : 4)
 const cargo = part('cargo')
 
 describe.skipIf(!addonStatus().loaded || process.platform === 'win32').each(DURABILITIES)(

@@ -3,6 +3,7 @@
 //
 //   const promtool = part('promtool')
 //   it.skipIf(!promtool.available)('is accepted by promtool', () => { execFileSync(promtool.path, …) })
+import { spawnSync } from 'node:child_process'
 import { accessSync, appendFileSync, constants, mkdirSync, readFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -76,8 +77,8 @@ const kinds = {
     debian: 'cargo',
   },
   'small-disk': {
-    find: () => (process.platform === 'linux' && process.getuid?.() === 0 ? onPath('mount') : undefined),
-    missing: 'a small tmpfs can be mounted by the superuser only',
+    find: mounter,
+    missing: 'a small tmpfs cannot be mounted: neither the superuser, nor sudo without a password',
     skips: 'a full disk',
   },
   'openssl-3.5': {
@@ -141,6 +142,14 @@ function tracer(): string | undefined {
   const scope = file('/proc/sys/kernel/yama/ptrace_scope')
   const isFree = !scope || process.getuid?.() === 0 || readFileSync(scope, 'utf8').trim() === '0'
   return process.platform === 'linux' && isFree ? onPath('strace') : undefined
+}
+
+/** What mounts: `mount` for the superuser, otherwise `sudo`. */
+function mounter(): string | undefined {
+  if (process.platform !== 'linux') return undefined
+  if (process.getuid?.() === 0) return onPath('mount')
+  const sudo = onPath('sudo')
+  return sudo && spawnSync(sudo, ['-n', 'true']).status === 0 ? sudo : undefined
 }
 
 function onPath(program: string): string | undefined {
