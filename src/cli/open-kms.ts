@@ -1,3 +1,4 @@
+import { auditDir, beside } from '../config/audit.js'
 import type { Config } from '../config/schema.js'
 import { type AuditOptions, type FileStoreOptions, Kms, type RootKeyOptions } from '../kms.js'
 
@@ -33,7 +34,7 @@ function auditOf(config: Config): AuditOptions | undefined {
   const { service, audit, backends, pq } = config
   if (!audit.enabled) return undefined
   const stored = service.backend === 'file'
-  const dir = audit.dir || (stored ? `${backends.file.dir}/audit` : '')
+  const dir = auditDir(config)
   return {
     log: `ron-kms/${audit.instance}`,
     ...(dir !== '' && { dir }),
@@ -53,7 +54,7 @@ function auditOf(config: Config): AuditOptions | undefined {
 
 /** Beside the directory that it watches over, unless it was put elsewhere. */
 function anchorOf({ audit }: Config, dir: string): string {
-  return audit.anchor || `${dir.replace(/\/+$/, '')}.anchor`
+  return audit.anchor || beside(dir, '.anchor')
 }
 
 /** What opens the store, or gives the audit keys. */

@@ -99,6 +99,12 @@ export function text(pattern: string, longest: number): Kind<string> {
   return { text: matched, value: fromText(matched) }
 }
 
+/** An absolute URL of HTTP; empty for none. */
+export const url: Kind<string> = {
+  text: raw => (raw === '' || (/^https?:\/\/\S{1,2000}$/.test(raw) && URL.canParse(raw)) ? raw : undefined),
+  value: raw => (typeof raw === 'string' ? url.text(raw) : undefined),
+}
+
 /** One of a few words. */
 export function oneOf<const W extends string>(...words: W[]): Kind<W> {
   const text = (raw: string) => words.find(word => word === raw)

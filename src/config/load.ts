@@ -1,3 +1,4 @@
+import { witnessFaults } from './audit.js'
 import { type Fault, HIDDEN, show } from './faults.js'
 import { readConfigFile } from './file.js'
 import { formatAddress } from './kinds.js'
@@ -95,6 +96,7 @@ export function loadConfig(sources: Sources): Loaded {
 
   const config = freeze(nest(values)) as Config
   faults.push(...addressClash(config), ...custodyFaults(config), ...pqContradictions(config.pq))
+  faults.push(...witnessFaults(config))
   return faults.length > 0 ? { faults, aliases } : { config, faults: [], aliases }
 }
 

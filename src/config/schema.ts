@@ -11,6 +11,7 @@ import {
   socket,
   tableOf,
   text,
+  url,
 } from './kinds.js'
 
 /** One setting: every way to give it, and what it may be. */
@@ -49,6 +50,12 @@ type TenantRule = {
   verify_mode: 'or' | 'and' | 'pq_only'
   rollout_percent: number
   legacy_grace: number
+}
+
+/** A witness of the audit log; both are needed. */
+type WitnessSetting = {
+  url: string
+  key: string
 }
 
 /** Every setting, by its dotted key in a file. */
@@ -268,6 +275,34 @@ export const SCHEMA = {
     default: '',
     rule: 'must be the name of a directory on the file system of audit.dir',
     description: 'where files that are given up go; without it they are removed',
+  }),
+  'audit.export': setting({
+    env: 'RON_KMS_AUDIT_EXPORT',
+    flag: '--audit-export <url>',
+    kind: url,
+    default: '',
+    rule: 'must be an http or https URL',
+    description: 'takes every record as JSON lines by POST, in order and at least once, within a second',
+  }),
+  'audit.export_position': setting({
+    env: 'RON_KMS_AUDIT_EXPORT_POSITION',
+    flag: '--audit-export-position <file>',
+    kind: name,
+    default: '',
+    rule: 'must be the name of a file',
+    description:
+      'file that remembers how far the export is; beside audit.dir, with .export at the end of its name',
+  }),
+  'audit.witnesses': setting({
+    env: 'RON_KMS_AUDIT_WITNESSES',
+    flag: '--audit-witnesses <json>',
+    kind: tableOf<WitnessSetting>(name => TENANT.test(name), {
+      url,
+      key: text('[^+\\s]+\\+[0-9a-f]{8}\\+[A-Za-z0-9+/]+=*', 4096),
+    }),
+    default: '{}',
+    rule: 'must hold, by name, the url of a witness and its verifier key as key',
+    description: 'witnesses (C2SP tlog-witness) that cosign checkpoints',
   }),
   'audit.accept_keys': setting({
     env: 'RON_KMS_AUDIT_ACCEPT_KEYS',

@@ -144,6 +144,30 @@ export const CATALOG = [
     labels: ['kind'],
   },
   {
+    name: 'kms_audit_exported_records',
+    type: 'gauge',
+    help: 'Records that the receiver of the export has.',
+    labels: [],
+  },
+  {
+    name: 'kms_audit_export_failures_total',
+    type: 'counter',
+    help: 'Attempts to export records that failed.',
+    labels: [],
+  },
+  {
+    name: 'kms_audit_witness_size',
+    type: 'gauge',
+    help: 'Records under the last checkpoint that a witness cosigned.',
+    labels: ['witness'],
+  },
+  {
+    name: 'kms_audit_witness_failures_total',
+    type: 'counter',
+    help: 'Attempts to have a checkpoint cosigned that failed.',
+    labels: ['witness'],
+  },
+  {
     name: 'kms_audit_integrity_failed_total',
     type: 'counter',
     help: 'Times that store or audit log were not what was acknowledged; the service then only verifies.',

@@ -2,6 +2,7 @@ import { collectDefaultMetrics, type Metric, Registry } from 'prom-client'
 import type { SecretMemory, TableStats } from '../../index.js'
 import type { AuditStatus, EngineMetrics, PqPolicy, PqRule } from '../kms.js'
 import { over, phaseOf } from '../pq-policy.js'
+import type { AuditDuties } from '../server/audit-duties.js'
 import {
   ALGORITHMS_AT_ZERO,
   CATALOG,
@@ -22,6 +23,8 @@ export interface MetricSources {
   readonly secretMemory: () => SecretMemory
   /** How the audit log is. */
   readonly audit: () => AuditStatus
+  /** Where its records and checkpoints go. */
+  readonly auditDuties: () => ReturnType<AuditDuties['status']>
   readonly http: HttpMetrics
   /** The post-quantum policy in force. */
   readonly pq: () => PqPolicy
@@ -73,6 +76,7 @@ function samplesOf({
   tables,
   secretMemory,
   audit,
+  auditDuties,
   http,
   pq,
   version,
@@ -140,6 +144,12 @@ function samplesOf({
     kms_audit_dropped_total: () => [
       { labels: { kind: 'non_checkpoint' }, value: audit().droppedVerifications },
     ],
+    kms_audit_exported_records: () => maybe(auditDuties().exported?.next),
+    kms_audit_export_failures_total: () => maybe(auditDuties().exported?.failures),
+    kms_audit_witness_size: () =>
+      auditDuties().witnesses.map(({ name: witness, size: value }) => ({ labels: { witness }, value })),
+    kms_audit_witness_failures_total: () =>
+      auditDuties().witnesses.map(({ name: witness, failures: value }) => ({ labels: { witness }, value })),
     kms_audit_integrity_failed_total: () => [{ labels: {}, value: audit().refused === undefined ? 0 : 1 }],
     kms_build_info: () => [{ labels: { version, cpu_tier: cpuTier }, value: 1 }],
     http_requests_total: () =>
@@ -166,6 +176,11 @@ function samplesOf({
     rejected_total: () =>
       Object.entries(http.rejected).map(([reason, value]) => ({ labels: { reason }, value })),
   }
+}
+
+/** A sample of what is there. */
+function maybe(value: number | undefined): Sample[] {
+  return value === undefined ? [] : [{ labels: {}, value }]
 }
 
 /** The operations that were carried out, and those of {@link ALGORITHMS_AT_ZERO} that were not yet. */

@@ -7,11 +7,11 @@ import { HttpMetrics, NO_OP, NO_ROUTE } from '../metrics/http.js'
 import { createRegistry } from '../metrics/registry.js'
 import { requireNative } from '../native.js'
 import { createApp } from './app.js'
+import { AuditDuties } from './audit-duties.js'
 import { type ConnectionRefusal, type Listener, type ListenerLimits, listen } from './listen.js'
 import type { Authenticator } from './middleware/auth.js'
 import { createOpsApp } from './ops.js'
 import { createReadiness, isAuditReady, isCheckpointRecent } from './ready.js'
-import { retain } from './retention.js'
 import { SERVICE_NAME, VERSION } from './version.js'
 
 /** The parts of a running service. */
@@ -60,9 +60,14 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     },
     log,
   )
+  const duties = new AuditDuties(config, kms.audit, log)
   const app = createApp({
     kms,
-    audit: kms.audit,
+    audit: {
+      refused: code => kms.audit.refused(code),
+      proofJson: (index, tenant) => kms.audit.proofJson(index, tenant),
+      checkpoint: () => duties.checkpoint(),
+    },
     authenticate,
     limits: { maxBodyBytes: config.limits.max_body_bytes, readTimeoutMs: config.read_timeout },
     metrics,
@@ -75,6 +80,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       tables: () => requireNative().ed25519TableStats(),
       secretMemory: () => requireNative().secretMemory(),
       audit: () => kms.audit.status(),
+      auditDuties: () => duties.status(),
       http: metrics,
       pq: () => state.pq,
       version: VERSION,
@@ -131,19 +137,18 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   }
   state.bound = true
   readiness()
-  const { retain_records: records, archive_dir: archive } = config.audit
-  const stopRetaining = retain(kms.audit, { records, archive }, log)
+  duties.start()
 
   let closing: Promise<number> | undefined
   const shutDown = async (): Promise<number> => {
     state.draining = true
     readiness()
-    stopRetaining()
     let aborted = 0
     // The metrics address stays up while requests drain: it is where the state can be seen.
     await apiListener.close(DRAIN_MS, () => {
       aborted = metrics.inflight
     })
+    await duties.stop()
     state.open = false
     await opsListener.close(OPS_DRAIN_MS)
     kms.close()

@@ -99,6 +99,7 @@ describe('/readyz', () => {
       tables: () => requireNative().ed25519TableStats(),
       secretMemory: () => requireNative().secretMemory(),
       audit: () => NO_AUDIT,
+      auditDuties: () => ({ exported: undefined, witnesses: [] }),
       engine: () => {
         throw new KmsError('StoreUnavailable', 'closed')
       },
@@ -260,6 +261,7 @@ describe('/metrics', () => {
       tables: () => requireNative().ed25519TableStats(),
       secretMemory: () => requireNative().secretMemory(),
       audit: () => NO_AUDIT,
+      auditDuties: () => ({ exported: undefined, witnesses: [] }),
       engine: () => {
         asked += 1
         return service.kms.engineMetrics()

@@ -1,8 +1,8 @@
 /** `ronctl audit tail` and `ronctl audit export`. */
-import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
+import { fstatSync, fsyncSync } from 'node:fs'
 import { Command } from 'commander'
 import type { AuditLines } from '../../../index.js'
-import { KmsError } from '../../errors.js'
+import { readPosition, writePosition } from '../../export-position.js'
 import { requireNative } from '../../native.js'
 import { attempt, wholeNumber } from './command.js'
 
@@ -66,7 +66,7 @@ ${EXIT_CODES}`,
         await print(new AuditRecords(dir, start), {
           follow,
           start,
-          ...(positionFile !== undefined && { taken: (next: number) => writePosition(positionFile, next) }),
+          ...(positionFile !== undefined && { taken: (next: number) => remember(positionFile, next) }),
         })
       }),
     )
@@ -160,32 +160,10 @@ function write(text: string): Promise<boolean> {
   })
 }
 
-function readPosition(file: string): number | undefined {
-  let text: string
-  try {
-    text = readFileSync(file, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
-  if (!/^\d{1,15}\n$/.test(text)) {
-    throw new KmsError('BadRequest', 'is no file that an export wrote', { field: 'position-file' })
-  }
-  return Number(text)
-}
-
-/** Replaces the file whole, after what was printed is on disk where it went to a file. */
-function writePosition(file: string, next: number): void {
+/** Remembers the next record, after what was printed is on disk where it went to a file. */
+function remember(file: string, next: number): void {
   if (fstatSync(1).isFile()) fsyncSync(1)
-  const temp = `${file}.tmp`
-  const handle = openSync(temp, 'w', 0o600)
-  try {
-    writeSync(handle, `${next}\n`)
-    fsyncSync(handle)
-  } finally {
-    closeSync(handle)
-  }
-  renameSync(temp, file)
+  writePosition(file, next)
 }
 
 function note(text: string): void {
