@@ -3,6 +3,7 @@
 //
 //   const promtool = part('promtool')
 //   it.skipIf(!promtool.available)('is accepted by promtool', () => { execFileSync(promtool.path, …) })
+import { spawnSync } from 'node:child_process'
 import { accessSync, appendFileSync, constants, mkdirSync, readFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -63,6 +64,23 @@ const kinds = {
     missing: 'core dumps go elsewhere (/proc/sys/kernel/core_pattern), or are limited to nothing',
     skips: 'the search of a core dump for secrets',
   },
+  strace: {
+    find: tracer,
+    missing: 'strace is not on the PATH, or may not attach to a process (kernel.yama.ptrace_scope)',
+    skips: 'crashes and failing system calls injected into the key store and the audit log',
+    debian: 'strace',
+  },
+  cargo: {
+    find: () => (process.platform === 'win32' ? undefined : onPath('cargo')),
+    missing: 'cargo is not on the PATH',
+    skips: 'the audit log under a driver in Rust',
+    debian: 'cargo',
+  },
+  'small-disk': {
+    find: mounter,
+    missing: 'a small tmpfs cannot be mounted: neither the superuser, nor sudo without a password',
+    skips: 'a full disk',
+  },
   'openssl-3.5': {
     find: newerNode,
     missing: 'this Node has no OpenSSL 3.5, and a newer one cannot be had from the registry',
@@ -117,6 +135,21 @@ function corePattern(): string | undefined {
   } catch {
     return undefined
   }
+}
+
+/** strace, where it may attach to processes that it did not start. */
+function tracer(): string | undefined {
+  const scope = file('/proc/sys/kernel/yama/ptrace_scope')
+  const isFree = !scope || process.getuid?.() === 0 || readFileSync(scope, 'utf8').trim() === '0'
+  return process.platform === 'linux' && isFree ? onPath('strace') : undefined
+}
+
+/** What mounts: `mount` for the superuser, otherwise `sudo`. */
+function mounter(): string | undefined {
+  if (process.platform !== 'linux') return undefined
+  if (process.getuid?.() === 0) return onPath('mount')
+  const sudo = onPath('sudo')
+  return sudo && spawnSync(sudo, ['-n', 'true']).status === 0 ? sudo : undefined
 }
 
 function onPath(program: string): string | undefined {

@@ -15,6 +15,7 @@ use crate::log::Shared;
 use crate::open::{self, durable, make_segment};
 use crate::record::{Body, Refusals};
 use crate::segment::Segment;
+use crate::writer::Writer;
 
 /// How often refusals before authentication are written down.
 const REFUSALS: Duration = Duration::from_secs(1);
@@ -36,7 +37,19 @@ struct Times {
     no_space: Option<Instant>,
 }
 
+/// Without its thread a log would append on and sync nothing: a panic of it stops the log.
+struct StopOnPanic<'a>(&'a Writer);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+        }
+    }
+}
+
 fn run(shared: &Shared) {
+    let _guard = StopOnPanic(&shared.writer);
     let now = Instant::now();
     let mut times = Times { flush: now, refusals: now, checkpoint: now, no_space: None };
     while let Ok(closing) = wait(shared, &times) {

@@ -8,6 +8,7 @@ use kms_testkit::anchor::MemoryAnchor;
 use crate::error::AnchorFault;
 use crate::layout::segment_name;
 use crate::merkle::{verify_consistency, verify_inclusion};
+use crate::note::{NoteKey, NoteSigner};
 use crate::segment::full;
 use crate::test_keys::{Ed25519, MlDsa};
 use crate::test_support::{ORIGIN, Place, config, operation};
@@ -372,4 +373,33 @@ fn a_log_in_memory_keeps_the_last_records_and_the_whole_tree() {
         assert_eq!(log.head().unwrap(), (seq + 1, tree.root()));
     }
     assert_eq!(log.records().unwrap().len(), 2);
+}
+
+/// Signs, but not for the log's own thread.
+struct PanicsInBackground(Ed25519);
+
+impl NoteSigner for PanicsInBackground {
+    fn key(&self) -> &NoteKey {
+        self.0.key()
+    }
+
+    fn sign(&self, message: &[u8]) -> kms_core::Result<Vec<u8>> {
+        assert_ne!(std::thread::current().name(), Some("kms-audit"), "as the test wants it");
+        self.0.sign(message)
+    }
+}
+
+#[test]
+fn a_panic_of_the_thread_that_flushes_stops_the_log() {
+    let mut place = Place::new("panic");
+    place.parts.signers = vec![Arc::new(PanicsInBackground(Ed25519::new(ORIGIN, 1)))];
+    place.config.checkpoint_interval_ops = 10;
+    let log = place.open().unwrap();
+    let refused = loop {
+        if let Err(error) = log.append(operation("a")) {
+            break error;
+        }
+    };
+    assert!(matches!(refused, AuditError::Stopped), "{refused}");
+    assert!(!log.status().writable);
 }
