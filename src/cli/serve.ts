@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { statSync } from 'node:fs'
 import { Command, Option } from 'commander'
 import { EXIT_CONFIG, type Fault, formatFault } from '../config/faults.js'
 import { type Loaded, loadConfig } from '../config/load.js'
@@ -78,6 +79,7 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   }
   log.serverStarted(startedEvent(service, config, cpuTier, dev))
   reportAudit(kms, log)
+  warnOfReadableKey(config, log)
   stopOnSignals(service, log)
   reloadOnSignal({ service, kms, log, load }, config)
   process.off('SIGHUP', early)
@@ -112,6 +114,13 @@ function startedEvent(service: Service, config: Config, cpuTier: string, dev: bo
     cpuTier,
     dev,
   }
+}
+
+/** A root key that others on this machine can read opens the store for them, too. Containers mount such files, so it is said. */
+function warnOfReadableKey({ root_key: { file } }: Config, log: Log): void {
+  if (file === '' || process.platform === 'win32') return
+  const mode = statSync(file, { throwIfNoEntry: false })?.mode ?? 0
+  if ((mode & 0o077) !== 0) log.rootKeyReadable({ mode: (mode & 0o777).toString(8) })
 }
 
 /** What was found when store and audit log were opened, each a line. */

@@ -61,6 +61,8 @@ export interface Log {
   configRefused(event: { faults: number; first: string }): void
   /** Store or audit log are not what was acknowledged: the service only verifies. */
   integrityFailed(event: { reason: string }): void
+  /** Others than its owner may read or write the file of the root key. */
+  rootKeyReadable(event: { mode: string }): void
   /** A last record that a crash left torn was dropped. */
   auditTorn(event: { droppedBytes: number }): void
   /** An operator's decision to go on, which is in the audit log too. */
@@ -139,6 +141,7 @@ export function createLog(options: LogOptions): Log {
     storeRekeyed: () => logger.info({ event: 'store_rekeyed' }),
     configRefused: ({ faults, first }) => logger.error({ event: 'config_refused', faults, first }),
     integrityFailed: ({ reason }) => logger.error({ event: 'audit_integrity_failed', reason }),
+    rootKeyReadable: ({ mode }) => logger.warn({ event: 'root_key_readable', mode }),
     auditTorn: ({ droppedBytes }) => logger.warn({ event: 'audit_torn', dropped_bytes: droppedBytes }),
     auditOverridden: ({ reason }) => logger.warn({ event: 'audit_overridden', reason }),
     shutdownStarted: ({ signal }) => logger.info({ event: 'shutdown_started', signal }),

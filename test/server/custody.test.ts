@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -112,6 +112,17 @@ describe.skipIf(process.platform === 'win32')('a service with its keys in files'
     const refused = await serve()
     expect(refused.exit).toBe(1)
     expect(refused.plain).toEqual([expect.stringMatching(/^ron-kms: the root key does not open this store/)])
+  })
+
+  it('warns of a root key that others can read', async () => {
+    chmodSync(at('first.key'), 0o640)
+    const loose = await running()
+    expect(await event(loose.log, 'root_key_readable')).toMatchObject({ level: 'WARN', mode: '640' })
+    await end(loose.child)
+    chmodSync(at('first.key'), 0o600)
+    const tight = await running()
+    await tight.post('/keys', wish)
+    expect(tight.log).not.toContainEqual(expect.objectContaining({ event: 'root_key_readable' }))
   })
 
   it('stays with its root key where the other one cannot be read', async () => {
