@@ -11,7 +11,7 @@ import { machineFacts, machineLine } from './lib/machine.mjs'
 import { measureRows } from './lib/measure.mjs'
 import { compared, promiseLines } from './lib/promises.mjs'
 import { readmeTable, withTable } from './lib/readme.mjs'
-import { rowsOf, THREADED_ROWS } from './lib/rows.mjs'
+import { rowsOf } from './lib/rows.mjs'
 import { textTable, times } from './lib/table.mjs'
 import { measureTier, TIER_ROWS, tiersBelow } from './lib/tiers.mjs'
 
@@ -30,7 +30,7 @@ const all = await implementations()
 await requireAgreement(all)
 console.log('every implementation gives the same signatures and the same verdicts')
 
-const results = [...(await ofThisTier()), ...(await onAllThreads()), ...(await ofTiersBelow())]
+const results = [...(await ofThisTier()), ...(await ofTiersBelow())]
 const comparisons = compared(results, machine)
 const flood = wanted('flood') ? await floodAlone() : undefined
 showProgress('')
@@ -45,17 +45,9 @@ if (!flags.only) writeAll({ machine, rounds, budget_ms: BUDGET_MS, results, comp
 console.log(`took ${((performance.now() - since) / 1000).toFixed(0)} s`)
 
 async function ofThisTier() {
-  const rows = await rowsOf(all, name => wanted(name) && !THREADED_ROWS.includes(name))
+  const rows = await rowsOf(all, wanted)
   const onRound = round => showProgress(`round ${round + 1} of ${rounds}`)
   const measured = await measureRows(rows, { rounds, budget: BUDGET_MS, onRound })
-  return measured.map(result => ({ ...result, tier: machine.tier }))
-}
-
-async function onAllThreads() {
-  const rows = THREADED_ROWS.filter(wanted)
-  if (rows.length === 0) return []
-  showProgress('threads')
-  const measured = await inChild('threads.mjs', [JSON.stringify({ rounds, budget: BUDGET_MS, rows })])
   return measured.map(result => ({ ...result, tier: machine.tier }))
 }
 

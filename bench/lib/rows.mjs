@@ -69,9 +69,6 @@ const ROWS = [
   threadRow('verify', 'threadBatchers'),
 ]
 
-/** The rows on all threads, which have a process of their own. */
-export const THREADED_ROWS = ROWS.map(({ name }) => name).filter(name => name.startsWith('threads, '))
-
 /** The rows that are wanted by name, of the implementations given. */
 export async function rowsOf(all, wanted = () => true) {
   const rows = []
