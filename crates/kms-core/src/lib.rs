@@ -15,6 +15,7 @@ pub mod key_state;
 pub mod secret;
 pub mod secret_bytes;
 pub mod secret_memory;
+pub mod signer;
 
 pub use algorithm::{Algorithm, Signs};
 pub use anchor::{Anchor, AnchorState};
@@ -29,3 +30,4 @@ pub use key_state::{DestroyAt, KeyState, Life, Transition};
 pub use secret::Secret;
 pub use secret_bytes::SecretBytes;
 pub use secret_memory::SecretBox;
+pub use signer::Signer;

@@ -1,0 +1,113 @@
+//! Where private keys are used that this process does not hold: a signer, and what some signers can do besides.
+
+use std::time::Duration;
+
+use crate::algorithm::Algorithm;
+use crate::error::Result;
+use crate::key_id::{KeyId, Kid, Version};
+
+/// Signs with keys that it holds and that never leave it.
+///
+/// **Deadlines.** Every call takes the time that the caller can still wait and returns within it; what was begun may go
+/// on without the caller. A signer does not wait longer than that for a device, a lock or a queue.
+///
+/// **Retries.** A signer may do what is idempotent once more, within the same time. Signing is, where the algorithm is
+/// deterministic.
+///
+/// **Errors.** `StoreUnavailable` with `retry_after_ms`, at once, while keys cannot be reached; `Timeout`;
+/// `Backpressure` when too many calls wait; `NotFound` never: a key that should be there and is not is
+/// `StoreUnavailable`, not retryable. In a forked child every call is `StoreUnavailable`, not retryable.
+///
+/// **Threads.** All methods may be called from many threads at once, and block; none may be called with a lock held.
+///
+/// **Trust.** What a signer returns is not verified by it. Whoever publishes a new key verifies a signature of it
+/// first, and whoever hands out signatures decides whether each is verified.
+pub trait Signer: Send + Sync {
+    /// What kind it is, for messages and metric labels: `pkcs11`, …
+    fn kind(&self) -> &'static str;
+
+    /// Signs with the track of this algorithm of a version, without a context.
+    ///
+    /// # Errors
+    /// `Unsupported` for an algorithm that it does not have.
+    fn sign(&self, kid: &Kid, alg: Algorithm, message: &[u8], within: Duration) -> Result<Vec<u8>>;
+
+    /// Whether keys can be reached now, without asking the device.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`, with `retry_after_ms` where it may pass.
+    fn health(&self) -> Result<()>;
+
+    /// Makes keys, where it can.
+    fn generator(&self) -> Option<&dyn GenerateKeys> {
+        None
+    }
+
+    /// Finds keys again after a restart, where it can.
+    fn finder(&self) -> Option<&dyn FindKeys> {
+        None
+    }
+
+    /// Destroys keys, where it can.
+    fn destroyer(&self) -> Option<&dyn DestroyKeys> {
+        None
+    }
+
+    /// Tells where keys are, where it can.
+    fn attester(&self) -> Option<&dyn AttestKeys> {
+        None
+    }
+}
+
+/// Makes keys in the place where they are used.
+pub trait GenerateKeys {
+    /// Makes a key for this track, and gives its encoded public half. Not idempotent: after an error or a timeout the
+    /// key may be there, and a signer that finds keys tells.
+    ///
+    /// # Errors
+    /// `Conflict` where there is one; `Unsupported` for an algorithm that it does not have.
+    fn generate(&self, kid: &Kid, alg: Algorithm, within: Duration) -> Result<Vec<u8>>;
+}
+
+/// Finds keys by names that outlive the process.
+pub trait FindKeys {
+    /// The versions of a key that have this track, in order, with their encoded public halves.
+    ///
+    /// # Errors
+    /// `Internal` where what is there contradicts itself; those of [`Signer`].
+    fn find(
+        &self,
+        key: &KeyId,
+        alg: Algorithm,
+        within: Duration,
+    ) -> Result<Vec<(Version, Vec<u8>)>>;
+}
+
+/// Destroys keys for good.
+pub trait DestroyKeys {
+    /// Destroys the track of a version. What is not there counts as destroyed.
+    ///
+    /// # Errors
+    /// Those of [`Signer`]; it may be destroyed after one.
+    fn destroy(&self, kid: &Kid, alg: Algorithm, within: Duration) -> Result<()>;
+}
+
+/// Tells what is known of where a key is.
+pub trait AttestKeys {
+    /// The evidence for the track of a version, as it is now.
+    ///
+    /// # Errors
+    /// Those of [`Signer`].
+    fn attest(&self, kid: &Kid, alg: Algorithm, within: Duration) -> Result<KeyEvidence>;
+}
+
+/// What is known of where a key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyEvidence {
+    /// The attestation class, such as `pkcs11-yubihsm`.
+    pub class: String,
+    /// Whether the evidence says that the key was made there and cannot leave: what a policy may require.
+    pub complete: bool,
+    /// The facts by name, for people and records.
+    pub facts: Vec<(&'static str, String)>,
+}

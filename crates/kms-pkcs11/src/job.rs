@@ -1,0 +1,125 @@
+//! One call of a user of the token: handed to a thread that has a session, waited for no longer than its deadline.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::error::{Error, Result};
+use crate::session::Live;
+
+/// What a thread of the pool does with a job.
+pub(crate) trait Work: Send + Sync {
+    /// After this nobody waits for it.
+    fn deadline(&self) -> Instant;
+    /// Whether it may be done twice.
+    fn idempotent(&self) -> bool;
+    /// Takes it up; `false` when its caller has given up.
+    fn begin(&self) -> bool;
+    /// Puts it back unbegun; `false` when its caller has given up.
+    fn put_back(&self) -> bool;
+    /// Does it once. The result is kept for [`Work::finish`].
+    fn attempt(&self, live: &mut Live) -> Result<()>;
+    /// Hands the result of the last attempt, or the error, to the caller.
+    fn finish(&self, outcome: Result<()>);
+}
+
+enum Phase<T> {
+    Waiting,
+    Begun,
+    /// The caller has gone; the result is dropped.
+    Abandoned,
+    Done(Result<T>),
+}
+
+/// A job whose result is a `T`.
+pub(crate) struct Job<T, F> {
+    deadline: Instant,
+    idempotent: bool,
+    act: Mutex<F>,
+    made: Mutex<Option<T>>,
+    phase: Mutex<Phase<T>>,
+    changed: Condvar,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these mutexes guard is one value; after a panic of `act` nobody calls it again.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<T: Send, F: FnMut(&mut Live) -> Result<T> + Send> Job<T, F> {
+    pub(crate) fn new(deadline: Instant, idempotent: bool, act: F) -> Self {
+        Job {
+            deadline,
+            idempotent,
+            act: Mutex::new(act),
+            made: Mutex::new(None),
+            phase: Mutex::new(Phase::Waiting),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Waits for the result.
+    ///
+    /// # Errors
+    /// Those of the job; [`Error::Timeout`] after the deadline, when the job is abandoned.
+    pub(crate) fn wait(&self) -> Result<T> {
+        let mut phase = lock(&self.phase);
+        loop {
+            match std::mem::replace(&mut *phase, Phase::Abandoned) {
+                Phase::Done(result) => return result,
+                going_on => {
+                    let left = self.deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(Error::Timeout { begun: matches!(going_on, Phase::Begun) });
+                    }
+                    *phase = going_on;
+                    let waited = self.changed.wait_timeout(phase, left);
+                    phase = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+    }
+}
+
+impl<T: Send, F: FnMut(&mut Live) -> Result<T> + Send> Work for Job<T, F> {
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn idempotent(&self) -> bool {
+        self.idempotent
+    }
+
+    fn begin(&self) -> bool {
+        let mut phase = lock(&self.phase);
+        let wanted = matches!(*phase, Phase::Waiting);
+        if wanted {
+            *phase = Phase::Begun;
+        }
+        wanted
+    }
+
+    fn put_back(&self) -> bool {
+        let mut phase = lock(&self.phase);
+        let wanted = matches!(*phase, Phase::Begun);
+        if wanted {
+            *phase = Phase::Waiting;
+        }
+        wanted
+    }
+
+    fn attempt(&self, live: &mut Live) -> Result<()> {
+        *lock(&self.made) = None;
+        let made = (lock(&self.act))(live)?;
+        *lock(&self.made) = Some(made);
+        Ok(())
+    }
+
+    fn finish(&self, outcome: Result<()>) {
+        let made = lock(&self.made).take();
+        let mut phase = lock(&self.phase);
+        if !matches!(*phase, Phase::Abandoned) {
+            *phase = Phase::Done(outcome.and_then(|()| made.ok_or(Error::Panicked)));
+            self.changed.notify_one();
+        }
+    }
+}

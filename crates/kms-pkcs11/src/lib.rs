@@ -1,0 +1,45 @@
+//! Custody in a hardware security module, over PKCS#11.
+//!
+//! Keys are made in the token and used by handle; public halves are verified elsewhere. [`Token`] is the handle, and
+//! `docs/hsm.md` what an operator needs. What cannot be contained is a crash inside the vendor's library: it is in this
+//! process.
+//!
+//! Who does what: `module.rs` the registry of the process · `login.rs` one login, no second try of a wrong PIN ·
+//! `session.rs` one session and its handles · `pool.rs` the threads · `worker.rs` one of them · `link.rs` the circuit
+//! breaker, pure · `job.rs` a call and its deadline · `codes.rs` every return code · `object_id.rs` how keys are found
+//! again.
+
+mod calls;
+mod capabilities;
+mod codes;
+mod config;
+mod error;
+mod evidence;
+mod job;
+mod keys;
+mod link;
+mod login;
+mod module;
+mod object_id;
+mod pool;
+mod root_key;
+mod session;
+mod signer;
+mod token;
+mod worker;
+mod wrapping;
+
+pub use calls::{CallStats, LATENCY_BOUNDS};
+pub use capabilities::{Capabilities, Identity};
+pub use codes::{Class, Code};
+pub use config::{
+    Backoff, Config, Deadlines, MAX_LABEL_LEN, MAX_PIN_LEN, MAX_SESSIONS, PoolLimits,
+};
+pub use error::{Error, Result};
+pub use evidence::Evidence;
+pub use keys::{FoundVersion, PUBLIC_KEY_LEN, SIGNATURE_LEN};
+pub use object_id::{KEY_ID_LEN, WRAPPING_ID_LEN};
+pub use pool::Sessions;
+pub use root_key::HsmRootKey;
+pub use token::{Stats, Token};
+pub use wrapping::{MAX_SECRET_LEN, OVERHEAD};

@@ -1,0 +1,186 @@
+//! One login a token and process, and no second try of a PIN that was refused.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use cryptoki::session::{Session, SessionState, UserType};
+use cryptoki::types::RawAuthPin;
+use kms_core::SecretBytes;
+
+use crate::calls::{Calls, Function};
+use crate::codes::Class;
+use crate::error::{Error, Result};
+
+/// After this many refused PINs, this process offers no other to the token: most tokens lock after a few.
+const MAX_REFUSED: usize = 3;
+
+/// The logins of one module, by the serial number of the token.
+#[derive(Default)]
+pub(crate) struct Logins(Mutex<Vec<(String, PerToken)>>);
+
+#[derive(Default)]
+struct PerToken {
+    current: Weak<Login>,
+    /// PINs that were refused, for as long as the process lives.
+    refused: Vec<(SecretBytes, Error)>,
+}
+
+/// The login to one token, shared by all who use it with the same PIN.
+pub(crate) struct Login {
+    serial: String,
+    pin: SecretBytes,
+    /// Whether a thread is at it.
+    busy: Mutex<bool>,
+    free: Condvar,
+}
+
+fn same(a: &SecretBytes, b: &SecretBytes) -> bool {
+    let differing = |(a, b): (&u8, &u8)| a ^ b;
+    let bits = a.expose().iter().zip(b.expose()).map(differing).fold(0, |all, bits| all | bits);
+    a.len() == b.len() && std::hint::black_box(bits) == 0
+}
+
+impl Logins {
+    /// The login to this token.
+    ///
+    /// # Errors
+    /// [`Error::PinRefused`] for a PIN that was refused before; [`Error::OtherPin`] while the token is in use with
+    /// another one.
+    pub(crate) fn of(&self, serial: &str, pin: &SecretBytes) -> Result<Arc<Login>> {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = match tokens.iter().position(|(own, _)| own == serial) {
+            Some(index) => &mut tokens[index].1,
+            None => {
+                tokens.push((serial.to_owned(), PerToken::default()));
+                &mut tokens.last_mut().ok_or(Error::Panicked)?.1
+            }
+        };
+        let refused = |it: &&(SecretBytes, Error)| same(&it.0, pin);
+        if let Some((_, error)) = token.refused.iter().find(refused) {
+            return Err(error.clone());
+        }
+        if let (MAX_REFUSED.., Some((_, error))) = (token.refused.len(), token.refused.last()) {
+            return Err(error.clone());
+        }
+        if let Some(login) = token.current.upgrade() {
+            return if same(&login.pin, pin) { Ok(login) } else { Err(Error::OtherPin) };
+        }
+        let login = Arc::new(Login {
+            serial: serial.to_owned(),
+            pin: SecretBytes::copy_of(pin.expose()),
+            busy: Mutex::new(false),
+            free: Condvar::new(),
+        });
+        token.current = Arc::downgrade(&login);
+        Ok(login)
+    }
+
+    fn refuse(&self, login: &Login, error: &Error) {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, token) in tokens.iter_mut().filter(|(serial, _)| *serial == login.serial) {
+            if !token.refused.iter().any(|(pin, _)| same(pin, &login.pin)) {
+                token.refused.push((SecretBytes::copy_of(login.pin.expose()), error.clone()));
+            }
+            token.current = Weak::new();
+        }
+    }
+}
+
+/// Ends the turn of a thread, however it ends.
+struct Turn<'a>(&'a Login);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.busy.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.free.notify_one();
+    }
+}
+
+impl Login {
+    /// Waits for its turn: two threads that find the token logged out log in once.
+    fn turn(&self, deadline: Instant) -> Result<Turn<'_>> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        while *busy {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::Timeout { begun: true });
+            }
+            busy = self.free.wait_timeout(busy, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *busy = true;
+        Ok(Turn(self))
+    }
+
+    /// Logs in, unless the session is logged in already by way of another one.
+    ///
+    /// # Errors
+    /// [`Error::PinRefused`], [`Error::Call`], [`Error::Timeout`] where another thread is stuck in it.
+    pub(crate) fn log_in(
+        &self,
+        logins: &Logins,
+        session: &Session,
+        calls: &Calls,
+        deadline: Instant,
+    ) -> Result<()> {
+        let _turn = self.turn(deadline)?;
+        if is_logged_in(session, calls)? {
+            return Ok(());
+        }
+        // Another thread may have had this PIN refused while this one waited for its turn.
+        logins.of(&self.serial, &self.pin)?;
+        // The bindings want a PIN on the heap. It is there for the length of the call, and wiped.
+        let pin = RawAuthPin::new(Box::new(self.pin.expose().to_vec()));
+        let outcome = calls.time(Function::Login, || session.login_with_raw(UserType::User, &pin));
+        drop(pin);
+        match outcome {
+            Err(Error::Call { code, .. }) if code.name == "CKR_USER_ALREADY_LOGGED_IN" => Ok(()),
+            Err(Error::Call { code, .. }) if code.class == Class::Pin => {
+                let refused = Error::PinRefused { code };
+                logins.refuse(self, &refused);
+                Err(refused)
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// What the session says about itself. A token that lost its login may answer a search with nothing instead of an
+/// error, so this is asked where nothing was found.
+pub(crate) fn is_logged_in(session: &Session, calls: &Calls) -> Result<bool> {
+    let info = calls.time(Function::GetSessionInfo, || session.get_session_info())?;
+    Ok(matches!(info.session_state(), SessionState::RoUser | SessionState::RwUser))
+}
+
+#[cfg(test)]
+mod tests {
+    use cryptoki::error::RvError;
+
+    use super::*;
+
+    fn pin(text: &str) -> SecretBytes {
+        SecretBytes::copy_of(text.as_bytes())
+    }
+
+    #[test]
+    fn a_refused_pin_is_remembered_by_token_and_after_three_no_other_is_tried() {
+        let logins = Logins::default();
+        let refused = Error::PinRefused { code: RvError::PinIncorrect.into() };
+        for wrong in ["1111", "2222", "3333"] {
+            let login = logins.of("A", &pin(wrong)).unwrap();
+            logins.refuse(&login, &refused);
+            assert_eq!(logins.of("A", &pin(wrong)).err(), Some(refused.clone()));
+        }
+        assert_eq!(logins.of("A", &pin("4444")).err(), Some(refused));
+        assert!(logins.of("B", &pin("1111")).is_ok());
+    }
+
+    #[test]
+    fn one_token_has_one_pin_at_a_time() {
+        let logins = Logins::default();
+        let first = logins.of("A", &pin("1111")).unwrap();
+        assert!(Arc::ptr_eq(&first, &logins.of("A", &pin("1111")).unwrap()));
+        assert_eq!(logins.of("A", &pin("11111")).err(), Some(Error::OtherPin));
+        drop(first);
+        assert!(logins.of("A", &pin("11111")).is_ok());
+    }
+}

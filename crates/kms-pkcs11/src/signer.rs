@@ -1,0 +1,102 @@
+//! The token as a [`Signer`].
+
+use std::time::Duration;
+
+use kms_core::signer::{AttestKeys, DestroyKeys, FindKeys, GenerateKeys, KeyEvidence, Signer};
+use kms_core::{Algorithm, KeyId, Kid, KmsError, Result, Version};
+
+use crate::token::Token;
+
+fn only_ed25519(alg: Algorithm) -> Result<()> {
+    if alg == Algorithm::Ed25519 {
+        return Ok(());
+    }
+    Err(KmsError::unsupported("keys of this algorithm are not kept in a token").field("alg"))
+}
+
+impl Signer for Token {
+    fn kind(&self) -> &'static str {
+        "pkcs11"
+    }
+
+    fn sign(&self, kid: &Kid, alg: Algorithm, message: &[u8], within: Duration) -> Result<Vec<u8>> {
+        only_ed25519(alg)?;
+        Ok(Token::sign(self, kid, message, within)?.to_vec())
+    }
+
+    fn health(&self) -> Result<()> {
+        Ok(Token::health(self)?)
+    }
+
+    fn generator(&self) -> Option<&dyn GenerateKeys> {
+        let offered = self.capabilities().ed25519 && self.capabilities().writable;
+        offered.then_some(self)
+    }
+
+    fn finder(&self) -> Option<&dyn FindKeys> {
+        Some(self)
+    }
+
+    fn destroyer(&self) -> Option<&dyn DestroyKeys> {
+        self.capabilities().writable.then_some(self)
+    }
+
+    fn attester(&self) -> Option<&dyn AttestKeys> {
+        Some(self)
+    }
+}
+
+impl GenerateKeys for Token {
+    fn generate(&self, kid: &Kid, alg: Algorithm, within: Duration) -> Result<Vec<u8>> {
+        only_ed25519(alg)?;
+        Ok(self.generate_ed25519(kid, within)?.to_vec())
+    }
+}
+
+impl FindKeys for Token {
+    fn find(
+        &self,
+        key: &KeyId,
+        alg: Algorithm,
+        within: Duration,
+    ) -> Result<Vec<(Version, Vec<u8>)>> {
+        only_ed25519(alg)?;
+        let found = self.find_versions(key, within)?;
+        Ok(found.into_iter().map(|it| (it.version, it.public.to_vec())).collect())
+    }
+}
+
+impl DestroyKeys for Token {
+    fn destroy(&self, kid: &Kid, alg: Algorithm, within: Duration) -> Result<()> {
+        only_ed25519(alg)?;
+        Ok(Token::destroy(self, kid, within)?)
+    }
+}
+
+impl AttestKeys for Token {
+    fn attest(&self, kid: &Kid, alg: Algorithm, within: Duration) -> Result<KeyEvidence> {
+        only_ed25519(alg)?;
+        let evidence = self.evidence(kid, within)?;
+        let complete = evidence.is_complete();
+        let said = |it: Option<bool>| it.map_or("unknown".to_owned(), |it| it.to_string());
+        let identity = evidence.identity;
+        let facts = vec![
+            ("slot", identity.slot.to_string()),
+            ("token_label", identity.label),
+            ("token_manufacturer", identity.manufacturer),
+            ("token_model", identity.model),
+            ("token_serial", identity.serial),
+            ("token_firmware", identity.firmware),
+            ("token_hardware", identity.hardware),
+            ("module", identity.library),
+            ("module_version", identity.library_version),
+            ("cryptoki_version", identity.cryptoki),
+            ("cka_local", said(evidence.local)),
+            ("cka_sensitive", said(evidence.sensitive)),
+            ("cka_always_sensitive", said(evidence.always_sensitive)),
+            ("cka_extractable", said(evidence.extractable)),
+            ("cka_never_extractable", said(evidence.never_extractable)),
+        ];
+        Ok(KeyEvidence { class: evidence.class, complete, facts })
+    }
+}
