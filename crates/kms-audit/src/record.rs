@@ -39,7 +39,7 @@ pub enum Body<'a> {
     Operation(Operation<'a>),
     /// Kind 2: a verification request, as a whole.
     Verifications(Verifications<'a>),
-    /// Kind 3: refusals before authentication, of one interval.
+    /// Kind 3: refusals before authentication, and those that name no key of the caller, of one interval.
     Refusals(Refusals),
     /// Kind 4: an old head vouches for the version after it.
     Continuity(Continuity<'a>),
@@ -111,7 +111,7 @@ pub struct Verifications<'a> {
     pub inputs_hash: Hash,
 }
 
-/// Refusals before authentication, counted.
+/// Refusals before authentication, and those that name no key of the caller, counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusals {
     /// How many with each code; codes in their order, each once, none with 0.

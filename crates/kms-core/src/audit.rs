@@ -108,7 +108,7 @@ pub trait AuditSink: Send + Sync {
     /// because of it.
     fn verified(&self, _event: &VerificationEvent<'_>) {}
 
-    /// Counts a refusal before authentication; counts become one record a second.
+    /// Counts a refusal before authentication, or one that names no key of the caller; counts become one record a second.
     fn refused(&self, _refusal: &KmsError) {}
 
     /// Whether [`AuditSink::settle`] waits for a disk.

@@ -217,7 +217,7 @@ impl Engine {
 
     /// Whether a request waits for a disk.
     pub(crate) fn blocks(&self, context: &Context, request: &Request) -> bool {
-        if self.is_slow_to_settle() && request.recorded_as().is_some() {
+        if self.is_slow_to_settle() && request.is_recorded() {
             return true;
         }
         self.is_durable()
@@ -341,16 +341,17 @@ fn shape(wish: &SignRequest<'_>) -> SetOrOne {
 }
 
 impl Request {
-    /// The operation, where the audit log has a record of each.
-    pub fn recorded_as(&self) -> Option<Op> {
-        match self {
-            Request::Wrap(_) => Some(Op::Wrap),
-            Request::Unwrap(..) => Some(Op::Unwrap),
-            Request::Rewrap(..) => Some(Op::Rewrap),
-            Request::Derive(..) => Some(Op::Derive),
-            Request::Export(_) => Some(Op::Export),
-            request => mutation(request).map(|(op, _)| op),
-        }
+    /// Whether the audit log has a record of each.
+    fn is_recorded(&self) -> bool {
+        let is_use = matches!(
+            self,
+            Request::Wrap(_)
+                | Request::Unwrap(..)
+                | Request::Rewrap(..)
+                | Request::Derive(..)
+                | Request::Export(_)
+        );
+        is_use || mutation(self).is_some()
     }
 }
 
