@@ -99,10 +99,16 @@ export function text(pattern: string, longest: number): Kind<string> {
   return { text: matched, value: fromText(matched) }
 }
 
-/** An absolute URL of HTTP; empty for none. */
+/** An absolute URL of HTTP, without credentials, which `fetch` would refuse; empty for none. */
 export const url: Kind<string> = {
-  text: raw => (raw === '' || (/^https?:\/\/\S{1,2000}$/.test(raw) && URL.canParse(raw)) ? raw : undefined),
+  text: raw => (raw === '' || isPlainUrl(raw) ? raw : undefined),
   value: raw => (typeof raw === 'string' ? url.text(raw) : undefined),
+}
+
+function isPlainUrl(raw: string): boolean {
+  if (!/^https?:\/\/\S{1,2000}$/.test(raw) || !URL.canParse(raw)) return false
+  const { username, password } = new URL(raw)
+  return username === '' && password === ''
 }
 
 /** One of a few words. */

@@ -281,7 +281,7 @@ export const SCHEMA = {
     flag: '--audit-export <url>',
     kind: url,
     default: '',
-    rule: 'must be an http or https URL',
+    rule: 'must be an http or https URL without user and password',
     description: 'takes every record as JSON lines by POST, in order and at least once, within a second',
   }),
   'audit.export_position': setting({

@@ -29,7 +29,9 @@ export class AuditDuties {
       })
     }
     this.#witnesses = new Witnesses(audit, writes ? Object.values(witnesses).filter(isWhole) : [])
-    this.#retain = () => retain(audit, { records, archive }, log)
+    const exporter = this.#exporter
+    const unsent = exporter && { unsent: () => exporter.status().next }
+    this.#retain = () => retain(audit, { records, archive, ...unsent }, log)
   }
 
   /** Begins. */

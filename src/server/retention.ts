@@ -10,12 +10,14 @@ export interface Retention {
   readonly records: number
   /** A directory on the same file system; empty to remove what is not kept. */
   readonly archive: string
+  /** The first record that an export has not sent yet: it and what follows is kept. */
+  readonly unsent?: () => number
 }
 
 /** Gives old files of the log up, now and from time to time; stops when it is told to. */
 export function retain(
   audit: Pick<AuditLog, 'status' | 'prune'>,
-  { records, archive }: Retention,
+  { records, archive, unsent = () => Number.POSITIVE_INFINITY }: Retention,
   log: Pick<Log, 'unexpected'>,
   everyMs = EVERY_MS,
 ): () => void {
@@ -26,7 +28,8 @@ export function retain(
     busy = true
     try {
       const { kind, size } = audit.status()
-      if (kind === 'log' && size > records) await audit.prune(size - records, archive ? { archive } : {})
+      const before = Math.min(size - records, unsent())
+      if (kind === 'log' && before > 0) await audit.prune(before, archive ? { archive } : {})
     } catch {
       log.unexpected({ where: 'retention of the audit log', errorName: 'KmsError' })
     } finally {

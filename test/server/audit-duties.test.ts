@@ -260,6 +260,8 @@ describe.skipIf(!addonStatus().loaded)('a service', () => {
     const flags = { 'audit.witnesses': witnesses, 'audit.export': 'ftp://x' }
     const keys = loadConfig({ dev: true, env: {}, flags }).faults.map(({ key }) => key)
     expect(keys).toEqual(['audit.export'])
+    const credentials = loadConfig({ dev: true, env: {}, flags: { 'audit.export': 'http://user:pw@host/' } })
+    expect(credentials.faults.map(({ key }) => key)).toEqual(['audit.export'])
     const { faults } = loadConfig({ dev: true, env: {}, flags: { 'audit.witnesses': witnesses } })
     expect(faults.map(({ key }) => key)).toEqual(['audit.witnesses.one.key'])
   })
@@ -268,9 +270,12 @@ describe.skipIf(!addonStatus().loaded)('a service', () => {
     const items = Array.from({ length: 1000 }, () => ({ kid, message }))
     while (!existsSync(at('audit/log-00000002'))) kms.signBatch(items)
     const failed: unknown[] = []
-    stops.push(
-      retain(kms.audit, { records: 1000, archive: '' }, { unexpected: event => failed.push(event) }, 20),
-    )
+    let sent = 0
+    const retention = { records: 1000, archive: '', unsent: () => sent }
+    stops.push(retain(kms.audit, retention, { unexpected: event => failed.push(event) }, 20))
+    await new Promise(resolve => setTimeout(resolve, 200))
+    expect(existsSync(at('audit/log-00000000')), 'not before it was exported').toBe(true)
+    sent = kms.audit.status().size
     await vi.waitUntil(() => !existsSync(at('audit/log-00000000')), { timeout: 10_000 })
     expect(failed).toEqual([])
     expect(kms.sign(kid, message)).toHaveLength(64)
