@@ -4,7 +4,7 @@ import { AuditLog, auditOptions } from './audit.js'
 import { packSignItems, packVerifyItems, toSignatures, toVerdicts } from './batches.js'
 import { requireBytes, requireObject, requireString } from './bytes.js'
 import type { Outcome } from './coalescer.js'
-import { attempt, type ErrorRecord, fromRecord, KmsError, toKmsError } from './errors.js'
+import { attempt, attemptAsync, type ErrorRecord, fromRecord, KmsError, toKmsError } from './errors.js'
 import { fileStore, KeyStore } from './file-store.js'
 import {
   type AttestedDto,
@@ -483,7 +483,8 @@ export class Kms {
       requireBytes(dataKey, 'dataKey')
       given = dataKey
     }
-    return named(() => this.#native.wrap(kid, size, kemMode, given)) as WrappedKey
+    const wrapped = attemptAsync(async () => named(() => this.#native.wrap(kid, size, kemMode, given)))
+    return wrapped as Promise<WrappedKey>
   }
 
   /**
@@ -494,7 +495,7 @@ export class Kms {
    */
   async unwrap(envelope: Uint8Array, options: { readonly kid?: string } = {}): Promise<UnwrappedKey> {
     const kid = envelopeOptions(envelope, options)
-    return attempt(() => this.#native.unwrap(kid, envelope)) as UnwrappedKey
+    return attemptAsync(async () => this.#native.unwrap(kid, envelope)) as Promise<UnwrappedKey>
   }
 
   /**
@@ -504,7 +505,7 @@ export class Kms {
    */
   async rewrap(envelope: Uint8Array, options: { readonly kid?: string } = {}): Promise<WrappedKey> {
     const kid = envelopeOptions(envelope, options)
-    return attempt(() => this.#native.rewrap(kid, envelope)) as WrappedKey
+    return attemptAsync(async () => this.#native.rewrap(kid, envelope)) as Promise<WrappedKey>
   }
 
   /**

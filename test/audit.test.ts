@@ -199,6 +199,28 @@ describe.skipIf(!addonStatus().loaded)('the audit log', () => {
     expect(() => kms.signBatch([{ kid, message }])).toThrow(refused)
   })
 
+  it('wraps and unwraps without holding the event loop up for the disk', async () => {
+    const kms = await openInMemory({ durability: 'fsync' })
+    const { kid } = await kms.createKey({ tenant: 'core', purpose: 'kem', alg: 'x25519' })
+    const { size } = kms.audit.status()
+    const dataKey = new Uint8Array(32).fill(7)
+    let turns = 0
+    const counting = setInterval(() => (turns += 1), 0)
+    const wrapped = await Promise.all(Array.from({ length: 20 }, () => kms.wrap(kid, dataKey)))
+    expect(kms.audit.status().size).toBe(size + 20)
+    const again = await Promise.all(wrapped.map(it => kms.rewrap(it.wrapped)))
+    for (const { dataKey: found } of await Promise.all(again.map(it => kms.unwrap(it.wrapped)))) {
+      expect(found).toEqual(dataKey)
+    }
+    clearInterval(counting)
+    expect(turns).toBeGreaterThan(0)
+    await expect(kms.wrap('nonsense', dataKey)).rejects.toMatchObject({ code: 'BadRequest' })
+    const last = kms.wrap(kid, dataKey)
+    kms.close()
+    const [settled] = await Promise.allSettled([last])
+    if (settled.status === 'rejected') expect(settled.reason.code).toBe('StoreUnavailable')
+  })
+
   it('answers every call that was under way when it was closed', async () => {
     for (let round = 0; round < 5; round += 1) {
       const kms = await openInMemory({ durability: 'fsync' })

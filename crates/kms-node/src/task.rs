@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use kms_core::{KmsError, Result};
 use kms_engine::{Engine, Pool, faults};
 use napi::Env;
-use napi::bindgen_prelude::{Object, ToNapiValue};
+use napi::bindgen_prelude::{Either, Object, ToNapiValue};
 
 use crate::error::to_js;
 
@@ -55,6 +55,32 @@ where
     };
     pool.spawn(job).map_err(|error| to_js(&error))?;
     Ok(promise)
+}
+
+/// As [`guard`], for what the audit log has a record of: the value at once, or a promise of it where the record must
+/// reach a disk first. No thread waits for that.
+pub(crate) fn guard_recorded<'env, T, J>(
+    env: &'env Env,
+    engine: &Engine,
+    name: &'static str,
+    work: impl FnOnce() -> Result<T>,
+    finish: impl FnOnce(T) -> J + Send + 'static,
+) -> napi::Result<Either<J, Object<'env>>>
+where
+    T: Send + 'static,
+    J: ToNapiValue + 'static,
+{
+    let result = guard(name, work)?;
+    if !engine.is_slow_to_settle() {
+        guard(name, || engine.settle_records())?;
+        return Ok(Either::A(finish(result)));
+    }
+    let (deferred, promise) = env.create_deferred::<J, Finish<J>>()?;
+    engine.when_settled(Box::new(move |settled| match settled {
+        Ok(()) => deferred.resolve(Box::new(move |_| Ok(finish(result)))),
+        Err(error) => deferred.reject(to_js(&error)),
+    }));
+    Ok(Either::B(promise))
 }
 
 /// As [`spawn`] on an engine's threads, for what its audit log has a record of: the promise is kept when that is as

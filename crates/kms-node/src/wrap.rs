@@ -1,12 +1,13 @@
 //! Wrapping data keys.
 
 use kms_core::{KmsError, SecretBytes};
-use kms_engine::{DataKey, KemMode, Wrapped};
-use napi::bindgen_prelude::{Uint8Array, Uint8ArraySlice};
+use kms_engine::{DataKey, KemMode, Unwrapped, Wrapped};
+use napi::Env;
+use napi::bindgen_prelude::{Either, Object, Uint8Array, Uint8ArraySlice};
 use napi_derive::napi;
 
 use crate::kms::NativeKms;
-use crate::task::guard;
+use crate::task::guard_recorded;
 
 /// A data key in an envelope.
 #[napi(object)]
@@ -34,62 +35,61 @@ pub struct UnwrappedKey {
 
 #[napi]
 impl NativeKms {
-    /// Wraps a data key, or one of `size` bytes that is made where `size` is not 0, under the head of `kid`.
-    #[napi]
-    pub fn wrap(
+    /// Wraps a data key, or one of `size` bytes that is made where `size` is not 0, under the head of `kid`. A promise where
+    /// the audit log must reach a disk first, as for `unwrap` and `rewrap`.
+    #[napi(ts_return_type = "WrappedKey | Promise<WrappedKey>")]
+    pub fn wrap<'env>(
         &self,
+        env: &'env Env,
         kid: String,
         size: u32,
         kem_mode: Option<String>,
         data_key: Uint8ArraySlice<'_>,
-    ) -> napi::Result<WrappedKey> {
-        guard("wrap", || {
+    ) -> napi::Result<Either<WrappedKey, Object<'env>>> {
+        let work = || {
             let mode = kem_mode.as_deref().map(KemMode::parse).transpose()?;
             let given = SecretBytes::copy_of(data_key.as_ref());
             let data_key = match size {
                 0 => DataKey::Given(given.expose()),
                 size => DataKey::Fresh(size as usize),
             };
-            let wrapped = self.engine.wrap(&self.library, &kid, data_key, mode).map_err(names)?;
-            self.engine.settle_records()?;
-            Ok(to_js(wrapped))
-        })
+            self.engine.wrap(&self.library, &kid, data_key, mode).map_err(names)
+        };
+        guard_recorded(env, &self.engine, "wrap", work, to_js)
     }
 
     /// Unwraps a data key.
-    #[napi]
-    pub fn unwrap(
+    #[napi(ts_return_type = "UnwrappedKey | Promise<UnwrappedKey>")]
+    pub fn unwrap<'env>(
         &self,
+        env: &'env Env,
         kid: Option<String>,
         envelope: Uint8ArraySlice<'_>,
-    ) -> napi::Result<UnwrappedKey> {
-        guard("unwrap", || {
+    ) -> napi::Result<Either<UnwrappedKey, Object<'env>>> {
+        let work = || {
             let envelope = envelope.to_vec();
-            let unwrapped = self.engine.unwrap(&self.library, kid.as_deref(), &envelope);
-            let unwrapped = unwrapped.map_err(names)?;
-            self.engine.settle_records()?;
-            Ok(UnwrappedKey {
-                data_key: Uint8Array::from(unwrapped.data_key.expose()),
-                alg: unwrapped.alg.to_owned(),
-                kid: unwrapped.kid.to_string(),
-            })
+            self.engine.unwrap(&self.library, kid.as_deref(), &envelope).map_err(names)
+        };
+        guard_recorded(env, &self.engine, "unwrap", work, |unwrapped: Unwrapped| UnwrappedKey {
+            data_key: Uint8Array::from(unwrapped.data_key.expose()),
+            alg: unwrapped.alg.to_owned(),
+            kid: unwrapped.kid.to_string(),
         })
     }
 
     /// Wraps what is in an envelope anew, under the head of its key.
-    #[napi]
-    pub fn rewrap(
+    #[napi(ts_return_type = "WrappedKey | Promise<WrappedKey>")]
+    pub fn rewrap<'env>(
         &self,
+        env: &'env Env,
         kid: Option<String>,
         envelope: Uint8ArraySlice<'_>,
-    ) -> napi::Result<WrappedKey> {
-        guard("rewrap", || {
+    ) -> napi::Result<Either<WrappedKey, Object<'env>>> {
+        let work = || {
             let envelope = envelope.to_vec();
-            let rewrapped = self.engine.rewrap(&self.library, kid.as_deref(), &envelope);
-            let rewrapped = rewrapped.map_err(names)?;
-            self.engine.settle_records()?;
-            Ok(to_js(rewrapped))
-        })
+            self.engine.rewrap(&self.library, kid.as_deref(), &envelope).map_err(names)
+        };
+        guard_recorded(env, &self.engine, "rewrap", work, to_js)
     }
 }
 
