@@ -446,6 +446,14 @@ export declare function mlKemCheckPublicKey(set: string, publicKey: Uint8Array):
  */
 export declare function mlKemEncapsulate(set: string, laneNumber: number, publicKey: Uint8Array, ciphertext: Uint8Array, sharedSecret: Uint8Array): void
 
+/**
+ * The effective user id of the process that connected a Unix socket, as the kernel noted it then. `fd` is the
+ * descriptor of the accepted socket.
+ *
+ * Throws `BadRequest` where `fd` is no such socket, and `Unsupported` where the system does not tell.
+ */
+export declare function peerUid(fd: number): number
+
 /** The lanes of ML-DSA and ML-KEM, in the order of their numbers. */
 export declare function postQuantumLanes(): Array<string>
 

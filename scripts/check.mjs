@@ -38,6 +38,11 @@ const steps = {
       runNode('bench/readme-table.mjs', ['--check']),
     ),
 
+  settings: () =>
+    step('docs/configuration.md is made of the table of settings', () =>
+      runNode('scripts/settings-page.mjs', ['--check']),
+    ),
+
   hygiene: () => step('hosts, paths, versions, crypto crates once', () => runNode('scripts/hygiene.mjs', [])),
 
   fmt: () => step('cargo fmt --check', () => run('cargo', ['fmt', '--all', '--check'])),

@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import { VERSION } from '../server/version.js'
 import { auditCommand } from './audit.js'
+import { configCommand } from './config.js'
 import { rootKeyCommand } from './root-key.js'
 import { storeCommand } from './store.js'
 
@@ -11,5 +12,6 @@ const program = new Command('ronctl')
   .addCommand(rootKeyCommand())
   .addCommand(storeCommand())
   .addCommand(auditCommand())
+  .addCommand(configCommand())
 
 await program.parseAsync()

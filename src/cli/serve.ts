@@ -1,20 +1,23 @@
 import { randomBytes } from 'node:crypto'
 import { statSync } from 'node:fs'
 import { Command, Option } from 'commander'
+import { ABSENT } from '../config/absent.js'
 import { EXIT_CONFIG, type Fault, formatFault } from '../config/faults.js'
-import { type Loaded, loadConfig } from '../config/load.js'
+import { DEFAULT, type Loaded, loadConfig } from '../config/load.js'
 import { type Config, KEYS, type Key, SCHEMA } from '../config/schema.js'
 import { toKmsError } from '../errors.js'
 import type { Kms } from '../kms.js'
 import { createLog, type Log } from '../logging/log.js'
 import { requireNative } from '../native.js'
-import { BindError } from '../server/listen.js'
+import { ReloadError } from '../server/api-listeners.js'
+import { BindError } from '../server/bind-error.js'
 import { singleToken } from '../server/middleware/auth.js'
 import { type Service, startService } from '../server/service.js'
 import { VERSION } from '../server/version.js'
 import { ADDON_HELP, addonStatus } from './addon.js'
 import { devBanner } from './banner.js'
-import { openKms, rootKeyOf } from './open-kms.js'
+import { openKms } from './open-kms.js'
+import { Reloader } from './reload.js'
 
 const TOKEN_BYTES = 32
 const SIGNAL_NUMBERS = { SIGINT: 2, SIGTERM: 15 } as const
@@ -32,15 +35,25 @@ export function serveCommand(): Command {
     keyByOption.set(option.attributeName(), key)
     command.addOption(option)
   }
+  const absentByOption = new Map<string, string>()
+  for (const [key, { flag }] of Object.entries(ABSENT)) {
+    if (flag === undefined) continue
+    const option = new Option(flag).hideHelp()
+    absentByOption.set(option.attributeName(), key)
+    command.addOption(option)
+  }
   return command.action(async (options: Record<string, string | boolean>) => {
     const flags: Partial<Record<Key, string>> = {}
+    const absentFlags: Record<string, string> = {}
     for (const [name, value] of Object.entries(options)) {
       const key = keyByOption.get(name)
       if (key) flags[key] = String(value)
+      const absent = absentByOption.get(name)
+      if (absent) absentFlags[absent] = String(value)
     }
     const configPath = typeof options.config === 'string' ? options.config : undefined
     const dev = options.dev === true
-    await serve(() => loadConfig({ flags, dev, configPath, env: process.env }), dev)
+    await serve(() => loadConfig({ flags, absentFlags, dev, configPath, env: process.env }), dev)
   })
 }
 
@@ -51,13 +64,14 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   const loaded = load()
   const faults = dev ? loaded.faults : [NO_CAPABILITIES, ...loaded.faults]
   if (!loaded.config || faults.length > 0) return stop(EXIT_CONFIG, ...faults.map(formatFault))
-  const { config } = loaded
+  const { config, origins, file } = loaded
   const addon = addonStatus()
   if (!addon.loaded)
     return stop(1, `ron-kms: the native core is missing: ${addon.reason}`, `ron-kms: ${ADDON_HELP}`)
 
   const log = createLog(config.log)
   for (const alias of loaded.aliases) log.configAlias(alias)
+  log.configLoaded({ file, given: KEYS.filter(key => origins.get(key)?.from !== DEFAULT) })
   const { cpuTier } = addon
   const token = randomBytes(TOKEN_BYTES).toString('base64url')
   let kms: Kms
@@ -75,13 +89,15 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   } catch (error) {
     kms.close()
     if (error instanceof BindError) return stop(1, `ron-kms: ${error.message}`)
+    if (error instanceof ReloadError) return stop(EXIT_CONFIG, ...error.faults.map(formatFault))
     throw error
   }
   log.serverStarted(startedEvent(service, config, cpuTier, dev))
   reportAudit(kms, log)
   warnOfReadableKey(config, log)
   stopOnSignals(service, log)
-  reloadOnSignal({ service, kms, log, load }, config)
+  const reloader = new Reloader({ service, kms, log, load }, { config, origins })
+  process.on('SIGHUP', () => void reloader.reload())
   process.off('SIGHUP', early)
   process.stdout.write(
     await devBanner({ kms, service, token, cpuTier, durable: config.service.backend === 'file' }),
@@ -134,56 +150,6 @@ function reportAudit(kms: Kms, log: Log): void {
 function stop(code: number, ...lines: string[]): void {
   process.stderr.write(lines.map(line => `${line}\n`).join(''))
   process.exitCode = code
-}
-
-/**
- * SIGHUP reads the settings again. What a running service can take is put in force as a whole: the post-quantum policy,
- * and another root key, to which the store is moved. What needs a restart is named in the log, until there is one;
- * where anything is at fault, everything stays as it was.
- */
-function reloadOnSignal(parts: { service: Service; kms: Kms; log: Log; load: () => Loaded }, first: Config) {
-  const { service, kms, log, load } = parts
-  let running = first
-  const reload = async () => {
-    const { config, faults } = load()
-    if (!config) {
-      log.configRefused({ faults: faults.length, first: faults.map(formatFault)[0] ?? '' })
-      return
-    }
-    if (config.service.backend === 'file' && isDifferent(running, config, ROOT_KEY)) {
-      try {
-        await kms.store.rekey(rootKeyOf(config))
-      } catch (thrown) {
-        log.configRefused({ faults: 1, first: `root_key: ${toKmsError(thrown).message}` })
-        return
-      }
-      running = { ...running, root_key: config.root_key }
-      log.storeRekeyed()
-    }
-    service.reload(config)
-    log.configReloaded({ restartNeeded: needRestart(running, config) })
-  }
-  // One after the other: the second of two signals sees what the first one did.
-  let last = Promise.resolve()
-  process.on('SIGHUP', () => {
-    last = last.then(reload)
-  })
-}
-
-const ROOT_KEY = KEYS.filter(key => key.startsWith('root_key.'))
-
-function isDifferent(running: Config, next: Config, keys: readonly Key[]): boolean {
-  return keys.some(key => JSON.stringify(settingOf(running, key)) !== JSON.stringify(settingOf(next, key)))
-}
-
-/** Settings that differ from those in force and that a running service cannot take. */
-function needRestart(running: Config, next: Config): string[] {
-  const fixed = KEYS.filter(key => !key.startsWith('pq.'))
-  return fixed.filter(key => isDifferent(running, next, [key]))
-}
-
-function settingOf(config: Config, key: Key): unknown {
-  return key.split('.').reduce<unknown>((branch, name) => (branch as Record<string, unknown>)[name], config)
 }
 
 /** The first signal drains, the second one exits at once. */

@@ -1,4 +1,6 @@
-import type { Fault } from './faults.js'
+import { statfsSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { type Fault, show } from './faults.js'
 import type { Config } from './schema.js'
 
 /** The directory of the audit log; empty where the log is in memory, or there is none. */
@@ -22,4 +24,30 @@ export function witnessFaults({ audit }: Config): Fault[] {
       rule: 'a witness needs a url and its verifier key',
     }))
   })
+}
+
+/** Types of file systems that are in RAM, as statfs(2) names them. */
+const TMPFS = 0x0102_1994
+const RAMFS = 0x8584_58f6
+
+/** A log that would outlive a process that must leave nothing behind. */
+export function amnesiaFaults({ service, audit }: Config): Fault[] {
+  if (!service.amnesia || !audit.enabled || audit.dir === '' || isInRam(audit.dir)) return []
+  const rule = 'must be absent, or on a tmpfs or ramfs, with service.amnesia'
+  return [{ key: 'audit.dir', value: show(audit.dir), rule }]
+}
+
+function isInRam(dir: string): boolean {
+  let path = resolve(dir)
+  for (;;) {
+    try {
+      const { type } = statfsSync(path)
+      return process.platform === 'linux' && (type === TMPFS || type === RAMFS)
+    } catch {
+      // What is not there yet will be on the file system of the nearest directory that is.
+      const parent = dirname(path)
+      if (parent === path) return false
+      path = parent
+    }
+  }
 }

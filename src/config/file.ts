@@ -1,25 +1,31 @@
 import { readFileSync } from 'node:fs'
 import { extname } from 'node:path'
 import { parse as parseToml, TomlError } from 'smol-toml'
+import { ABSENT } from './absent.js'
 import { type Fault, HIDDEN, show } from './faults.js'
 import { KEYS, type Key, SCHEMA } from './schema.js'
 
 /** What a file holds: the values of known keys, and the faults of the rest. */
 export interface FileContent {
   readonly values: ReadonlyMap<Key, unknown>
+  /** Values of settings that this version knows by name only. */
+  readonly absent: ReadonlyMap<string, unknown>
   readonly faults: readonly Fault[]
 }
 
 type Table = Readonly<Record<string, unknown>>
 
 const SECTIONS: ReadonlySet<string> = new Set(
-  KEYS.flatMap(key => key.split('.').map((_, i, parts) => parts.slice(0, i).join('.'))).filter(Boolean),
+  [...KEYS, ...Object.keys(ABSENT)]
+    .flatMap(key => key.split('.').map((_, i, parts) => parts.slice(0, i).join('.')))
+    .filter(Boolean),
 )
 
 /** Reads a `.toml` or `.json` file. Messages never quote the file: it may hold what should not be printed. */
 export function readConfigFile(path: string, origin: string): FileContent {
   const refuse = (rule: string): FileContent => ({
     values: new Map(),
+    absent: new Map(),
     faults: [{ key: origin, value: show(path), rule }],
   })
   const parse = { '.toml': parseToml, '.json': JSON.parse }[extname(path).toLowerCase()]
@@ -50,6 +56,7 @@ function isTable(value: unknown): value is Table {
 
 function flatten(content: Table): FileContent {
   const values = new Map<Key, unknown>()
+  const absent = new Map<string, unknown>()
   const faults: Fault[] = []
   const walk = (table: Table, prefix: string) => {
     for (const name of Object.keys(table)) {
@@ -57,6 +64,7 @@ function flatten(content: Table): FileContent {
       const value = table[name]
       // A quoted name with a dot in it is not a path, though it reads like one.
       if (!name.includes('.') && isKey(key)) values.set(key, value)
+      else if (!name.includes('.') && Object.hasOwn(ABSENT, key)) absent.set(key, value)
       else if (!name.includes('.') && SECTIONS.has(key)) {
         if (isTable(value)) walk(value, key)
         else faults.push({ key, value: HIDDEN, rule: 'must be a table' })
@@ -64,7 +72,7 @@ function flatten(content: Table): FileContent {
     }
   }
   walk(content, '')
-  return { values, faults }
+  return { values, absent, faults }
 }
 
 function isKey(key: string): key is Key {

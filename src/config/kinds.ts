@@ -130,6 +130,17 @@ export function listOf<const W extends string>(...words: W[]): Kind<readonly W[]
   return { text, value: raw => (Array.isArray(raw) ? all(raw) : fromText(text)(raw)) }
 }
 
+/** Whole numbers from 0 to a bound, none twice, or none at all; comma-separated in text, an array in a file. */
+export function numbers(max: number): Kind<readonly number[]> {
+  const one = integer(0, max)
+  const all = (items: readonly (number | undefined)[]) => {
+    const list = items.filter(item => item !== undefined)
+    return list.length === items.length && new Set(list).size === list.length ? list : undefined
+  }
+  const text = (raw: string) => (raw === '' ? [] : all(raw.split(',').map(item => one.text(item.trim()))))
+  return { text, value: raw => (Array.isArray(raw) ? all(raw.map(one.value)) : fromText(text)(raw)) }
+}
+
 /** A moment as RFC 3339 has it, in Unix milliseconds; `none` is 0. */
 export const moment: Kind<number> = {
   text(raw) {

@@ -1,14 +1,19 @@
-import { witnessFaults } from './audit.js'
+import { ABSENT } from './absent.js'
+import { amnesiaFaults, witnessFaults } from './audit.js'
 import { type Fault, HIDDEN, show } from './faults.js'
 import { readConfigFile } from './file.js'
 import { formatAddress } from './kinds.js'
 import { pqContradictions } from './pq.js'
 import { type Config, KEYS, type Key, OTHER_VARIABLES, SCHEMA, type Setting } from './schema.js'
+import { tlsFaults } from './tls.js'
+import { udsFaults } from './uds.js'
 
 /** Where settings come from. */
 export interface Sources {
   /** Flags as text, by key. */
   readonly flags?: Partial<Readonly<Record<Key, string>>>
+  /** Flags of settings that this version knows by name only. */
+  readonly absentFlags?: Readonly<Record<string, string>>
   /** `--dev`: keys in memory only, whatever the environment or the file says. */
   readonly dev?: boolean
   /** `--config`; else `RON_KMS_CONFIG`. */
@@ -22,20 +27,34 @@ export interface Alias {
   readonly name: string
 }
 
+/** A value as it was given, and by what: `default`, `--dev`, `command line`, a variable or `file`. */
+export interface Origin {
+  readonly raw: unknown
+  readonly from: string
+}
+
 /** The settings, or every reason why there are none. */
-export type Loaded =
-  | { readonly config: Config; readonly faults: readonly []; readonly aliases: readonly Alias[] }
-  | { readonly config?: never; readonly faults: readonly Fault[]; readonly aliases: readonly Alias[] }
+export type Loaded = {
+  readonly aliases: readonly Alias[]
+  readonly origins: ReadonlyMap<Key, Origin>
+  /** The file that was read, if one was named. */
+  readonly file?: string
+} & (
+  | { readonly config: Config; readonly faults: readonly [] }
+  | { readonly config?: never; readonly faults: readonly Fault[] }
+)
 
 /** One value before it is checked. */
 interface Given {
   readonly raw: unknown
   /** Text goes through `Kind.text`, values of a file through `Kind.value`. */
   readonly text: boolean
-  readonly origin?: string
+  readonly from: string
 }
 
 const PREFIX = 'RON_KMS_'
+/** Where a value comes from that nobody gave. */
+export const DEFAULT = 'default'
 const DEV_PRESET: Partial<Record<Key, string>> = { 'service.backend': 'inmem', 'service.amnesia': 'true' }
 
 /** Merges flags over environment over file over defaults, checks everything and freezes the result. */
@@ -74,34 +93,50 @@ export function loadConfig(sources: Sources): Loaded {
     // The variable is looked at even when a flag wins, so that an old name is always reported.
     const fromEnv = variable(name, olds)
     const flag = flags[key]
-    if (flag !== undefined) return { raw: flag, text: true, origin: 'from the command line' }
+    if (flag !== undefined) return { raw: flag, text: true, from: 'the command line' }
     const preset = sources.dev && !durable ? DEV_PRESET[key] : undefined
-    if (preset !== undefined) return { raw: preset, text: true, origin: 'from --dev' }
-    if (fromEnv) return { raw: fromEnv.raw, text: true, origin: `from ${fromEnv.name}` }
-    if (file?.values.has(key)) return { raw: file.values.get(key), text: false, origin: 'from the file' }
-    return { raw: fallback, text: true }
+    if (preset !== undefined) return { raw: preset, text: true, from: '--dev' }
+    if (fromEnv) return { raw: fromEnv.raw, text: true, from: fromEnv.name }
+    if (file?.values.has(key)) return { raw: file.values.get(key), text: false, from: 'the file' }
+    return { raw: fallback, text: true, from: DEFAULT }
   }
 
   const values = new Map<Key, unknown>()
+  const origins = new Map<Key, Origin>()
   for (const key of KEYS) {
-    const { kind, rule } = SCHEMA[key] as Setting<unknown>
-    const { raw, text, origin } = given(key)
+    const { kind, rule, secret } = SCHEMA[key] as Setting<unknown>
+    const { raw, text, from } = given(key)
+    origins.set(key, { raw, from })
     const value = text ? kind.text(String(raw)) : kind.value(raw)
     if (value === undefined) {
-      faults.push({ key, value: show(raw), rule: origin === undefined ? rule : `${rule} (${origin})` })
+      faults.push({ key, value: secret ? HIDDEN : show(raw), rule: `${rule} (from ${from})` })
     } else values.set(key, value)
   }
+  for (const [key, { env: name, aliases: olds, holds, rule, secret }] of Object.entries(ABSENT)) {
+    const fromEnv = variable(name, olds)
+    const raw = sources.absentFlags?.[key] ?? fromEnv?.raw ?? file?.absent.get(key)
+    if (raw === undefined || holds?.(plainText(raw), key => values.get(key as Key))) continue
+    faults.push({ key, value: secret ? HIDDEN : show(raw), rule })
+  }
   faults.push(...unknownVariables(env))
-  if (faults.length > 0) return { faults, aliases }
+  const about = { aliases, origins, ...(named && { file: named.raw }) }
+  if (faults.length > 0) return { faults, ...about }
 
   const config = freeze(nest(values)) as Config
   faults.push(...addressClash(config), ...custodyFaults(config), ...pqContradictions(config.pq))
-  faults.push(...witnessFaults(config))
-  return faults.length > 0 ? { faults, aliases } : { config, faults: [], aliases }
+  faults.push(...witnessFaults(config), ...amnesiaFaults(config))
+  faults.push(...tlsFaults(config), ...udsFaults(config))
+  return faults.length > 0 ? { faults, ...about } : { config, faults: [], ...about }
+}
+
+/** As a user would write it in a variable: lists with commas. */
+function plainText(raw: unknown): string {
+  return (Array.isArray(raw) ? raw.join(',') : String(raw)).replaceAll(' ', '')
 }
 
 function unknownVariables(env: Sources['env']): Fault[] {
-  const known = new Set<string>([...OTHER_VARIABLES, ...KEYS.map(key => SCHEMA[key].env)])
+  const absent = Object.values(ABSENT).map(({ env: name }) => name)
+  const known = new Set<string>([...OTHER_VARIABLES, ...KEYS.map(key => SCHEMA[key].env), ...absent])
   return Object.keys(env)
     .filter(name => name.startsWith(PREFIX) && !known.has(name) && env[name] !== undefined)
     .sort()

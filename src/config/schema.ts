@@ -6,6 +6,7 @@ import {
   listOf,
   moment,
   name,
+  numbers,
   oneOf,
   size,
   socket,
@@ -28,6 +29,10 @@ export interface Setting<T> {
   /** What a fault says: the values that are allowed. */
   readonly rule: string
   readonly description: string
+  /** Whether a running service takes another value on SIGHUP; all else needs a restart. */
+  readonly live?: true
+  /** Whether the value may hold a secret, as a URL may hold a token: it is never printed. */
+  readonly secret?: true
 }
 
 const setting = <T>(row: Setting<T>): Setting<T> => row
@@ -85,6 +90,7 @@ export const SCHEMA = {
     default: '1024',
     rule: 'must be a whole number from 1 to 4294967295',
     description: 'connections that each listener holds at once',
+    live: true,
   }),
   read_timeout: setting({
     env: 'RON_KMS_READ_TIMEOUT',
@@ -93,6 +99,7 @@ export const SCHEMA = {
     default: '5s',
     rule: DURATION_RULE,
     description: 'time for the headers of a request, and again for its body',
+    live: true,
   }),
   write_timeout: setting({
     env: 'RON_KMS_WRITE_TIMEOUT',
@@ -101,6 +108,7 @@ export const SCHEMA = {
     default: '5s',
     rule: DURATION_RULE,
     description: 'time for the peer to take an answer',
+    live: true,
   }),
   idle_timeout: setting({
     env: 'RON_KMS_IDLE_TIMEOUT',
@@ -109,6 +117,7 @@ export const SCHEMA = {
     default: '60s',
     rule: DURATION_RULE,
     description: 'time that a connection may stay open between requests',
+    live: true,
   }),
   'limits.max_body_bytes': setting({
     env: 'RON_KMS_MAX_BODY_BYTES',
@@ -118,6 +127,67 @@ export const SCHEMA = {
     default: '1MiB',
     rule: 'must be a size from 1KiB to 1024MiB, such as 65536, 64KiB or 1MiB',
     description: 'largest request body',
+    live: true,
+  }),
+  'limits.decompress_ratio_cap': setting({
+    env: 'RON_KMS_DECOMPRESS_RATIO_CAP',
+    flag: '--decompress-ratio-cap <number>',
+    kind: integer(1, 10_000),
+    default: '10',
+    rule: 'must be a whole number from 1 to 10000',
+    description: 'how many times its encoded size a request body with a Content-Encoding may decode to',
+    live: true,
+  }),
+  'tls.enabled': setting({
+    env: 'RON_KMS_TLS_ENABLED',
+    flag: '--tls [boolean]',
+    kind: boolean,
+    default: 'false',
+    rule: 'must be true or false',
+    description: 'serve the API over TLS 1.3 only; the metrics address stays without',
+  }),
+  'tls.cert_path': setting({
+    env: 'RON_KMS_TLS_CERT_PATH',
+    flag: '--tls-cert <file>',
+    kind: name,
+    default: '',
+    rule: 'must be the name of a file',
+    description: 'PEM file with the certificate and those that lead to its root',
+    live: true,
+  }),
+  'tls.key_path': setting({
+    env: 'RON_KMS_TLS_KEY_PATH',
+    flag: '--tls-key <file>',
+    kind: name,
+    default: '',
+    rule: 'must be the name of a file',
+    description: 'PEM file with the private key of the certificate, which not everyone may read',
+    live: true,
+  }),
+  'tls.client_ca': setting({
+    env: 'RON_KMS_TLS_CLIENT_CA',
+    flag: '--tls-client-ca <file>',
+    kind: name,
+    default: '',
+    rule: 'must be the name of a file',
+    description: 'PEM file with the roots of client certificates: with it a client without one is refused',
+  }),
+  'uds.path': setting({
+    env: 'RON_KMS_UDS_PATH',
+    flag: '--uds <path>',
+    kind: name,
+    default: '',
+    rule: 'must be the name of a file',
+    description:
+      'Unix socket that serves the API too, without TLS, in a directory of its own that only the owner may enter',
+  }),
+  'uds.allow_uids': setting({
+    env: 'RON_KMS_UDS_ALLOW_UIDS',
+    flag: '--uds-allow-uids <list>',
+    kind: numbers(4_294_967_294),
+    default: '',
+    rule: 'must be user ids, comma-separated, each once',
+    description: 'users whose processes may connect to the Unix socket; the user of the service if empty',
   }),
   'service.backend': setting({
     env: 'RON_KMS_BACKEND',
@@ -151,6 +221,7 @@ export const SCHEMA = {
     default: 'key-file',
     rule: 'must be key-file, passphrase or age-identity',
     description: 'what the root key is',
+    live: true,
   }),
   'root_key.file': setting({
     env: 'RON_KMS_ROOT_KEY_FILE',
@@ -159,6 +230,7 @@ export const SCHEMA = {
     default: '',
     rule: 'must be the name of a file',
     description: 'file that holds the root key of the backend file',
+    live: true,
   }),
   'root_key.env': setting({
     env: 'RON_KMS_ROOT_KEY_ENV',
@@ -167,6 +239,7 @@ export const SCHEMA = {
     default: '',
     rule: 'must be the name of an environment variable',
     description: 'environment variable that holds it instead',
+    live: true,
   }),
   'audit.enabled': setting({
     env: 'RON_KMS_AUDIT_ENABLED',
@@ -228,16 +301,16 @@ export const SCHEMA = {
     description: 'longest that a record of a queued log waits for the disk',
   }),
   'audit.checkpoint_interval': setting({
-    env: 'RON_KMS_AUDIT_CHECKPOINT_INTERVAL',
-    flag: '--audit-checkpoint-interval <duration>',
+    env: 'RON_KMS_AUDIT_CHECKPOINT_TIME',
+    flag: '--audit-checkpoint-time <duration>',
     kind: duration(10, 3_600_000),
     default: '10s',
     rule: 'must be a duration from 10ms to 1h',
     description: 'time after which a checkpoint is made, if there are records that none covers',
   }),
   'audit.checkpoint_interval_ops': setting({
-    env: 'RON_KMS_AUDIT_CHECKPOINT_INTERVAL_OPS',
-    flag: '--audit-checkpoint-interval-ops <number>',
+    env: 'RON_KMS_AUDIT_CHECKPOINT_INTERVAL',
+    flag: '--audit-checkpoint-ops <number>',
     kind: integer(1, 1_000_000_000),
     default: '5000',
     rule: 'must be a whole number from 1 to 1000000000',
@@ -283,6 +356,7 @@ export const SCHEMA = {
     default: '',
     rule: 'must be an http or https URL without user and password',
     description: 'takes every record as JSON lines by POST, in order and at least once, within a second',
+    secret: true,
   }),
   'audit.export_position': setting({
     env: 'RON_KMS_AUDIT_EXPORT_POSITION',
@@ -303,6 +377,7 @@ export const SCHEMA = {
     default: '{}',
     rule: 'must hold, by name, the url of a witness and its verifier key as key',
     description: 'witnesses (C2SP tlog-witness) that cosign checkpoints',
+    secret: true,
   }),
   'audit.accept_keys': setting({
     env: 'RON_KMS_AUDIT_ACCEPT_KEYS',
@@ -347,6 +422,7 @@ export const SCHEMA = {
     default: 'true',
     rule: 'must be true or false',
     description: 'whether both halves of a hybrid key sign',
+    live: true,
   }),
   'pq.verify_mode': setting({
     env: 'RON_KMS_PQ_VERIFY_MODE',
@@ -356,6 +432,7 @@ export const SCHEMA = {
     default: 'and',
     rule: 'must be or, and or pq_only',
     description: 'which halves of a hybrid signature must hold',
+    live: true,
   }),
   'pq.rollout_percent': setting({
     env: 'RON_KMS_PQ_ROLLOUT_PERCENT',
@@ -365,6 +442,7 @@ export const SCHEMA = {
     default: '100',
     rule: 'must be a whole number from 0 to 100',
     description: 'part of all keys that pq.* applies to; the others stay classical',
+    live: true,
   }),
   'pq.legacy_grace': setting({
     env: 'RON_KMS_PQ_LEGACY_GRACE',
@@ -373,6 +451,7 @@ export const SCHEMA = {
     default: 'none',
     rule: 'must be none or a moment such as 2027-01-31T00:00:00Z',
     description: 'until when classical keys sign and verify under pq_only',
+    live: true,
   }),
   'pq.tenants': setting({
     env: 'RON_KMS_PQ_TENANTS',
@@ -386,6 +465,7 @@ export const SCHEMA = {
     default: '{}',
     rule: 'must hold, by tenant, any of produce_hybrid, verify_mode, rollout_percent and legacy_grace',
     description: 'what pq.* is for single tenants',
+    live: true,
   }),
   'security.verify_after_sign': setting({
     env: 'RON_KMS_VERIFY_AFTER_SIGN',
@@ -418,6 +498,7 @@ export const SCHEMA = {
     default: '64MiB',
     rule: 'must be a size from 0 to 4095MiB, such as 16MiB or 64MiB; 0 keeps no tables',
     description: 'memory for the tables of public keys in use',
+    live: true,
   }),
   'log.level': setting({
     env: 'RON_KMS_LOG_LEVEL',
@@ -426,6 +507,7 @@ export const SCHEMA = {
     default: 'info',
     rule: 'must be trace, debug, info, warn or error',
     description: 'least severe event that is logged',
+    live: true,
   }),
   'log.format': setting({
     env: 'RON_KMS_LOG_FORMAT',

@@ -28,11 +28,20 @@ export interface FailedRequest {
   readonly errorName: string | undefined
 }
 
+/** A setting that changed, with values that may be printed. */
+export interface Change {
+  readonly key: string
+  readonly from: string
+  readonly to: string
+}
+
 /**
  * The events of the service. There is one function an event and no way to log anything else: a redacting logger
  * lets through whatever its list of paths forgot.
  */
 export interface Log {
+  /** The least severe level from now on. */
+  setLevel(level: LogOptions['level']): void
   configAlias(event: { old: string; name: string }): void
   serverStarted(event: {
     apiAddr: string
@@ -53,8 +62,20 @@ export interface Log {
     code: KmsErrorCode
   }): void
   readyChanged(event: { ready: boolean; missing: readonly string[] }): void
-  /** New settings are in force; those that need a restart are named. */
-  configReloaded(event: { restartNeeded: readonly string[] }): void
+  /** What settings come from: a file or none, and the keys that somebody gave; the rest are defaults. */
+  configLoaded(event: { file: string | undefined; given: readonly string[] }): void
+  /** New settings are in force; those that need a restart are named. Values that may be secret are hidden already. */
+  configReloaded(event: {
+    version: number
+    changed: readonly Change[]
+    restartNeeded: readonly string[]
+  }): void
+  /** A certificate is in use from now on. */
+  certificateLoaded(event: { validUntil: Date; fingerprint: string }): void
+  /** Files of a certificate changed, and what they hold now is not taken: the one before stays in use. */
+  certificateRefused(event: { first: string }): void
+  /** Others than its owner may read the private key of the certificate. */
+  tlsKeyReadable(event: { mode: string }): void
   /** Another root key opens the store now, and no longer the one before. */
   storeRekeyed(): void
   /** New settings were refused, and the old ones are still in force. */
@@ -92,6 +113,9 @@ export function createLog(options: LogOptions): Log {
     { write: options.format === 'json' ? write : line => write(toText(line)) },
   )
   return {
+    setLevel: level => {
+      logger.level = level
+    },
     configAlias: ({ old, name }) => logger.warn({ event: 'config_alias', old, name }),
     serverStarted: ({ apiAddr, metricsAddr, version, backend, cpuTier, dev }) =>
       logger.info({
@@ -136,8 +160,21 @@ export function createLog(options: LogOptions): Log {
       if (ready) logger.info({ event: 'readyz_true' })
       else logger.warn({ event: 'readyz_false', missing })
     },
-    configReloaded: ({ restartNeeded }) =>
-      logger.info({ event: 'config_reloaded', restart_needed: restartNeeded }),
+    configLoaded: ({ file, given }) =>
+      logger.info({ event: 'config_loaded', file: file ?? 'none: defaults are used', given }),
+    configReloaded: ({ version, changed, restartNeeded }) =>
+      logger.info({
+        event: 'config_reloaded',
+        version,
+        changed: changed.map(({ key, from, to }) => ({ key, from, to })),
+        restart_needed: restartNeeded,
+      }),
+    certificateLoaded: ({ validUntil, fingerprint }) => {
+      const level = validUntil.getTime() < Date.now() ? 'error' : 'info'
+      logger[level]({ event: 'certificate_loaded', valid_until: validUntil.toISOString(), fingerprint })
+    },
+    certificateRefused: ({ first }) => logger.error({ event: 'certificate_refused', first }),
+    tlsKeyReadable: ({ mode }) => logger.warn({ event: 'tls_key_readable', mode }),
     storeRekeyed: () => logger.info({ event: 'store_rekeyed' }),
     configRefused: ({ faults, first }) => logger.error({ event: 'config_refused', faults, first }),
     integrityFailed: ({ reason }) => logger.error({ event: 'audit_integrity_failed', reason }),

@@ -199,6 +199,18 @@ export const CATALOG = [
     labels: ['route'],
   },
   {
+    name: 'tls_handshake_failures_total',
+    type: 'counter',
+    help: 'Connections that never became TLS 1.3, or whose client had no certificate that is taken.',
+    labels: [],
+  },
+  {
+    name: 'tls_certificate_not_after_seconds',
+    type: 'gauge',
+    help: 'When the certificate in use ends, in Unix seconds; 0 without TLS.',
+    labels: [],
+  },
+  {
     name: 'rejected_total',
     type: 'counter',
     help: 'Requests and connections refused before any work, by reason.',
@@ -249,9 +261,13 @@ export const REJECT_REASONS = [
   'header_cap',
   'content_type',
   'content_encoding',
+  'decompress_cap',
+  'ratio_cap',
   'read_timeout',
   'malformed_http',
   'max_conns',
+  'tls_handshake',
+  'uds_peer',
   'shutdown',
 ] as const
 

@@ -26,6 +26,8 @@ export interface MetricSources {
   /** Where its records and checkpoints go. */
   readonly auditDuties: () => ReturnType<AuditDuties['status']>
   readonly http: HttpMetrics
+  /** When the certificate in use ends, where there is one. */
+  readonly certificateUntil: () => Date | undefined
   /** The post-quantum policy in force. */
   readonly pq: () => PqPolicy
   readonly version: string
@@ -78,6 +80,7 @@ function samplesOf({
   audit,
   auditDuties,
   http,
+  certificateUntil,
   pq,
   version,
   cpuTier,
@@ -173,6 +176,10 @@ function samplesOf({
       }
       return [...byRoute].map(([route, value]) => ({ labels: { route }, value }))
     },
+    tls_handshake_failures_total: () => [{ labels: {}, value: http.rejected.tls_handshake }],
+    tls_certificate_not_after_seconds: () => [
+      { labels: {}, value: (certificateUntil()?.getTime() ?? 0) / 1000 },
+    ],
     rejected_total: () =>
       Object.entries(http.rejected).map(([reason, value]) => ({ labels: { reason }, value })),
   }

@@ -23,6 +23,7 @@ export interface AppParts {
   readonly kms: Pick<Kms, 'dispatch' | 'dispatchAsync' | 'verifyCoalesced'>
   readonly audit: Pick<AuditLog, 'refused'> & AuditReader
   readonly authenticate: Authenticator
+  /** Read anew by every request: a reload changes them. */
   readonly limits: BodyLimits
   readonly metrics: HttpMetrics
   readonly log: Log
@@ -148,8 +149,8 @@ async function serve(
     exchange.caller = caller
     if (endpoint.kid) exchange.kid = kidOf(c.req.url, endpoint.kid)
     const bindings = c.env ?? {}
-    const reads = endpoint.body && admitBody(c.req.raw, header, bindings, parts.limits)
-    const body = reads ? await readBody(c.req.raw, bindings, parts.limits) : NO_BODY
+    const coding = endpoint.body && admitBody(c.req.raw, header, bindings, parts.limits)
+    const body = coding ? await readBody(c.req.raw, coding, bindings, parts.limits) : NO_BODY
     const context = callContext(exchange.ids.requestId, caller, header('idempotency-key'))
     const dispatched = dispatch(exchange.kid ?? null, body, context)
     const answer = typeof dispatched === 'string' ? dispatched : await dispatched

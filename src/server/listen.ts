@@ -1,16 +1,37 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http'
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import { formatAddress, type SocketAddress } from '../config/kinds.js'
+import type { TlsMaterial } from '../config/tls.js'
 import type { KmsErrorCode } from '../errors.js'
 import type { RejectReason } from '../metrics/catalog.js'
+import { BindError } from './bind-error.js'
 import { awaitsContinue } from './middleware/body.js'
 import { type Ids, idHeaders, openIds } from './middleware/ids.js'
-import { envelope, INTERNAL, type Problem, problemResponse } from './problem.js'
+import { INTERNAL, problemResponse } from './problem.js'
+import {
+  CONNECT,
+  EXPECTATION,
+  HANDSHAKE,
+  MALFORMED,
+  PEER,
+  RAW_REFUSALS,
+  type RawRefusal,
+  writeRaw,
+} from './raw-refusals.js'
+import { contextOf, TLS_OPTIONS } from './tls.js'
+import { admitPeers, openDirectory, removeStale, setMode, type UnixAddress } from './unix-socket.js'
 
-/** Bounds on connections. */
+/** Bounds on connections; a running listener takes others. */
 export interface ListenerLimits {
   readonly maxConns: number
   readonly readTimeoutMs: number
@@ -31,24 +52,25 @@ export interface ConnectionRefusal {
 export interface ListenerParts {
   /** The setting that names the address, for messages. */
   readonly key: string
-  readonly address: SocketAddress
+  readonly address: SocketAddress | UnixAddress
   readonly fetch: (request: Request, env: object) => Response | Promise<Response>
   readonly limits: ListenerLimits
+  /** Serves TLS only. */
+  readonly tls?: TlsMaterial | undefined
   /** Told about every connection or request that was refused below the app. */
   readonly onRefused: (refusal: ConnectionRefusal) => void
 }
 
 /** A bound listener. */
 export interface Listener {
-  /** Where it really listens: port 0 has become a port. */
+  /** Where it really listens: port 0 has become a port. A Unix socket has none. */
   readonly address: SocketAddress
+  /** Bounds from now on; those of time hold for what begins after this. */
+  setLimits(limits: ListenerLimits): void
+  /** Certificates of handshakes from now on; throws, with nothing changed, where OpenSSL takes them not. */
+  setTls(material: TlsMaterial): void
   /** Stops intake, lets running requests end within `drainMs`, then tells `onCut` and cuts what is left. */
   close(drainMs: number, onCut?: () => void): Promise<void>
-}
-
-/** An address that cannot be bound; the message is one line that names the setting. */
-export class BindError extends Error {
-  override readonly name = 'BindError'
 }
 
 const BIND_REASONS: Readonly<Record<string, string>> = {
@@ -60,17 +82,36 @@ const IDLE_SWEEP_MS = 25
 
 /** Binds one address and serves an app on it. */
 export async function listen(parts: ListenerParts): Promise<Listener> {
-  const server = createListener(parts)
+  let { limits } = parts
+  const server = createListener(parts, () => limits)
+  const setLimits = (next: ListenerLimits) => {
+    limits = next
+    server.maxConnections = next.maxConns
+    server.headersTimeout = next.readTimeoutMs
+    server.requestTimeout = requestTimeout(next)
+    server.keepAliveTimeout = next.idleTimeoutMs
+  }
+  setLimits(limits)
+  const sockets = openSockets(server)
   await bind(server, parts)
   const bound = server.address()
-  const port = typeof bound === 'object' && bound !== null ? bound.port : parts.address.port
+  const unbound = { host: '', port: 0 }
+  const { host, port } = 'path' in parts.address ? unbound : parts.address
   return {
-    address: { host: parts.address.host, port },
-    close: (drainMs, onCut) => close(server, drainMs, onCut),
+    address: { host, port: typeof bound === 'object' && bound !== null ? bound.port : port },
+    setLimits,
+    setTls: material => (server as TlsServer).setSecureContext(contextOf(material)),
+    close: (drainMs, onCut) => close(server, sockets, drainMs, onCut),
   }
 }
 
-function createListener({ fetch, limits, onRefused }: ListenerParts): Server {
+/** Headers and body each have read_timeout; body.ts keeps the second, this is the net below it. */
+function requestTimeout({ readTimeoutMs }: ListenerLimits): number {
+  return 2 * readTimeoutMs + 1000
+}
+
+function createListener(parts: ListenerParts, limits: () => ListenerLimits): Server {
+  const { fetch, tls, address, onRefused } = parts
   const respond = getRequestListener(fetch as Parameters<typeof getRequestListener>[0], {
     // Errors before the app sees a request: no Host header, a target that is no URL.
     errorHandler: error => {
@@ -83,35 +124,48 @@ function createListener({ fetch, limits, onRefused }: ListenerParts): Server {
   })
   const handle = (incoming: IncomingMessage, outgoing: ServerResponse) => {
     current.set(incoming.socket, outgoing)
-    respond(incoming, outgoing).then(() => limitWrite(outgoing, limits.writeTimeoutMs))
+    respond(incoming, outgoing).then(() => limitWrite(outgoing, limits().writeTimeoutMs))
   }
-  const server = createServer(
-    {
-      // node-server refuses a request without Host through errorHandler, and so with the envelope.
-      requireHostHeader: false,
-      headersTimeout: limits.readTimeoutMs,
-      // Headers and body each have read_timeout; body.ts keeps the second, this is the net below it.
-      requestTimeout: 2 * limits.readTimeoutMs + 1000,
-      keepAliveTimeout: limits.idleTimeoutMs,
-      connectionsCheckingInterval: Math.min(1000, Math.ceil(limits.readTimeoutMs / 2)),
-    },
-    handle,
-  )
-  server.maxConnections = limits.maxConns
+  const { readTimeoutMs } = limits()
+  const options: ServerOptions = {
+    // node-server refuses a request without Host through errorHandler, and so with the envelope.
+    requireHostHeader: false,
+    headersTimeout: readTimeoutMs,
+    requestTimeout: requestTimeout(limits()),
+    // The only one of these that cannot change later: how late a timeout may be found out.
+    connectionsCheckingInterval: Math.min(1000, Math.ceil(readTimeoutMs / 2)),
+  }
+  const server = tls
+    ? createTlsServer(
+        { ...options, ...TLS_OPTIONS, ...contextOf(tls), handshakeTimeout: readTimeoutMs },
+        handle,
+      )
+    : createServer(options, handle)
   // The size of the head is bounded; a bound on the number of lines would drop headers silently.
   server.maxHeadersCount = 0
   server.on('checkContinue', (incoming: IncomingMessage, outgoing: ServerResponse) => {
     awaitsContinue.add(outgoing)
     handle(incoming, outgoing)
   })
-  const refuseRaw = (socket: Duplex, { status, problem, reason }: RawRefusal) => {
+  const refuse = (socket: Duplex | undefined, { status, problem, reason }: RawRefusal): Ids => {
     const ids = openIds(undefined)
-    onRefused({ status, code: problem.code, reason, ids, peerAddr: (socket as Socket).remoteAddress })
-    writeRaw(socket, status, problem, ids)
+    const { remoteAddress: peerAddr } = (socket ?? {}) as Partial<Socket>
+    onRefused({ status, code: problem.code, reason, ids, peerAddr })
+    return ids
   }
+  const refuseRaw = (socket: Duplex, refusal: RawRefusal) =>
+    writeRaw(socket, refusal.status, refusal.problem, refuse(socket, refusal))
   server.on('checkExpectation', (incoming: IncomingMessage) => refuseRaw(incoming.socket, EXPECTATION))
   server.on('connect', (_incoming: IncomingMessage, socket: Duplex) => refuseRaw(socket, CONNECT))
+  const unfinished = new WeakSet<Duplex>()
+  // Node hands the same error on as a clientError next.
+  server.prependListener('tlsClientError', (_error, socket: Duplex) => unfinished.add(socket))
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+    if (unfinished.has(socket)) {
+      refuse(socket, HANDSHAKE)
+      socket.destroy()
+      return
+    }
     const answer = current.get(socket)
     // A peer that left needs no answer; one that has an answer, or the start of it, must not get a second.
     const answered = answer?.headersSent && !(answer.writableFinished && answer.req.complete)
@@ -126,76 +180,16 @@ function createListener({ fetch, limits, onRefused }: ListenerParts): Server {
     else refuseRaw(socket, refusal)
   })
   server.on('drop', dropped => {
-    onRefused({
-      status: 503,
-      code: 'Backpressure',
-      reason: 'max_conns',
-      ids: openIds(undefined),
-      peerAddr: dropped?.remoteAddress,
-    })
+    const ids = openIds(undefined)
+    const peerAddr = dropped?.remoteAddress
+    onRefused({ status: 503, code: 'Backpressure', reason: 'max_conns', ids, peerAddr })
   })
+  if ('path' in address) admitPeers(server, address.allowUids, () => refuse(undefined, PEER))
   return server
 }
 
 /** The answer that a socket is busy with. */
 const current = new WeakMap<Duplex, ServerResponse>()
-
-interface RawRefusal {
-  readonly status: ContentfulStatusCode
-  readonly problem: Problem
-  readonly reason: RejectReason
-}
-
-const MALFORMED: RawRefusal = {
-  status: 400,
-  problem: { code: 'BadRequest', message: 'the request is not valid HTTP', retryable: false },
-  reason: 'malformed_http',
-}
-const EXPECTATION: RawRefusal = {
-  status: 417,
-  problem: { code: 'Unsupported', message: 'only the expectation 100-continue is met', retryable: false },
-  reason: 'malformed_http',
-}
-const CONNECT: RawRefusal = {
-  status: 405,
-  problem: { code: 'Unsupported', message: 'CONNECT is not a method of this server', retryable: false },
-  reason: 'wrong_method',
-}
-const RAW_REFUSALS: Readonly<Record<string, RawRefusal>> = {
-  ERR_HTTP_REQUEST_TIMEOUT: {
-    status: 408,
-    problem: { code: 'Timeout', message: 'the request did not arrive in time', retryable: true },
-    reason: 'read_timeout',
-  },
-  HPE_HEADER_OVERFLOW: {
-    status: 431,
-    problem: { code: 'TooLarge', message: 'the request headers are over the limit', retryable: false },
-    reason: 'header_cap',
-  },
-  HPE_CHUNK_EXTENSIONS_OVERFLOW: {
-    status: 413,
-    problem: { code: 'TooLarge', message: 'the chunk extensions are over the limit', retryable: false },
-    reason: 'body_cap',
-  },
-}
-
-/** Answers on a bare socket, where Node made no response object. */
-function writeRaw(socket: Duplex, status: ContentfulStatusCode, problem: Problem, ids: Ids): void {
-  const body = JSON.stringify(envelope(problem, ids.requestId))
-  const headers = {
-    'content-type': 'application/json',
-    'content-length': Buffer.byteLength(body),
-    'cache-control': 'no-store',
-    connection: 'close',
-    ...(status === 405 && { allow: 'GET, HEAD, POST' }),
-    ...idHeaders(ids),
-  }
-  const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
-  socket.on('error', () => {})
-  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${head.join('')}\r\n${body}`, () =>
-    socket.destroy(),
-  )
-}
 
 /** Cuts a connection whose peer does not take the answer. */
 function limitWrite(outgoing: ServerResponse, ms: number): void {
@@ -206,31 +200,53 @@ function limitWrite(outgoing: ServerResponse, ms: number): void {
   outgoing.once('close', () => clearTimeout(timer))
 }
 
-function bind(server: Server, { key, address }: ListenerParts): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onError = (error: NodeJS.ErrnoException) => {
-      const code = error.code ?? 'unknown'
-      reject(
-        new BindError(
-          `${key} = ${formatAddress(address)}: ${BIND_REASONS[code] ?? 'cannot be bound'} (${code})`,
-        ),
-      )
-    }
-    server.once('error', onError)
-    server.listen(address.port, address.host, () => {
-      server.off('error', onError)
-      resolve()
-    })
+/** The connections of a server, also those that are still shaking hands, which HTTP knows nothing of. */
+function openSockets(server: Server): ReadonlySet<Socket> {
+  const sockets = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
   })
+  return sockets
 }
 
-async function close(server: Server, drainMs: number, onCut?: () => void): Promise<void> {
+async function bind(server: Server, { key, address }: ListenerParts): Promise<void> {
+  const unix = 'path' in address
+  const shown = unix ? address.path : formatAddress(address)
+  try {
+    if (unix) {
+      openDirectory(address.path)
+      await removeStale(address.path)
+    }
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      const onListening = () => {
+        server.off('error', reject)
+        resolve()
+      }
+      if (unix) server.listen(address.path, onListening)
+      else server.listen(address.port, address.host, onListening)
+    })
+    if (unix) setMode(address.path)
+  } catch (error) {
+    const { code = 'unknown', message } = error as NodeJS.ErrnoException
+    if (error instanceof BindError) throw new BindError(`${key} = ${shown}: ${message}`)
+    throw new BindError(`${key} = ${shown}: ${BIND_REASONS[code] ?? 'cannot be bound'} (${code})`)
+  }
+}
+
+async function close(
+  server: Server,
+  sockets: ReadonlySet<Socket>,
+  drainMs: number,
+  onCut?: () => void,
+): Promise<void> {
   const closed = new Promise<void>(resolve => server.close(() => resolve()))
   // close() leaves a connection that turns idle later open until its keep-alive time is over.
   const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS)
   const cut = setTimeout(() => {
     onCut?.()
-    server.closeAllConnections()
+    for (const socket of sockets) socket.destroy()
   }, drainMs)
   await closed
   clearInterval(sweep)

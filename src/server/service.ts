@@ -6,10 +6,12 @@ import type { Log } from '../logging/log.js'
 import { HttpMetrics, NO_OP, NO_ROUTE } from '../metrics/http.js'
 import { createRegistry } from '../metrics/registry.js'
 import { requireNative } from '../native.js'
+import { ApiListeners, limitsOf, type Prepared } from './api-listeners.js'
 import { createApp } from './app.js'
 import { AuditDuties } from './audit-duties.js'
-import { type ConnectionRefusal, type Listener, type ListenerLimits, listen } from './listen.js'
+import { type ConnectionRefusal, listen } from './listen.js'
 import type { Authenticator } from './middleware/auth.js'
+import type { BodyLimits } from './middleware/body.js'
 import { createOpsApp } from './ops.js'
 import { createReadiness, isAuditReady, isCheckpointRecent } from './ready.js'
 import { SERVICE_NAME, VERSION } from './version.js'
@@ -29,11 +31,14 @@ export interface ServiceParts {
 
 /** A service that listens on both of its addresses. */
 export interface Service {
-  /** Base of the API without a path, such as `http://127.0.0.1:9446`. */
+  /** Base of the API without a path, such as `http://127.0.0.1:9446`; `https` with TLS. */
   readonly apiUrl: string
   readonly metricsUrl: string
-  /** Puts the settings in force that a running service can take: the post-quantum policy. */
-  reload(config: Config): void
+  /**
+   * Makes ready for other settings, of which only those that `schema.ts` marks as live may differ; throws
+   * `ReloadError`, with nothing changed.
+   */
+  prepare(config: Config): Prepared
   /** Drains and stops; the number of requests that had to be cut off. */
   close(): Promise<number>
 }
@@ -60,6 +65,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     },
     log,
   )
+  const bodyLimits = bodyLimitsOf(config)
   const duties = new AuditDuties(config, kms.audit, log)
   const app = createApp({
     kms,
@@ -69,11 +75,12 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       checkpoint: () => duties.checkpoint(),
     },
     authenticate,
-    limits: { maxBodyBytes: config.limits.max_body_bytes, readTimeoutMs: config.read_timeout },
+    limits: bodyLimits,
     metrics,
     log,
     draining: () => state.draining,
   })
+  let api: ApiListeners | undefined
   const ops = createOpsApp({
     registry: createRegistry({
       engine: () => kms.engineMetrics(),
@@ -82,6 +89,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       audit: () => kms.audit.status(),
       auditDuties: () => duties.status(),
       http: metrics,
+      certificateUntil: () => api?.certificateUntil,
       pq: () => state.pq,
       version: VERSION,
       cpuTier,
@@ -101,12 +109,6 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     log,
   })
 
-  const limits: ListenerLimits = {
-    maxConns: config.max_conns,
-    readTimeoutMs: config.read_timeout,
-    writeTimeoutMs: config.write_timeout,
-    idleTimeoutMs: config.idle_timeout,
-  }
   // Without a route or a method there is still a refusal to count.
   const nowhere = metrics.meter(NO_ROUTE, 'other', NO_OP)
   const onRefused = ({ status, code, reason, ids, peerAddr }: ConnectionRefusal) => {
@@ -119,22 +121,16 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     key: 'metrics_addr',
     address: config.metrics_addr,
     fetch: ops.fetch,
-    limits,
+    limits: limitsOf(config),
     onRefused: ({ status, code, ids, peerAddr }) => log.connectionRefused({ ...ids, peerAddr, status, code }),
   })
-  let apiListener: Listener
   try {
-    apiListener = await listen({
-      key: 'bind_addr',
-      address: config.bind_addr,
-      fetch: app.fetch,
-      limits,
-      onRefused,
-    })
+    api = await ApiListeners.open({ config, fetch: app.fetch, onRefused, log })
   } catch (error) {
     await opsListener.close(0)
     throw error
   }
+  const listeners = api
   state.bound = true
   readiness()
   duties.start()
@@ -145,7 +141,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     readiness()
     let aborted = 0
     // The metrics address stays up while requests drain: it is where the state can be seen.
-    await apiListener.close(DRAIN_MS, () => {
+    await listeners.close(DRAIN_MS, () => {
       aborted = metrics.inflight
     })
     await duties.stop()
@@ -155,16 +151,35 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     return aborted
   }
   return {
-    apiUrl: `http://${formatAddress(apiListener.address)}`,
+    apiUrl: listeners.url,
     metricsUrl: `http://${formatAddress(opsListener.address)}`,
-    reload(next) {
+    prepare(next) {
+      const prepared = listeners.prepare(next)
       const policy = pqPolicy(next.pq)
-      kms.setPqPolicy(policy)
-      state.pq = policy
+      const commit = () => {
+        // First what may still refuse.
+        kms.setPqPolicy(policy)
+        state.pq = policy
+        prepared.commit()
+        opsListener.setLimits(limitsOf(next))
+        Object.assign(bodyLimits, bodyLimitsOf(next))
+        requireNative().setEd25519TableCacheBytes(next.ed25519.table_cache_bytes)
+        log.setLevel(next.log.level)
+      }
+      return { commit, abort: prepared.abort }
     },
     close() {
       closing ??= shutDown()
       return closing
     },
+  }
+}
+
+/** Bounds on a request body, as settings have them. */
+function bodyLimitsOf({ limits, read_timeout }: Config): BodyLimits {
+  return {
+    maxBodyBytes: limits.max_body_bytes,
+    decompressRatioCap: limits.decompress_ratio_cap,
+    readTimeoutMs: read_timeout,
   }
 }

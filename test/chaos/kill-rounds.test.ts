@@ -38,7 +38,7 @@ describe.skipIf(!addonStatus().loaded || process.platform === 'win32').each(DURA
           const ledger = new Ledger()
           const numbers = Array.from({ length: CLIENTS }, (_, n) => n)
           const clients = numbers.map(n => new Client(n, ledger, random(asked.seed + done + n)))
-          const flags = ['--audit-durability', durability, '--audit-checkpoint-interval-ops', '50']
+          const flags = ['--audit-durability', durability, '--audit-checkpoint-ops', '50']
           const check = async (name: string) => {
             const log =
               program && (await examine(program, place.at('store', 'audit'), ledger.checkpoints.slice(-3)))

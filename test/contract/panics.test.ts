@@ -88,6 +88,7 @@ describe.skipIf(!addon.available)('a panic', () => {
     dispatch: () => kms.dispatch('describe', kid, context, out(0)),
     dispatchAsync: () => kms.dispatchAsync('describe', kid, context, out(0)),
     'dispatchAsync.task': () => kms.dispatchAsync('describe', kid, context, out(0)),
+    peerUid: () => native.peerUid(0),
     know: () => kms.know(kid),
     forgetKnown: () => kms.forgetKnown(),
     sign: () => kms.sign(kid, message, out(64)),

@@ -47,7 +47,7 @@ beforeEach(() => {
       proofJson: async index => JSON.stringify({ index }),
     },
     authenticate: singleToken(TOKEN, { actor: 'test', tenant: 'acme' }),
-    limits: { maxBodyBytes: 1024, readTimeoutMs: 50 },
+    limits: { maxBodyBytes: 1024, decompressRatioCap: 10, readTimeoutMs: 50 },
     metrics,
     log: createLog({ level: 'trace', format: 'json', write: line => lines.push(JSON.parse(line)) }),
     draining: () => draining,

@@ -3,8 +3,8 @@ import { request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { BindError } from '../../src/server/listen.js'
-import { expectProblem, parseRaw, type Service, start, TOKEN } from './support.js'
+import { BindError } from '../../src/server/bind-error.js'
+import { closed, expectProblem, parseRaw, type Service, start, TOKEN } from './support.js'
 
 let service: Service
 beforeAll(async () => {
@@ -113,6 +113,61 @@ describe('a slow request', () => {
       expect(answer.headers.connection).toBe('close')
       expect(answer.json.error.retryable).toBe(true)
     }
+  })
+})
+
+describe('clients that send a byte at a time', () => {
+  /** Sends `head`, then the rest byte by byte, for as long as it is let. */
+  function drip(port: number, head: string, rest: string): Promise<string> {
+    const socket = connect(port, '127.0.0.1')
+    const heard: Buffer[] = []
+    let sent = 0
+    socket.on('data', chunk => heard.push(chunk))
+    socket.write(head)
+    const timer = setInterval(() => socket.write(rest.charAt(sent++) || ' '), 20)
+    return closed(socket).then(() => {
+      clearInterval(timer)
+      return Buffer.concat(heard).toString()
+    })
+  }
+
+  it('are 408 and closed, in headers and in every kind of body, while others are served', async () => {
+    const port = Number(new URL(service.apiUrl).port)
+    const body = JSON.stringify({ kid_or_set: { kid: 'x'.repeat(2000) } })
+    const slow = [
+      drip(port, '', `${POST}${AUTH}`),
+      drip(port, `${POST}${AUTH}Content-Length: ${body.length}\r\n\r\n`, body),
+      drip(port, `${POST}${AUTH}Content-Encoding: gzip\r\nContent-Length: 2000\r\n\r\n`, '\x1f'),
+      drip(port, `${POST}${AUTH}Transfer-Encoding: chunked\r\n\r\n`, '1\r\n{\r\n'.repeat(400)),
+    ]
+    for (let i = 0; i < 20; i += 1) expect((await service.ask('GET', '/nope')).status).toBe(404)
+    for (const text of await Promise.all(slow)) expectProblem(parseRaw(text), 408, 'Timeout')
+  })
+
+  it('give their places back, also where they have all of them', async () => {
+    const port = Number(new URL(service.apiUrl).port)
+    const before = await service.metric('rejected_total', { reason: 'read_timeout' })
+    const slow = Array.from({ length: 50 }, () => drip(port, '', `${POST}${AUTH}`.repeat(9)))
+    await Promise.all(slow)
+    expect(await service.metric('rejected_total', { reason: 'read_timeout' })).toBeGreaterThan(before)
+    await expect
+      .poll(async () => (await service.ask('GET', '/nope').catch(() => undefined))?.status)
+      .toBe(404)
+  })
+})
+
+describe('a connection without a request', () => {
+  it('is closed after idle_timeout, without an answer that nobody asked for', async () => {
+    const brief = await start({ idle_timeout: '100ms' })
+    const socket = connect(Number(new URL(brief.apiUrl).port), '127.0.0.1')
+    const heard: Buffer[] = []
+    socket.on('data', chunk => heard.push(chunk))
+    for (const _ of [1, 2]) socket.write('GET /nope HTTP/1.1\r\nHost: x\r\n\r\n')
+    await once(socket, 'close')
+    const text = Buffer.concat(heard).toString()
+    expect(text.match(/HTTP\/1\.1 404 /g)).toHaveLength(2)
+    expect(text).not.toContain('408')
+    await brief.close()
   })
 })
 

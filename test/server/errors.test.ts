@@ -1,4 +1,3 @@
-import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Ask, expectProblem, HELLO_B3, type Service, start, TOKEN } from './support.js'
 
@@ -115,16 +114,14 @@ describe('the headers of a body', () => {
     },
   )
 
-  it.each(['gzip', 'br', 'deflate', 'identity, gzip'])('are 415 with the coding %s', async coding => {
-    const answer = await sign({ body: '{}', headers: { 'content-encoding': coding } })
-    expectProblem(answer, 415, 'Unsupported')
-    expect(answer.headers['accept-encoding']).toBe('identity')
-  })
-
-  it('are 415 for a body that really is compressed', async () => {
-    const body = gzipSync(JSON.stringify(SIGN)).toString('latin1')
-    expectProblem(await sign({ body, headers: { 'content-encoding': 'gzip' } }), 415, 'Unsupported')
-  })
+  it.each(['zstd', 'compress', 'identity, gzip', 'gzip, gzip', '*'])(
+    'are 415 with the coding %s',
+    async coding => {
+      const answer = await sign({ body: '{}', headers: { 'content-encoding': coding } })
+      expectProblem(answer, 415, 'Unsupported')
+      expect(answer.headers['accept-encoding']).toBe('gzip, deflate, br')
+    },
+  )
 
   it('may say that the coding is identity', async () => {
     expectProblem(

@@ -49,7 +49,8 @@ describe('the log', () => {
       ...{ token: 'canary' },
     })
     log.configAlias({ old: 'KMS_BIND', name: 'RON_KMS_BIND_ADDR', ...{ value: 'canary' } })
-    log.configReloaded({ restartNeeded: ['max_conns'], ...{ values: 'canary' } })
+    const changed = [{ key: 'read_timeout', from: '5s', to: '2s', ...{ raw: 'canary' } }]
+    log.configReloaded({ version: 2, changed, restartNeeded: ['bind_addr'], ...{ values: 'canary' } })
     log.configRefused({ faults: 1, first: 'config: …', ...{ file: 'canary' } })
     expect(lines).toHaveLength(5)
     expect(lines.join('')).not.toContain('canary')
@@ -57,10 +58,11 @@ describe('the log', () => {
 
   it('says of new settings whether they are in force, and what needs a restart', () => {
     const { lines, log } = capture('debug', 'json')
-    log.configReloaded({ restartNeeded: ['max_conns', 'log.level'] })
+    const changed = [{ key: 'read_timeout', from: '5s', to: '2s' }]
+    log.configReloaded({ version: 2, changed, restartNeeded: ['bind_addr'] })
     log.configRefused({ faults: 2, first: 'config: max_conns = many: must be a number' })
     expect(lines.map(line => JSON.parse(line))).toMatchObject([
-      { level: 'INFO', event: 'config_reloaded', restart_needed: ['max_conns', 'log.level'] },
+      { level: 'INFO', event: 'config_reloaded', version: 2, changed, restart_needed: ['bind_addr'] },
       {
         level: 'ERROR',
         event: 'config_refused',

@@ -104,6 +104,7 @@ describe('/readyz', () => {
         throw new KmsError('StoreUnavailable', 'closed')
       },
       http: new HttpMetrics(),
+      certificateUntil: () => undefined,
       version: '0',
       pq: () => ({}),
       cpuTier: 'test',
@@ -267,6 +268,7 @@ describe('/metrics', () => {
         return service.kms.engineMetrics()
       },
       http: new HttpMetrics(),
+      certificateUntil: () => undefined,
       version: '0',
       pq: () => ({}),
       cpuTier: 'test',

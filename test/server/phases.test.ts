@@ -280,8 +280,8 @@ describe.skipIf(!hasSighup)('the service', () => {
   })
 
   it('names what needs a restart, until there is one', async () => {
-    configure('max_conns = 7', '[pq]', 'verify_mode = "or"', '[log]', 'level = "debug"')
-    const restart_needed = ['max_conns', 'log.level']
+    configure('[destroy]', 'min_delay = "1h"', '[pq]', 'verify_mode = "or"', '[log]', 'format = "text"')
+    const restart_needed = ['destroy.min_delay', 'log.format']
     expect(await reload()).toMatchObject({ event: 'config_reloaded', restart_needed })
     expect((await series('kms_pq_mode'))['{mode="or"}']).toBe(1)
     expect(await reload()).toMatchObject({ event: 'config_reloaded', restart_needed })

@@ -81,7 +81,7 @@ describe('serve', () => {
     const taken = createServer().listen(0, '127.0.0.1')
     await expect.poll(() => taken.listening).toBe(true)
     const { port } = taken.address() as { port: number }
-    await run(serveCommand(), '--dev', '--bind', `127.0.0.1:${port}`, '--metrics', '127.0.0.1:0')
+    await run(serveCommand(), '--dev', ...FREE, '--bind', `127.0.0.1:${port}`)
     expect(process.exitCode).toBe(1)
     expect(stderr).toBe(`ron-kms: bind_addr = 127.0.0.1:${port}: the address is in use (EADDRINUSE)\n`)
     taken.close()

@@ -1,6 +1,6 @@
 // A real service on free ports over the real addon, and a client for it.
 import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { expect } from 'vitest'
 import { loadConfig } from '../../src/config/load.js'
 import type { Key } from '../../src/config/schema.js'
@@ -21,7 +21,7 @@ export interface Answer {
 }
 
 export interface Ask {
-  /** Sent as it is when a string, else as JSON. */
+  /** Sent as it is when a string or bytes, else as JSON. */
   readonly body?: unknown
   readonly headers?: Readonly<Record<string, string>>
   /** Without the bearer token. */
@@ -97,7 +97,8 @@ export function send(
   ask: Ask = {},
   agent?: Agent,
 ): Promise<Answer> {
-  const body = ask.body === undefined || typeof ask.body === 'string' ? ask.body : JSON.stringify(ask.body)
+  const isPlain = ask.body === undefined || typeof ask.body === 'string' || Buffer.isBuffer(ask.body)
+  const body = isPlain ? (ask.body as string | Buffer | undefined) : JSON.stringify(ask.body)
   const headers = {
     ...(!ask.anonymous && { authorization: `Bearer ${TOKEN}` }),
     ...(body !== undefined && {
@@ -142,6 +143,13 @@ function raw(base: string, parts: readonly (string | Buffer)[]): Promise<string>
     // The server may cut a connection while this side still writes; what it said before that counts.
     socket.on('error', () => {})
     socket.on('close', () => resolve(Buffer.concat(chunks).toString()))
+  })
+}
+
+/** Waits until a connection is closed, by an error too: a peer that is cut off while it writes sees one. */
+export function closed(socket: Socket): Promise<void> {
+  return new Promise(resolve => {
+    socket.on('error', () => {}).once('close', () => resolve())
   })
 }
 

@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Refusal } from '../problem.js'
+import { type Coding, codingOf, type DecodeLimits, decodeBody, unsupportedCoding } from './decode.js'
 
 /** Bounds on one request body. */
-export interface BodyLimits {
-  readonly maxBodyBytes: number
+export interface BodyLimits extends DecodeLimits {
   readonly readTimeoutMs: number
 }
 
@@ -28,26 +28,22 @@ function announcesBody(request: Request, header: Header, { incoming }: NodeBindi
 }
 
 /**
- * Whether there is a body to read. Refuses by headers alone what need not be read: a declared length over the cap, a
- * coding other than identity, a media type other than JSON.
+ * How the body that there is to read is encoded; none where there is none. Refuses by headers alone what need not be read: a declared length over the cap, a
+ * coding that is not decoded here, a media type other than JSON.
  */
 export function admitBody(
   request: Request,
   header: Header,
   bindings: NodeBindings,
   { maxBodyBytes }: BodyLimits,
-): boolean {
+): Coding | undefined {
   // Node refuses a length that is not a number; another server may let it through, and then the cap holds below.
   if (Number(header('content-length') ?? 0) > maxBodyBytes) throw tooLarge()
-  const coding = header('content-encoding')
+  const coding = codingOf(header('content-encoding'))
   const transfer = header('transfer-encoding')
-  if (isEncoded(coding, 'identity') || isEncoded(transfer, 'chunked')) {
-    throw new Refusal('Unsupported', 'only an unencoded body is accepted', {
-      status: 415,
-      headers: { 'accept-encoding': 'identity' },
-      reason: 'content_encoding',
-    })
-  }
+  // Node takes the chunks apart and nothing else.
+  if (transfer !== undefined && transfer.trim().toLowerCase() !== 'chunked')
+    throw unsupportedCoding('identity')
   const present = announcesBody(request, header, bindings)
   const mediaType = header('content-type')
   if (mediaType === undefined ? present : !isJson(mediaType)) {
@@ -57,11 +53,7 @@ export function admitBody(
       reason: 'content_type',
     })
   }
-  return present
-}
-
-function isEncoded(coding: string | undefined, plain: string): boolean {
-  return coding !== undefined && coding.trim().toLowerCase() !== plain
+  return present ? coding : undefined
 }
 
 function isJson(mediaType: string): boolean {
@@ -75,8 +67,18 @@ function isJson(mediaType: string): boolean {
   })
 }
 
-/** Reads a body and stops as soon as it passes the cap or takes too long. */
-export function readBody(request: Request, bindings: NodeBindings, limits: BodyLimits): Promise<Uint8Array> {
+/** Reads a body that {@link admitBody} let in, decoded; stops as soon as it passes a bound or takes too long. */
+export function readBody(
+  request: Request,
+  coding: Coding,
+  bindings: NodeBindings,
+  limits: BodyLimits,
+): Promise<Uint8Array> {
+  const body = readRaw(request, bindings, limits)
+  return coding === 'identity' ? body : body.then(encoded => decodeBody(coding, encoded, limits))
+}
+
+function readRaw(request: Request, bindings: NodeBindings, limits: BodyLimits): Promise<Uint8Array> {
   const { incoming, outgoing } = bindings
   if (!incoming) return readWeb(request, limits)
   if (outgoing && awaitsContinue.delete(outgoing)) outgoing.writeContinue()

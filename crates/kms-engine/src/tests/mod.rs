@@ -15,6 +15,7 @@ mod rotation_under_load;
 mod state_races;
 mod state_under_load;
 mod wire;
+mod wire_strict;
 mod wrap;
 
 use std::sync::Arc;

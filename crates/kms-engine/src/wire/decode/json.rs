@@ -3,10 +3,12 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use kms_core::{KmsError, Result};
+use kms_core::{ErrorCode, KmsError, Result};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+use super::MAX_ITEMS;
 
 /// An object. A derived struct alone would take an array of its values as well.
 pub(super) struct Object<T>(pub(super) T);
@@ -34,6 +36,70 @@ pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     d: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(d).map(Some)
+}
+
+/// The largest whole number that every JSON reader keeps: beyond it a JavaScript number rounds (RFC 8259 section 6).
+const MAX_INTEGER: u64 = (1 << 53) - 1;
+
+/// A whole number from 0 that survives any reader: written without fraction or exponent, at most 2^53 - 1.
+pub(super) struct Whole(pub(super) u64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u64::deserialize(deserializer)? {
+            number if number <= MAX_INTEGER => Ok(Self(number)),
+            _ => Err(D::Error::custom("a number beyond 2^53")),
+        }
+    }
+}
+
+/// An array of which at most [`MAX_ITEMS`] are kept. The rest is read past and counted, so that an array
+/// costs no more memory than an answer to it would.
+pub(super) struct Items<T> {
+    kept: Vec<T>,
+    len: usize,
+}
+
+impl<T> Items<T> {
+    /// All of them.
+    ///
+    /// # Errors
+    /// `TooLarge` where they are too many.
+    pub(super) fn all(self, field: &'static str) -> Result<Vec<T>> {
+        if self.len > self.kept.len() {
+            return Err(KmsError::new(ErrorCode::TooLarge, "at most 512 items").field(field));
+        }
+        Ok(self.kept)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Items<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Counting<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Counting<T> {
+            type Value = Items<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut kept = Vec::new();
+                while kept.len() < MAX_ITEMS {
+                    match seq.next_element()? {
+                        Some(item) => kept.push(item),
+                        None => return Ok(Items { len: kept.len(), kept }),
+                    }
+                }
+                let mut len = kept.len();
+                while seq.next_element::<IgnoredAny>()?.is_some() {
+                    len += 1;
+                }
+                Ok(Items { kept, len })
+            }
+        }
+        deserializer.deserialize_seq(Counting(PhantomData))
+    }
 }
 
 /// Parses JSON. Only on failure is it parsed again, slower, to learn the path of the fault.

@@ -3,7 +3,7 @@
 use kms_core::{Context, Result};
 use serde::Deserialize;
 
-use super::json::{Object, json, present};
+use super::json::{Object, Whole, json, present};
 use super::{Text, take_op_id};
 use crate::dispatch::Request;
 
@@ -18,7 +18,7 @@ struct StateDto<'a> {
 #[serde(deny_unknown_fields)]
 struct DestroyDto<'a> {
     #[serde(default, deserialize_with = "present")]
-    delay_ms: Option<u64>,
+    delay_ms: Option<Whole>,
     #[serde(default, borrow, deserialize_with = "present")]
     op_id: Option<Text<'a>>,
 }
@@ -45,5 +45,5 @@ pub(in crate::wire) fn state(
 pub(in crate::wire) fn destroy(kid: String, body: &[u8], context: &mut Context) -> Result<Request> {
     let dto: DestroyDto<'_> = object(body)?;
     take_op_id(dto.op_id.as_deref(), context)?;
-    Ok(Request::Destroy(kid, dto.delay_ms))
+    Ok(Request::Destroy(kid, dto.delay_ms.map(|Whole(ms)| ms)))
 }

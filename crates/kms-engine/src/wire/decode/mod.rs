@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use self::json::{Object, json, present};
+use self::json::{Items, Object, Whole, json, present};
 pub(super) use self::life_cycle::{destroy, state};
 pub(super) use self::wrapping::{rewrap, unwrap, wrap};
 use super::hints::Hints;
@@ -51,8 +51,8 @@ struct CreateDto<'a> {
 struct RotateDto<'a> {
     #[serde(default, borrow, deserialize_with = "present")]
     alg: Option<Text<'a>>,
-    #[serde(default)]
-    activate_after_ms: u64,
+    #[serde(default, deserialize_with = "present")]
+    activate_after_ms: Option<Whole>,
     #[serde(default, deserialize_with = "present")]
     op_id: Option<Text<'a>>,
 }
@@ -82,7 +82,7 @@ struct TargetDto<'a> {
     #[serde(default, borrow, deserialize_with = "present")]
     kid: Option<Text<'a>>,
     #[serde(default, borrow, deserialize_with = "present")]
-    kid_set: Option<Vec<Text<'a>>>,
+    kid_set: Option<Items<Text<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -103,7 +103,7 @@ struct VerifyDto<'a> {
     message_b64: Option<Text<'a>>,
     #[serde(default, deserialize_with = "present")]
     context_b64: Option<Text<'a>>,
-    sigs: Vec<Object<SignatureDto<'a>>>,
+    sigs: Items<Object<SignatureDto<'a>>>,
     #[serde(default, deserialize_with = "present")]
     policy: Option<Object<VerifyPolicyDto<'a>>>,
     #[serde(default, deserialize_with = "present")]
@@ -152,7 +152,8 @@ pub(super) fn rotate(kid: String, body: &[u8], context: &mut Context) -> Result<
         if body.is_empty() { Object(RotateDto::default()) } else { json(body)? };
     take_op_id(dto.op_id.as_deref(), context)?;
     let alg = dto.alg.map(Cow::into_owned);
-    Ok(Request::Rotate(kid, RotateKey { alg, activate_after_ms: dto.activate_after_ms }))
+    let activate_after_ms = dto.activate_after_ms.map_or(0, |Whole(ms)| ms);
+    Ok(Request::Rotate(kid, RotateKey { alg, activate_after_ms }))
 }
 
 pub(super) fn derive(kid: String, body: &[u8]) -> Result<Request> {
@@ -172,7 +173,7 @@ fn sign_request(dto: SignDto<'_>, context: &mut Context) -> Result<Request> {
     let target = match (target.kid, target.kid_set) {
         (Some(kid), None) => Target::Kid(kid.into_owned()),
         (None, Some(kids)) => {
-            check_len(kids.len(), "kid_or_set.kid_set")?;
+            let kids = kids.all("kid_or_set.kid_set")?;
             if kids.is_empty() {
                 let error = KmsError::bad_request("must name at least one kid");
                 return Err(error.field("kid_or_set.kid_set"));
@@ -197,8 +198,7 @@ pub(super) fn verify(body: &[u8]) -> Result<VerifyRequest<'static>> {
 }
 
 fn verify_request(dto: VerifyDto<'_>) -> Result<VerifyRequest<'static>> {
-    check_len(dto.sigs.len(), "sigs")?;
-    let sigs = dto.sigs.into_iter().enumerate().map(|(i, Object(sig))| {
+    let sigs = dto.sigs.all("sigs")?.into_iter().enumerate().map(|(i, Object(sig))| {
         let within = |error: KmsError| error.within(&format!("sigs[{i}]"));
         Ok(SignatureEntry {
             alg: Algorithm::parse(&sig.alg).map_err(within)?,
@@ -256,8 +256,8 @@ fn batch<R>(
     context: &Context,
     mut decode: impl FnMut(&[u8], &mut Context) -> Result<(Option<String>, R)>,
 ) -> Result<Batch<R>> {
-    let items: Vec<&RawValue> = json(body)?;
-    check_len(items.len(), "(body)")?;
+    let items: Items<&RawValue> = json(body)?;
+    let items = items.all("(body)")?;
     if context.op_id.is_some() {
         let error = KmsError::bad_request("a batch takes an op_id in each item");
         return Err(error.field("op_id"));
@@ -351,13 +351,6 @@ fn base64(text: &str, field: &'static str) -> Result<Vec<u8>> {
     STANDARD
         .decode(text)
         .map_err(|_| KmsError::bad_request("must be padded canonical base64").field(field))
-}
-
-fn check_len(len: usize, field: &'static str) -> Result<()> {
-    if len > MAX_ITEMS {
-        return Err(KmsError::new(ErrorCode::TooLarge, "at most 512 items").field(field));
-    }
-    Ok(())
 }
 
 fn take_op_id(text: Option<&str>, context: &mut Context) -> Result<()> {

@@ -6,7 +6,7 @@ use kms_core::{KmsError, Result, SecretBytes};
 use serde::Deserialize;
 use zeroize::Zeroize;
 
-use super::json::{Object, json, present};
+use super::json::{Object, Whole, json, present};
 use super::{Text, base64};
 use crate::dispatch::{GivenOrFresh, Request, SecretData, WrapRequest};
 use crate::wrap::KemMode;
@@ -19,7 +19,7 @@ struct WrapDto<'a> {
     #[serde(default, deserialize_with = "present")]
     plaintext_key_b64: Option<Text<'a>>,
     #[serde(default, deserialize_with = "present")]
-    size: Option<usize>,
+    size: Option<Whole>,
     #[serde(default, deserialize_with = "present")]
     kem_mode: Option<Text<'a>>,
     #[serde(default)]
@@ -43,7 +43,10 @@ pub(in crate::wire) fn wrap(body: &[u8]) -> Result<Request> {
             bytes.zeroize();
             GivenOrFresh::Given(Arc::new(SecretData(secret)))
         }
-        (None, Some(size)) => GivenOrFresh::Fresh(size),
+        (None, Some(Whole(size))) => {
+            // More than memory can hold is refused like anything that is too long.
+            GivenOrFresh::Fresh(usize::try_from(size).unwrap_or(usize::MAX))
+        }
         (Some(_), Some(_)) => {
             return Err(KmsError::bad_request("excludes plaintext_key_b64").field("size"));
         }

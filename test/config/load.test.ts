@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { formatFault, show } from '../src/config/faults.js'
-import { formatAddress, socket } from '../src/config/kinds.js'
-import { loadConfig, type Sources } from '../src/config/load.js'
-import { type Config, KEYS, SCHEMA } from '../src/config/schema.js'
+import { formatFault, show } from '../../src/config/faults.js'
+import { formatAddress, socket } from '../../src/config/kinds.js'
+import { loadConfig, type Sources } from '../../src/config/load.js'
+import { type Config, KEYS, SCHEMA } from '../../src/config/schema.js'
 
 const DEV: Sources = { dev: true, env: {} }
 
@@ -45,7 +45,9 @@ describe('defaults', () => {
       idle_timeout: 60_000,
       destroy: { min_delay: 86_400_000 },
       ed25519: { table_cache_bytes: 67_108_864 },
-      limits: { max_body_bytes: 1_048_576 },
+      limits: { max_body_bytes: 1_048_576, decompress_ratio_cap: 10 },
+      tls: { enabled: false, cert_path: '', key_path: '', client_ca: '' },
+      uds: { path: '', allow_uids: [] },
       pq: {
         produce_hybrid: true,
         verify_mode: 'and',
@@ -165,14 +167,14 @@ describe('files', () => {
   it('answer for every unknown key and section without showing a value', () => {
     const path = file(
       'unknown.toml',
-      'pin = "hunter2"\nlimits.nope = "hunter2"\n"limits.max_body_bytes" = "1MiB"\n[tls]\nkey = "hunter2"\n',
+      'pin = "hunter2"\nlimits.nope = "hunter2"\n"limits.max_body_bytes" = "1MiB"\n[tpm]\nkey = "hunter2"\n',
     )
     const lines = faults({ configPath: path })
     expect(lines).toEqual([
       'config: pin = (not shown): is not a setting of this version',
       'config: limits.nope = (not shown): is not a setting of this version',
       'config: limits.max_body_bytes = (not shown): is not a setting of this version',
-      'config: tls = (not shown): is not a setting of this version',
+      'config: tpm = (not shown): is not a setting of this version',
     ])
   })
 
@@ -224,11 +226,9 @@ describe('files', () => {
 
 describe('the environment', () => {
   it('answers for every unknown variable with the prefix without showing a value', () => {
-    expect(
-      faults({ env: { RON_KMS_PASSWORD: 'hunter2', RON_KMS_TLS_ENABLED: '1', RON_KMSX: 'other' } }),
-    ).toEqual([
+    expect(faults({ env: { RON_KMS_PASSWORD: 'hunter2', RON_KMS_TPM: '1', RON_KMSX: 'other' } })).toEqual([
       'config: RON_KMS_PASSWORD = (not shown): is not a variable of this version',
-      'config: RON_KMS_TLS_ENABLED = (not shown): is not a variable of this version',
+      'config: RON_KMS_TPM = (not shown): is not a variable of this version',
     ])
   })
 

@@ -1,0 +1,141 @@
+/**
+ * A setting that the product has a name for and this version no feature. It is refused, so that nobody relies on what
+ * is not there, except where its value asks for what is so anyway.
+ */
+export interface AbsentSetting {
+  readonly env: string
+  /** Older names of the variable. */
+  readonly aliases?: readonly string[]
+  readonly flag?: string
+  /** Values that ask for what is so anyway, as text; `setting` reads other settings. */
+  readonly holds?: (value: string, setting: (key: string) => unknown) => boolean
+  /** What a fault says. */
+  readonly rule: string
+  /** Whether the value may hold a secret. */
+  readonly secret?: true
+}
+
+const is =
+  (...allowed: string[]) =>
+  (value: string) =>
+    allowed.includes(value)
+
+const isOff = is('false', '0')
+
+/** What opens a store, by the older name of its derivation. */
+const ROOT_KEY_OF_KDF: Readonly<Record<string, string>> = { scrypt: 'passphrase', age: 'age-identity' }
+
+const NO_CACHE = 'is not in this version: public keys are all in memory, so no answer about them has an age'
+const NO_QUEUE = 'is not in this version: what runs at once is not bounded by operation or by tenant'
+
+/** Every such setting, by its dotted key. A feature that comes takes its row from here to `schema.ts`. */
+export const ABSENT: Readonly<Record<string, AbsentSetting>> = {
+  grpc_addr: {
+    env: 'RON_KMS_GRPC_ADDR',
+    aliases: ['KMS_GRPC_ADDR'],
+    rule: 'is not in this version: the service speaks HTTP only',
+  },
+  'service.allow_sign_fallback': {
+    env: 'RON_KMS_ALLOW_SIGN_FALLBACK',
+    flag: '--allow-sign-fallback [boolean]',
+    holds: isOff,
+    rule: 'must be false: there is one backend in this version, and nothing to fall back to',
+  },
+  'service.multi_backends': {
+    env: 'RON_KMS_MULTI_BACKENDS',
+    flag: '--multi-backends <list>',
+    holds: (value, setting) => value === setting('service.backend'),
+    rule: 'must be service.backend alone: more than one backend is not in this version',
+  },
+  'security.attest_require': {
+    env: 'RON_KMS_ATTEST_REQUIRE',
+    aliases: ['KMS_ATTEST_REQUIRE'],
+    flag: '--attest <policy>',
+    holds: is('never', 'if-available'),
+    rule: 'must be never or if-available: no backend of this version can attest',
+  },
+  'security.sign_rate_limit_rps': {
+    env: 'RON_KMS_SIGN_RATE_LIMIT',
+    aliases: ['KMS_SIGN_RATE_LIMIT'],
+    holds: is('0'),
+    rule: 'must be 0, which is off: the limit is not in this version',
+  },
+  'entropy_time.rng_reseed_interval_ops': {
+    env: 'RON_KMS_RNG_RESEED_INTERVAL_OPS',
+    aliases: ['KMS_RNG_RESEED_INTERVAL_OPS'],
+    holds: value => /^[1-9][0-9]{0,18}$/.test(value),
+    rule: 'must be a whole number from 1; every draw asks the operating system, so any interval is kept',
+  },
+  'queue.max_inflight_sign': {
+    env: 'RON_KMS_MAX_INFLIGHT_SIGN',
+    aliases: ['KMS_MAX_INFLIGHT_SIGN'],
+    rule: NO_QUEUE,
+  },
+  'queue.max_inflight_verify': {
+    env: 'RON_KMS_MAX_INFLIGHT_VERIFY',
+    aliases: ['KMS_MAX_INFLIGHT_VERIFY'],
+    rule: NO_QUEUE,
+  },
+  'queue.tenant_share_min': {
+    env: 'RON_KMS_TENANT_SHARE_MIN',
+    aliases: ['KMS_TENANT_SHARE_MIN'],
+    rule: NO_QUEUE,
+  },
+  'audit.sealing': {
+    env: 'RON_KMS_AUDIT_SEALING',
+    flag: '--audit-sealing <word>',
+    holds: is('software'),
+    rule: 'must be software: checkpoints bound to a device are not in this version',
+  },
+  'audit.verify_cache_ttl_ms': {
+    env: 'RON_KMS_VERIFY_CACHE_TTL_MS',
+    aliases: ['KMS_VERIFY_CACHE_TTL_MS'],
+    flag: '--verify-cache-ttl <ms>',
+    rule: NO_CACHE,
+  },
+  'audit.verify_cache_max': {
+    env: 'RON_KMS_VERIFY_CACHE_MAX',
+    aliases: ['KMS_VERIFY_CACHE_MAX'],
+    rule: NO_CACHE,
+  },
+  'observability.redact_level': {
+    env: 'RON_KMS_REDACT_LEVEL',
+    holds: is('hashes'),
+    rule: 'must be hashes: nothing else of a request is ever logged',
+  },
+  'observability.log_inputs': {
+    env: 'RON_KMS_LOG_INPUTS',
+    holds: isOff,
+    rule: 'must be false: inputs are never logged',
+  },
+  'observability.correlation_id_mode': {
+    env: 'RON_KMS_CORRELATION_ID_MODE',
+    holds: is('uuidv7'),
+    rule: 'must be uuidv7: this version makes no others',
+  },
+  'observability.emit_cache_age_metric': {
+    env: 'RON_KMS_EMIT_CACHE_AGE_METRIC',
+    holds: isOff,
+    rule: `must be false: the metric ${NO_CACHE}`,
+  },
+  'backends.file.kdf': {
+    env: 'RON_KMS_FILE_KDF',
+    holds: (value, setting) => ROOT_KEY_OF_KDF[value] === setting('root_key.kind'),
+    rule: 'is not in this version: root_key.kind says what opens the store; scrypt is a passphrase, age an age-identity',
+  },
+  'backends.file.aead': {
+    env: 'RON_KMS_FILE_AEAD',
+    holds: is('chacha20poly1305'),
+    rule: 'must be chacha20poly1305: this version seals with no other',
+  },
+  'otel.endpoint': {
+    env: 'RON_KMS_OTEL_ENDPOINT',
+    rule: 'is not in this version: no traces are made',
+    secret: true,
+  },
+  'store.postgres_url': {
+    env: 'RON_KMS_POSTGRES_URL',
+    rule: 'is not in this version: keys are in files or in memory',
+    secret: true,
+  },
+}

@@ -1,0 +1,167 @@
+// `ronctl config`, and flags of the service that are not in this version.
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Command } from 'commander'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { configCommand } from '../../src/cli/config.js'
+import { serveCommand } from '../../src/cli/serve.js'
+
+let dir: string
+let stdout: string
+let stderr: string
+let env: NodeJS.ProcessEnv
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'ron-kms-config-cli-'))
+  stdout = ''
+  stderr = ''
+  env = { ...process.env }
+  for (const name of Object.keys(process.env)) if (/^(RON_)?KMS_/.test(name)) delete process.env[name]
+  vi.spyOn(process.stdout, 'write').mockImplementation(text => {
+    stdout += text
+    return true
+  })
+  vi.spyOn(process.stderr, 'write').mockImplementation(text => {
+    stderr += text
+    return true
+  })
+})
+afterEach(() => {
+  vi.restoreAllMocks()
+  process.env = env
+  process.exitCode = undefined
+  rmSync(dir, { recursive: true })
+})
+
+const at = (name: string) => join(dir, name)
+function put(name: string, text: string): string {
+  writeFileSync(at(name), text)
+  return at(name)
+}
+
+/** Runs a command; the exit code it leaves behind. */
+async function run(command: Command, ...args: string[]): Promise<unknown> {
+  command.exitOverride().configureOutput({ writeErr: text => process.stderr.write(text) })
+  await command.parseAsync(args, { from: 'user' })
+  return process.exitCode ?? 0
+}
+
+describe('ronctl config check', () => {
+  it('passes a file without a fault', async () => {
+    const file = put('kms.toml', 'max_conns = 7\n[root_key]\nfile = "root.key"\n')
+    expect(await run(configCommand(), 'check', file)).toBe(0)
+    expect(stdout).toBe(`${file}: no fault\n`)
+    expect(stderr).toBe('')
+  })
+
+  it('prints a line for every fault and exits 78', async () => {
+    const file = put('kms.toml', 'max_conns = 0\nnope = "hunter2"\n[audit]\nsealing = "attested"\n')
+    process.env.RON_KMS_READ_TIMEOUT = 'soon'
+    process.env.KMS_BIND = '127.0.0.1:0'
+    expect(await run(configCommand(), 'check', file, '--dev')).toBe(78)
+    expect(stdout).toBe('')
+    expect(stderr.trimEnd().split('\n')).toEqual([
+      'config: KMS_BIND is an old name: use RON_KMS_BIND_ADDR',
+      'config: nope = (not shown): is not a setting of this version',
+      expect.stringMatching(/^config: max_conns = 0: must be a whole number .* \(from the file\)$/),
+      expect.stringMatching(/^config: read_timeout = soon: must be .* \(from RON_KMS_READ_TIMEOUT\)$/),
+      expect.stringMatching(/^config: audit\.sealing = attested: must be software: /),
+    ])
+  })
+
+  it('judges the file alone where it is told to', async () => {
+    process.env.RON_KMS_READ_TIMEOUT = 'soon'
+    const file = put('kms.json', '{"max_conns":7}')
+    expect(await run(configCommand(), 'check', file, '--dev')).toBe(78)
+    process.exitCode = undefined
+    expect(await run(configCommand(), 'check', file, '--dev', '--ignore-env')).toBe(0)
+  })
+
+  it('binds nothing and makes nothing', async () => {
+    const files = `[backends.file]\ndir = "${at('data')}"\n[root_key]\nfile = "${at('root.key')}"\n`
+    const socket = `[uds]\npath = "${at('run/kms.sock')}"\n`
+    const more = process.platform === 'win32' ? '' : socket
+    expect(await run(configCommand(), 'check', put('kms.toml', files + more))).toBe(0)
+    expect(statSync(at('data'), { throwIfNoEntry: false })).toBeUndefined()
+    expect(statSync(at('run'), { throwIfNoEntry: false })).toBeUndefined()
+  })
+})
+
+describe('ronctl config show', () => {
+  it('prints every value in force with its origin, and hides what may be secret', async () => {
+    process.env.RON_KMS_MAX_CONNS = '9'
+    const file = put(
+      'kms.toml',
+      'read_timeout = "2s"\n[audit]\nexport = "http://host/?key=hunter2"\n[pq]\nlegacy_grace = 2027-01-31T00:00:00Z\n[pq.tenants.acme]\nverify_mode = "or"\n',
+    )
+    expect(await run(configCommand(), 'show', '--config', file, '--dev')).toBe(0)
+    const lines = stdout.trimEnd().split('\n')
+    for (const line of [
+      'bind_addr = 127.0.0.1:9446  (default)',
+      'max_conns = 9  (RON_KMS_MAX_CONNS)',
+      'read_timeout = 2s  (the file)',
+      'service.backend = inmem  (--dev)',
+      'audit.export = (not shown)  (the file)',
+      'audit.export_position = (empty)  (default)',
+      'pq.legacy_grace = 2027-01-31T00:00:00.000Z  (the file)',
+      'pq.tenants = {"acme":{"verify_mode":"or"}}  (the file)',
+    ])
+      expect(lines).toContain(line)
+    expect(stdout).not.toContain('hunter2')
+  })
+
+  it('prints the same as JSON', async () => {
+    await run(configCommand(), 'show', '--dev', '--json')
+    expect(JSON.parse(stdout)).toContainEqual({ key: 'service.amnesia', value: 'true', from: '--dev' })
+  })
+
+  it('prints no values where there is a fault', async () => {
+    expect(await run(configCommand(), 'show', '--dev', '--config', at('none.toml'))).toBe(78)
+    expect(stdout).toBe('')
+    expect(stderr).toMatch(/^config: --config = .*: cannot be read \(ENOENT\)\n$/)
+  })
+})
+
+describe('ronctl config init', () => {
+  it('writes a file that changes nothing, and never over another', async () => {
+    expect(await run(configCommand(), 'init', at('kms.toml'))).toBe(0)
+    const written = readFileSync(at('kms.toml'), 'utf8')
+    expect(written).toContain('#bind_addr = "127.0.0.1:9446"\n')
+    expect(await run(configCommand(), 'check', at('kms.toml'), '--dev')).toBe(0)
+    expect(await run(configCommand(), 'init', at('kms.toml'))).toBe(1)
+    expect(stderr).toMatch(/^ronctl: EEXIST: /)
+    expect(readFileSync(at('kms.toml'), 'utf8')).toBe(written)
+  })
+
+  it('prints it where no file is named', async () => {
+    await run(configCommand(), 'init')
+    expect(stdout).toContain('[limits]\n')
+  })
+})
+
+describe('ron-kms serve', () => {
+  it('exits 78 for flags of what is not in this version, which its help does not show', async () => {
+    const flags = ['--multi-backends', 'pkcs11,file', '--allow-sign-fallback', '--audit-sealing', 'attested']
+    const more = ['--verify-cache-ttl', '1000', '--attest', 'required']
+    expect(await run(serveCommand(), '--dev', ...flags, ...more)).toBe(78)
+    expect(stderr.match(/^config: \S+/gm)).toEqual([
+      'config: service.allow_sign_fallback',
+      'config: service.multi_backends',
+      'config: security.attest_require',
+      'config: audit.sealing',
+      'config: audit.verify_cache_ttl_ms',
+    ])
+    const help = serveCommand().helpInformation()
+    expect(help).toContain('--pq-verify <mode>')
+    expect(help).not.toContain('--multi-backends')
+  })
+
+  it('has every flag that the settings document names', () => {
+    const known = new Set(serveCommand().options.map(({ long }) => long))
+    const canonical = `config bind metrics max-conns read-timeout write-timeout idle-timeout backend amnesia allowed-algs
+      attest pq-verify pq-produce-hybrid pq-rollout audit-dir audit-checkpoint-ops audit-sealing verify-cache-ttl
+      allow-sign-fallback multi-backends log-format log-level`
+    expect(canonical.split(/\s+/).filter(name => !known.has(`--${name}`))).toEqual([])
+  })
+})
