@@ -9,6 +9,8 @@ export default defineConfig({
     // What a user gets from dist/ is tested by test/docs.test.ts and test/package.
     alias: [
       { find: /^ron-kms$/, replacement: at('./src/index.ts') },
+      { find: /^ron-kms\/client$/, replacement: at('./src/client.ts') },
+      { find: /^ron-kms\/http$/, replacement: at('./src/http.ts') },
       { find: /^ron-kms\/primitives$/, replacement: at('./src/primitives.ts') },
     ],
   },

@@ -33,6 +33,11 @@ const steps = {
       return stale.length
     }),
 
+  openapi: () =>
+    step('docs/openapi is what the routes say, and the changelog says what changed', () =>
+      runNode('scripts/openapi.mjs', ['--check']),
+    ),
+
   table: () =>
     step('the README has the benchmark table of bench/results/latest.json', () =>
       runNode('bench/readme-table.mjs', ['--check']),

@@ -36,10 +36,11 @@ export interface CreateKeyOptions {
   /** What its signatures cover, for ever: the message (default), or the 32 bytes of its BLAKE3-256. */
   signs?: 'message' | 'digest'
   /**
-   * A flat object that is kept and shown. At most 32 hints; names and texts up to 256 bytes, numbers whole. Three of
+   * A flat object that is kept and shown. At most 32 hints; names and texts up to 256 bytes, numbers whole. Four of
    * them are acted upon: `verify_mode` (`or`, `and`, `pq_only`) asks for at least this of the key's signatures;
    * `wrap_outside` (true) opens envelopes that others made with the public key; `aead` (`chacha20-poly1305`,
-   * `aes-256-gcm`) is the cipher of its envelopes.
+   * `aes-256-gcm`) is the cipher of its envelopes; `rotate_days` (1 to 3650) has the service rotate the key when its newest
+   * version is that old, unless `owner` is there and is not `service`.
    */
   policyHints?: Readonly<Record<string, string | number | boolean>>
   /** A UUID: the same wish under it is carried out once within 24 hours. */
@@ -57,6 +58,52 @@ export interface CreatedKey {
   pq?: { alg: Algorithm; publicKey: Uint8Array }
   /** Where that is recorded, where there is an audit log. */
   audit?: AuditPosition
+}
+
+/** A private key that was made elsewhere, and what it is to be here. */
+export interface ImportKeyOptions extends CreateKeyOptions {
+  /**
+   * The seed: 32 bytes of Ed25519, X25519, ML-DSA and X-Wing, 64 of ML-KEM; of a hybrid key that signs those of Ed25519 and
+   * ML-DSA, one after the other.
+   */
+  privateKey: Uint8Array
+  /** Must be its own. */
+  publicKey: Uint8Array
+  /** Of the post-quantum track of a hybrid key. */
+  pqPublicKey?: Uint8Array
+}
+
+/** Which page of a tenant's keys. */
+export interface ListKeysOptions {
+  tenant: string
+  /** 1 to 512; 100 by default. */
+  limit?: number
+  /** `next` of the page before. */
+  after?: string
+}
+
+/** What a list says of a key. */
+export interface ListedKey {
+  /** Its head. */
+  kid: string
+  alg: Algorithm
+  signs: 'message' | 'digest'
+  /** The version that signs. */
+  head: number
+  /** The newest published version. */
+  newest: number
+  /** The key's own state. */
+  state: KeyState
+  destroyAt?: Date
+  /** When version 1 was made. */
+  createdAt: Date
+}
+
+/** A page of keys. */
+export interface KeyPage {
+  keys: ListedKey[]
+  /** What `after` is for the next page; absent on the last. */
+  next?: string
 }
 
 /** A wish for a new version. */
@@ -186,6 +233,15 @@ export interface DescribedDto extends CreatedDto {
   policy_hints?: Record<string, string | number | boolean>
 }
 
+/** The answer to `list`. */
+export interface ListedDto {
+  keys: (Pick<DescribedDto, 'kid' | 'signs' | 'head' | 'state' | 'destroy_at' | 'created_ms'> & {
+    alg: Algorithm
+    newest: string
+  })[]
+  next?: string
+}
+
 /** The answer to `disable`, `enable`, `destroy` and `cancel_destroy`. */
 export interface StateChangedDto {
   kid: string
@@ -241,6 +297,21 @@ export function toDescription(dto: DescribedDto): KeyDescription {
     createdAt: new Date(dto.created_ms),
     ...(pending && { pending: { kid: pending.kid, activeAt: new Date(pending.active_at) } }),
     ...(policy_hints && { policyHints: policy_hints }),
+  }
+}
+
+export function toPage({ keys, next }: ListedDto): KeyPage {
+  return {
+    keys: keys.map(dto => ({
+      kid: dto.kid,
+      alg: dto.alg,
+      signs: dto.signs,
+      head: versionNumber(dto.head),
+      newest: versionNumber(dto.newest),
+      ...toState(dto),
+      createdAt: new Date(dto.created_ms),
+    })),
+    ...(next !== undefined && { next }),
   }
 }
 

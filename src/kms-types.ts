@@ -42,6 +42,11 @@ export interface KmsOptions {
    * at most ten years. 0 leaves no time to change one's mind.
    */
   minDestroyDelayMs?: number
+  /**
+   * Whether private keys that were made elsewhere may be imported ({@link Kms.importKey}). Off by default: a copy of such a
+   * key is elsewhere still.
+   */
+  allowImport?: boolean
   /** The audit log; none by default here, on in `ron-kms serve`. */
   audit?: AuditOptions
   /**
@@ -139,7 +144,9 @@ export interface VerifyRequest {
 /** The operations of {@link Kms.dispatch}. */
 export type Operation =
   | 'create'
+  | 'import'
   | 'describe'
+  | 'list'
   | 'attest'
   | 'rotate'
   | 'sign'
@@ -162,6 +169,8 @@ export interface EngineMetrics {
   latency: { op: string; alg: string; buckets: number[]; sum: number; count: number }[]
   /** Seconds, ascending. */
   latencyBounds: number[]
+  /** Jobs that wait for a thread, and how long those before them waited; by `latencyBounds`. */
+  queue: { depth: number; buckets: number[]; sum: number; count: number }
   failures: { op: string; kind: string; value: number }[]
   batch: { op: string; buckets: number[]; sum: number; count: number }[]
   batchBounds: number[]

@@ -13,10 +13,14 @@ import {
   type CreateKeyOptions,
   type DescribedDto,
   type DestroyOptions,
+  type ImportKeyOptions,
   type KeyAttestation,
   type KeyDescription,
+  type KeyPage,
   type KeyStateChange,
   type KeyStateOptions,
+  type ListedDto,
+  type ListKeysOptions,
   type RotatedDto,
   type RotatedKey,
   type RotateKeyOptions,
@@ -24,6 +28,7 @@ import {
   toAttestation,
   toCreated,
   toDescription,
+  toPage,
   toRotated,
   toStateChange,
 } from './key-types.js'
@@ -56,6 +61,8 @@ export type * from './kms-types.js'
 const NOTHING = new Uint8Array(0)
 /** What has no UTF-8. */
 const LONE_SURROGATE = /\p{Surrogate}/u
+/** After these something may be due earlier than before: a destruction, a rotation by age. */
+const PLANS: ReadonlySet<Operation> = new Set(['create', 'import', 'rotate', 'derive', 'destroy'])
 const LIBRARY: CallContext = { requestId: '', actor: 'library' }
 
 /**
@@ -136,6 +143,7 @@ export class Kms {
             ...(options.audit !== undefined && { audit: auditOptions(options.audit) }),
             verifyOnlyOnMismatch: options.onMismatch === 'verify-only',
             ...(options.verifyAfterSign !== undefined && { verifyAfterSign: options.verifyAfterSign }),
+            ...(options.allowImport !== undefined && { allowImport: options.allowImport }),
             ...(options.requireMlock !== undefined && { requireMlock: options.requireMlock }),
           }),
           waits,
@@ -161,6 +169,46 @@ export class Kms {
         op_id: opId,
       }),
     )
+  }
+
+  /**
+   * Makes a key of a private key that was made elsewhere, as version 1. The bytes are the caller's: wipe them, and rotate
+   * soon, since a copy is elsewhere still.
+   *
+   * @throws KmsError `NoCapability` unless the service was opened with `allowImport`; `BadRequest`, field `public_key_b64`,
+   * for a public key that is not the private key's own; those of {@link Kms.createKey}.
+   */
+  async importKey(options: ImportKeyOptions): Promise<CreatedKey> {
+    requireObject(options, 'options')
+    const { tenant, purpose, alg, signs = 'message', policyHints, opId } = options
+    const base64 = (bytes: Uint8Array, field: string) => {
+      requireBytes(bytes, field)
+      return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64')
+    }
+    return toCreated(
+      await this.#json<CreatedDto>('import', null, {
+        tenant,
+        purpose,
+        alg,
+        signs,
+        private_key_b64: base64(options.privateKey, 'privateKey'),
+        public_key_b64: base64(options.publicKey, 'publicKey'),
+        pq_public_key_b64: options.pqPublicKey && base64(options.pqPublicKey, 'pqPublicKey'),
+        policy_hints: policyHints,
+        op_id: opId,
+      }),
+    )
+  }
+
+  /**
+   * A page of the keys of a tenant, in an order that stays: a key that was there before the first page is in exactly one.
+   *
+   * @throws KmsError `BadRequest` naming the field.
+   */
+  async listKeys(options: ListKeysOptions): Promise<KeyPage> {
+    requireObject(options, 'options')
+    const { tenant, limit, after } = options
+    return toPage(await this.#json<ListedDto>('list', null, { tenant, limit, after }))
   }
 
   /**
@@ -531,7 +579,7 @@ export class Kms {
     requireObject(context, 'context')
     try {
       const answer = this.#native.dispatch(op, target, context, body)
-      if (op === 'destroy') this.#sweeper.sweep()
+      if (PLANS.has(op)) this.#sweeper.sweep()
       return answer
     } catch (error) {
       throw toKmsError(error)
@@ -549,7 +597,7 @@ export class Kms {
     requireObject(context, 'context')
     try {
       const answer = await this.#native.dispatchAsync(op, target, context, body)
-      if (op === 'destroy') this.#sweeper.sweep()
+      if (PLANS.has(op)) this.#sweeper.sweep()
       return answer
     } catch (error) {
       throw toKmsError(error)

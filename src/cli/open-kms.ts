@@ -16,6 +16,7 @@ export function openKms(config: Config): Promise<Kms> {
     verifyAfterSign: security.verify_after_sign,
     minDestroyDelayMs: destroy.min_delay,
     requireMlock: security.require_mlock,
+    allowImport: security.allow_import,
   })
 }
 

@@ -500,6 +500,22 @@ export const SCHEMA = {
     description: 'memory for the tables of public keys in use',
     live: true,
   }),
+  'security.allow_import': setting({
+    env: 'RON_KMS_ALLOW_IMPORT',
+    flag: '--allow-import [boolean]',
+    kind: boolean,
+    default: 'false',
+    rule: 'must be true or false',
+    description: 'take in private keys that were made elsewhere',
+  }),
+  'otel.endpoint': setting({
+    env: 'RON_KMS_OTEL_ENDPOINT',
+    flag: '--otel-endpoint <url>',
+    kind: url,
+    default: '',
+    rule: 'must be an http or https URL',
+    description: 'OTLP/HTTP receiver of traces, such as http://127.0.0.1:4318; nothing is traced without one',
+  }),
   'log.level': setting({
     env: 'RON_KMS_LOG_LEVEL',
     flag: '--log-level <level>',

@@ -9,6 +9,9 @@ export interface LogOptions {
   readonly write?: (line: string) => void
 }
 
+/** What a request that was answered with 200 says. */
+export type DoneRequest = Omit<FailedRequest, 'status' | 'code' | 'errorName'>
+
 /** What a failed request may say about itself: identifiers and codes, nothing that the peer wrote. */
 export interface FailedRequest {
   readonly requestId: string
@@ -51,6 +54,10 @@ export interface Log {
     cpuTier: string
     dev: boolean
   }): void
+  /** At debug, and worth building only where {@link Log.debugs}. */
+  requestDone(event: DoneRequest): void
+  /** Whether debug lines are written. */
+  readonly debugs: boolean
   /** 5xx at error, everything else at debug. */
   requestFailed(event: FailedRequest): void
   /** A connection that never became a request. */
@@ -61,7 +68,7 @@ export interface Log {
     status: number
     code: KmsErrorCode
   }): void
-  readyChanged(event: { ready: boolean; missing: readonly string[] }): void
+  readyChanged(event: { ready: boolean; missing: readonly string[]; degraded: readonly string[] }): void
   /** What settings come from: a file or none, and the keys that somebody gave; the rest are defaults. */
   configLoaded(event: { file: string | undefined; given: readonly string[] }): void
   /** New settings are in force; those that need a restart are named. Values that may be secret are hidden already. */
@@ -127,23 +134,19 @@ export function createLog(options: LogOptions): Log {
         cpu_tier: cpuTier,
         dev,
       }),
+    debugs: logger.isLevelEnabled('debug'),
+    requestDone: done =>
+      logger.debug({ event: `${done.op}_result`, ...requestFields(done), result: 'ok', ...took(done) }),
     requestFailed: failed => {
       const level = failed.status >= 500 ? 'error' : 'debug'
       if (!logger.isLevelEnabled(level)) return
       logger[level]({
         event: 'request_failed',
-        corr_id: failed.corrId,
-        request_id: failed.requestId,
-        peer_addr: failed.peerAddr,
-        tenant: failed.tenant,
-        route: failed.route,
-        method: failed.method,
-        op: failed.op,
-        kid_hash: failed.kidHash,
+        ...requestFields(failed),
         result: 'err',
         status: failed.status,
         code: failed.code,
-        latency_ms: Math.round(failed.latencyMs * 1000) / 1000,
+        ...took(failed),
         error_name: failed.errorName,
       })
     },
@@ -156,9 +159,9 @@ export function createLog(options: LogOptions): Log {
         status,
         code,
       }),
-    readyChanged: ({ ready, missing }) => {
-      if (ready) logger.info({ event: 'readyz_true' })
-      else logger.warn({ event: 'readyz_false', missing })
+    readyChanged: ({ ready, missing, degraded }) => {
+      if (ready) logger.info({ event: 'readyz_true', ...(degraded.length > 0 && { degraded }) })
+      else logger.warn({ event: 'readyz_false', missing, degraded })
     },
     configLoaded: ({ file, given }) =>
       logger.info({ event: 'config_loaded', file: file ?? 'none: defaults are used', given }),
@@ -186,6 +189,23 @@ export function createLog(options: LogOptions): Log {
     unexpected: ({ where, errorName: name }) =>
       logger.error({ event: 'unexpected', where, error_name: name }),
   }
+}
+
+function requestFields({ corrId, requestId, peerAddr, tenant, route, method, op, kidHash }: DoneRequest) {
+  return {
+    corr_id: corrId,
+    request_id: requestId,
+    peer_addr: peerAddr,
+    tenant,
+    route,
+    method,
+    op,
+    kid_hash: kidHash,
+  }
+}
+
+function took({ latencyMs }: DoneRequest) {
+  return { latency_ms: Math.round(latencyMs * 1000) / 1000 }
 }
 
 function stderrWriter(): (line: string) => void {

@@ -3,6 +3,8 @@ import type { SecretMemory, TableStats } from '../../index.js'
 import type { AuditStatus, EngineMetrics, PqPolicy, PqRule } from '../kms.js'
 import { over, phaseOf } from '../pq-policy.js'
 import type { AuditDuties } from '../server/audit-duties.js'
+import { READY_KEYS, type Readiness } from '../server/ready.js'
+import type { Tracer } from '../tracing/tracer.js'
 import {
   ALGORITHMS_AT_ZERO,
   CATALOG,
@@ -30,6 +32,11 @@ export interface MetricSources {
   readonly certificateUntil: () => Date | undefined
   /** The post-quantum policy in force. */
   readonly pq: () => PqPolicy
+  /** What `/readyz` says. */
+  readonly readiness: () => Readiness
+  readonly clockDriftSeconds: () => number
+  readonly tracer: Pick<Tracer, 'status'> | undefined
+  readonly backend: string
   readonly version: string
   readonly cpuTier: string
 }
@@ -82,6 +89,10 @@ function samplesOf({
   http,
   certificateUntil,
   pq,
+  readiness,
+  clockDriftSeconds,
+  tracer,
+  backend,
   version,
   cpuTier,
 }: MetricSources): Record<MetricName, () => Sample[]> {
@@ -107,6 +118,19 @@ function samplesOf({
       current().batch.flatMap(({ op, ...cells }) =>
         histogram('kms_batch_len', { op }, current().batchBounds, cells),
       ),
+    kms_attest_total: () =>
+      current().ops.flatMap(({ op, result, value }) =>
+        op === 'attest' ? [{ labels: { backend, result }, value }] : [],
+      ),
+    kms_queue_seconds: () => histogram('kms_queue_seconds', {}, current().latencyBounds, current().queue),
+    queue_depth: () => {
+      const { size, checkpointSize } = audit()
+      return [
+        { labels: { queue: 'jobs' }, value: current().queue.depth },
+        { labels: { queue: 'audit' }, value: Math.max(0, size - checkpointSize) },
+      ]
+    },
+    busy_rejections_total: () => busy(current(), http),
     kms_keys: () => current().keys.map(({ alg, value }) => ({ labels: { alg }, value })),
     kms_reject_total: () => [{ labels: { reason: 'pq_policy' }, value: current().pqRefused }],
     kms_hybrid_classical_only_total: () =>
@@ -154,6 +178,17 @@ function samplesOf({
     kms_audit_witness_failures_total: () =>
       auditDuties().witnesses.map(({ name: witness, failures: value }) => ({ labels: { witness }, value })),
     kms_audit_integrity_failed_total: () => [{ labels: {}, value: audit().refused === undefined ? 0 : 1 }],
+    kms_ready: () => [{ labels: {}, value: readiness().ready ? 1 : 0 }],
+    kms_ready_key: () => {
+      const { missing, degraded } = readiness()
+      return READY_KEYS.map(key => ({
+        labels: { key },
+        value: missing.includes(key) || degraded.includes(key) ? 0 : 1,
+      }))
+    },
+    kms_clock_drift_seconds: () => [{ labels: {}, value: clockDriftSeconds() }],
+    kms_trace_spans_total: () =>
+      Object.entries(tracer?.status() ?? {}).map(([result, value]) => ({ labels: { result }, value })),
     kms_build_info: () => [{ labels: { version, cpu_tier: cpuTier }, value: 1 }],
     http_requests_total: () =>
       [...http.meters()].flatMap(({ route, method, statuses }) =>
@@ -181,7 +216,10 @@ function samplesOf({
       { labels: {}, value: (certificateUntil()?.getTime() ?? 0) / 1000 },
     ],
     rejected_total: () =>
-      Object.entries(http.rejected).map(([reason, value]) => ({ labels: { reason }, value })),
+      Object.entries({ ...http.rejected, pq_policy: current().pqRefused }).map(([reason, value]) => ({
+        labels: { reason },
+        value,
+      })),
   }
 }
 
@@ -223,6 +261,17 @@ function failures(engine: EngineMetrics, http: HttpMetrics): Sample[] {
     for (const [kind, value] of refusals) add(op, kind, value)
   }
   return [...cells.values()].map(({ op, kind, value }) => ({ labels: { op, kind }, value }))
+}
+
+/** Refusals with Backpressure, by the queue that an operation would have joined. */
+function busy(engine: EngineMetrics, http: HttpMetrics): Sample[] {
+  const queues = { sign: 0, verify: 0, other: 0 }
+  for (const { labels, value } of failures(engine, http)) {
+    if (labels.kind !== 'Backpressure') continue
+    const op = String(labels.op)
+    queues[op.startsWith('sign') ? 'sign' : op.startsWith('verify') ? 'verify' : 'other'] += value
+  }
+  return Object.entries(queues).map(([queue, value]) => ({ labels: { queue }, value }))
 }
 
 interface Cells {

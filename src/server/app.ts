@@ -7,12 +7,15 @@ import { errorName, type Log } from '../logging/log.js'
 import type { RejectReason } from '../metrics/catalog.js'
 import { type HttpMetrics, NO_OP, NO_ROUTE, type RouteMeter } from '../metrics/http.js'
 import { blake3 } from '../primitives.js'
+import type { Tracer } from '../tracing/tracer.js'
 import type { Authenticator, Caller } from './middleware/auth.js'
 import { admitBody, type BodyLimits, type NodeBindings, readBody } from './middleware/body.js'
 import { type Ids, idHeaders, openIds } from './middleware/ids.js'
 import { kidOf } from './middleware/kid.js'
+import { queryBody } from './middleware/query.js'
 import { INTERNAL, problemResponse, Refusal, STATUS } from './problem.js'
 import { type AuditEndpoint, type AuditReader, auditEndpoints } from './routes/audit.js'
+import { type DocumentEndpoint, documentEndpoints } from './routes/documents.js'
 import { BASE, type Endpoint, INLINE_BYTES } from './routes/endpoint.js'
 import { keyEndpoints } from './routes/keys.js'
 import { signatureEndpoints } from './routes/signatures.js'
@@ -25,8 +28,12 @@ export interface AppParts {
   readonly authenticate: Authenticator
   /** Read anew by every request: a reload changes them. */
   readonly limits: BodyLimits
+  /** Families of algorithms that keys may be made of, for the OpenAPI document; all unless said. */
+  readonly families?: readonly string[]
   readonly metrics: HttpMetrics
   readonly log: Log
+  /** Where spans go; nowhere without one. */
+  readonly tracer?: Pick<Tracer, 'request'> | undefined
   /** True from the moment that the server takes no new work. */
   readonly draining: () => boolean
 }
@@ -42,12 +49,18 @@ interface Exchange {
   readonly meter: RouteMeter
   readonly ids: Ids
   readonly started: number
+  /** When the engine got it, once it has; for traces. */
+  dispatched: number | undefined
   caller: Caller | undefined
   kid: string | undefined
 }
 
 const ENDPOINTS: readonly Endpoint[] = [...keyEndpoints, ...signatureEndpoints, ...wrappingEndpoints]
 const NO_BODY = new Uint8Array(0)
+/** Parameters of queries that are numbers. */
+const NUMBERS: ReadonlySet<string> = new Set(['limit'])
+
+const JSON_TYPE = { 'content-type': 'application/json', 'cache-control': 'no-store' }
 
 /** Work that has not begun by then is given up. */
 const DEADLINE_MS = 2000
@@ -66,7 +79,7 @@ const REASONS: Partial<Record<KmsError['code'], RejectReason>> = {
  */
 export function createApp(parts: AppParts): Hono<Env> {
   const app = new Hono<Env>()
-  const known = new TrieRouter<Endpoint | AuditEndpoint>()
+  const known = new TrieRouter<Pick<RouteMeter, 'method'> & { label: string; op: string }>()
   for (const endpoint of ENDPOINTS) {
     const meter = parts.metrics.meter(endpoint.label, endpoint.method, endpoint.op)
     const dispatch = dispatchOf(endpoint, parts.kms)
@@ -77,6 +90,12 @@ export function createApp(parts: AppParts): Hono<Env> {
     const meter = parts.metrics.meter(endpoint.label, endpoint.method, endpoint.op)
     app.on(endpoint.method, BASE + endpoint.path, c => serveAudit(c, parts, endpoint, meter))
     known.add('ALL', BASE + endpoint.path, endpoint)
+  }
+  for (const document of documentEndpoints(parts.families)) {
+    const meter = parts.metrics.meter(document.path, document.method, NO_OP)
+    const endpoint = { ...document, label: document.path, op: NO_OP }
+    app.on(document.method, document.path, c => succeed(open(c, meter), document.text, document.headers))
+    known.add('ALL', document.path, endpoint)
   }
   app.notFound(c => {
     const matches = known.match('ALL', c.req.path)[0].map(([endpoint]) => endpoint)
@@ -129,6 +148,7 @@ function open(c: AppContext, meter: RouteMeter): Exchange {
     meter,
     ids: openIds(c.req.header('x-corr-id')),
     started: performance.now(),
+    dispatched: undefined,
     caller: undefined,
     kid: undefined,
   }
@@ -150,11 +170,14 @@ async function serve(
     if (endpoint.kid) exchange.kid = kidOf(c.req.url, endpoint.kid)
     const bindings = c.env ?? {}
     const coding = endpoint.body && admitBody(c.req.raw, header, bindings, parts.limits)
-    const body = coding ? await readBody(c.req.raw, coding, bindings, parts.limits) : NO_BODY
+    const read = coding ? await readBody(c.req.raw, coding, bindings, parts.limits) : NO_BODY
+    const body = endpoint.query ? queryBody(c.req.url, endpoint.query, NUMBERS) : read
     const context = callContext(exchange.ids.requestId, caller, header('idempotency-key'))
+    if (parts.tracer) exchange.dispatched = performance.now()
     const dispatched = dispatch(exchange.kid ?? null, body, context)
     const answer = typeof dispatched === 'string' ? dispatched : await dispatched
-    return succeed(exchange, answer, 'application/json')
+    if (parts.log.debugs || parts.tracer) done(c, parts, exchange)
+    return succeed(exchange, answer, JSON_TYPE)
   } catch (error) {
     return fail(c, parts, exchange, error)
   }
@@ -171,18 +194,22 @@ async function serveAudit(
     if (parts.draining()) throw shuttingDown()
     const caller = parts.authenticate(c.req.header('authorization'))
     exchange.caller = caller
-    return succeed(exchange, await answer(parts.audit, name => c.req.param(name) ?? '', caller), contentType)
+    return succeed(exchange, await answer(parts.audit, name => c.req.param(name) ?? '', caller), {
+      'content-type': contentType,
+      'cache-control': 'no-store',
+    })
   } catch (error) {
-    return fail(c, parts, exchange, error)
+    // Where there is no log, nothing is at this path.
+    const isMissing = error instanceof KmsError && error.code === 'Unsupported'
+    return fail(c, parts, exchange, isMissing ? new Refusal('NotFound', error.message) : error)
   }
 }
 
-function succeed(exchange: Exchange, answer: string, contentType: string): Response {
+function succeed(exchange: Exchange, answer: string, headers: DocumentEndpoint['headers']): Response {
   exchange.meter.end(200, elapsed(exchange))
   return new Response(answer, {
     headers: {
-      'content-type': contentType,
-      'cache-control': 'no-store',
+      ...headers,
       'x-request-id': exchange.ids.requestId,
       'x-corr-id': exchange.ids.corrId,
     },
@@ -201,10 +228,33 @@ function elapsed({ started }: Exchange): number {
   return (performance.now() - started) / 1000
 }
 
+/** Tells log and tracer of a request that was carried out, where one of them wants to know. */
+function done(c: AppContext, { log, tracer }: AppParts, exchange: Exchange): void {
+  const event = about(c, exchange)
+  if (log.debugs) log.requestDone(event)
+  tracer?.request(event, exchange.dispatched, undefined)
+}
+
+function about(c: AppContext, exchange: Exchange) {
+  const { ids, meter, caller, kid } = exchange
+  return {
+    requestId: ids.requestId,
+    corrId: ids.corrId,
+    peerAddr: c.env?.incoming?.socket.remoteAddress,
+    tenant: caller?.tenant,
+    route: meter.route,
+    method: meter.method,
+    op: meter.op,
+    kidHash: kid === undefined ? undefined : kidHash(kid),
+    latencyMs: elapsed(exchange) * 1000,
+    traceparent: c.req.header('traceparent'),
+  }
+}
+
 /** Turns whatever was thrown into the answer, the counters and the log line. */
 function fail(c: AppContext, parts: AppParts, exchange: Exchange, error: unknown): Response {
   const { metrics, log } = parts
-  const { meter, ids, caller, kid } = exchange
+  const { meter, ids, caller } = exchange
   const foreseen = error instanceof Refusal || (error instanceof KmsError && error.code !== 'Internal')
   const problem = foreseen ? error : INTERNAL
   const refusal = error instanceof Refusal ? error : undefined
@@ -217,17 +267,12 @@ function fail(c: AppContext, parts: AppParts, exchange: Exchange, error: unknown
   if (caller === undefined && problem.code !== 'Internal') parts.audit.refused(problem.code)
   const seconds = elapsed(exchange)
   meter.end(status, seconds)
+  const event = about(c, exchange)
+  parts.tracer?.request(event, exchange.dispatched, problem.code)
   log.requestFailed({
-    requestId: ids.requestId,
-    corrId: ids.corrId,
-    peerAddr: c.env?.incoming?.socket.remoteAddress,
-    tenant: caller?.tenant,
-    route: meter.route,
-    method: meter.method,
-    op: meter.op,
+    ...event,
     status,
     code: problem.code,
-    kidHash: kid === undefined ? undefined : kidHash(kid),
     latencyMs: seconds * 1000,
     errorName: foreseen ? undefined : errorName(error instanceof KmsError ? (error.cause ?? error) : error),
   })

@@ -9,7 +9,11 @@ export const READY_KEYS = [
   'audit_ready',
   'checkpoint_recent',
   'rng_ok',
+  'clock_ok',
 ] as const
+
+/** Keys that only say that something is wrong: the service goes on without them. */
+const WARNINGS: ReadonlySet<string> = new Set<ReadyKey>(['clock_ok'])
 
 /** One key of `/readyz`. */
 export type ReadyKey = (typeof READY_KEYS)[number]
@@ -26,14 +30,34 @@ export interface Readiness {
 export function createReadiness(checks: Record<ReadyKey, () => boolean>, log: Log): () => Readiness {
   let last: string | undefined
   return () => {
-    const missing = READY_KEYS.filter(key => !holds(checks[key]))
+    const broken = READY_KEYS.filter(key => !holds(checks[key]))
+    const missing = broken.filter(key => !WARNINGS.has(key))
+    const degraded = broken.filter(key => WARNINGS.has(key))
     const ready = missing.length === 0
-    const verdict = missing.join(',')
+    const verdict = broken.join(',')
     if (verdict !== last) {
       last = verdict
-      log.readyChanged({ ready, missing })
+      log.readyChanged({ ready, missing, degraded })
     }
-    return { ready, missing, degraded: [] }
+    return { ready, missing, degraded }
+  }
+}
+
+/** How far the wall clock may move against the monotonic one. */
+const MOST_DRIFT_S = 5
+
+/** Watches for a wall clock that is set while the service runs. */
+export class ClockWatch {
+  readonly #start = Date.now() - performance.now()
+
+  /** How far the wall clock moved against the monotonic one since the start, in seconds. */
+  driftSeconds(): number {
+    return (Date.now() - performance.now() - this.#start) / 1000
+  }
+
+  /** Whether it was left alone, but for what synchronisation does to it. */
+  isOk(): boolean {
+    return Math.abs(this.driftSeconds()) <= MOST_DRIFT_S
   }
 }
 

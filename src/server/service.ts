@@ -6,6 +6,7 @@ import type { Log } from '../logging/log.js'
 import { HttpMetrics, NO_OP, NO_ROUTE } from '../metrics/http.js'
 import { createRegistry } from '../metrics/registry.js'
 import { requireNative } from '../native.js'
+import { Tracer } from '../tracing/tracer.js'
 import { ApiListeners, limitsOf, type Prepared } from './api-listeners.js'
 import { createApp } from './app.js'
 import { AuditDuties } from './audit-duties.js'
@@ -13,7 +14,7 @@ import { type ConnectionRefusal, listen } from './listen.js'
 import type { Authenticator } from './middleware/auth.js'
 import type { BodyLimits } from './middleware/body.js'
 import { createOpsApp } from './ops.js'
-import { createReadiness, isAuditReady, isCheckpointRecent } from './ready.js'
+import { ClockWatch, createReadiness, isAuditReady, isCheckpointRecent } from './ready.js'
 import { SERVICE_NAME, VERSION } from './version.js'
 
 /** The parts of a running service. */
@@ -54,6 +55,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const state = { bound: false, draining: false, open: true, pq: pqPolicy(config.pq) }
   kms.setPqPolicy(state.pq)
 
+  const clock = new ClockWatch()
   const readiness = createReadiness(
     {
       config_loaded: () => true,
@@ -62,10 +64,16 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       audit_ready: () => isAuditReady(kms.audit.status()),
       checkpoint_recent: () => isCheckpointRecent(kms.audit.status(), config.audit.checkpoint_interval),
       rng_ok: () => requireNative().rngOk(),
+      clock_ok: () => clock.isOk(),
     },
     log,
   )
   const bodyLimits = bodyLimitsOf(config)
+  const { endpoint } = config.otel
+  const tracer =
+    endpoint === ''
+      ? undefined
+      : new Tracer({ endpoint, version: VERSION, attributes: { backend: config.service.backend } })
   const duties = new AuditDuties(config, kms.audit, log)
   const app = createApp({
     kms,
@@ -75,9 +83,11 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       checkpoint: () => duties.checkpoint(),
     },
     authenticate,
+    families: config.service.allowed_algs,
     limits: bodyLimits,
     metrics,
     log,
+    tracer,
     draining: () => state.draining,
   })
   let api: ApiListeners | undefined
@@ -91,6 +101,10 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       http: metrics,
       certificateUntil: () => api?.certificateUntil,
       pq: () => state.pq,
+      readiness,
+      clockDriftSeconds: () => clock.driftSeconds(),
+      tracer,
+      backend: config.service.backend,
       version: VERSION,
       cpuTier,
     }),
@@ -144,7 +158,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     await listeners.close(DRAIN_MS, () => {
       aborted = metrics.inflight
     })
-    await duties.stop()
+    await Promise.all([duties.stop(), tracer?.stop()])
     state.open = false
     await opsListener.close(OPS_DRAIN_MS)
     kms.close()

@@ -55,7 +55,8 @@ describe('defaults', () => {
         legacy_grace: 0,
         tenants: {},
       },
-      security: { verify_after_sign: true, require_mlock: false },
+      security: { verify_after_sign: true, require_mlock: false, allow_import: false },
+      otel: { endpoint: '' },
       backends: { file: { dir: './kms-sealed', accept_older: false } },
       root_key: { kind: 'key-file', file: '', env: '' },
       audit: {

@@ -81,7 +81,7 @@ describe('routes and methods', () => {
 
   it.each([
     ['GET', '/v1/kms/sign', 'POST'],
-    ['GET', '/v1/kms/keys', 'POST'],
+    ['PUT', '/v1/kms/keys', 'POST, GET, HEAD'],
     ['PUT', `/v1/kms/keys/${KID}`, 'GET, HEAD'],
     ['DELETE', `/v1/kms/keys/${encodeURIComponent(KID)}`, 'GET, HEAD'],
     ['GET', `/v1/kms/keys/${KID}/rotate`, 'POST'],

@@ -75,7 +75,7 @@ describe('the log', () => {
   it('keeps to its level', () => {
     const { lines, log } = capture('error', 'json')
     log.requestFailed({ ...FAILED, status: 400 })
-    log.readyChanged({ ready: true, missing: [] })
+    log.readyChanged({ ready: true, missing: [], degraded: [] })
     expect(lines).toEqual([])
     log.requestFailed(FAILED)
     expect(lines).toHaveLength(1)

@@ -80,6 +80,7 @@ describe('/readyz', () => {
     audit_ready: true,
     checkpoint_recent: true,
     rng_ok: true,
+    clock_ok: true,
   }
   const lines: Record<string, unknown>[] = []
   const log = createLog({ level: 'info', format: 'json', write: line => lines.push(JSON.parse(line)) })
@@ -93,6 +94,7 @@ describe('/readyz', () => {
       if (!state.rng_ok) throw new Error('no entropy')
       return true
     },
+    clock_ok: () => state.clock_ok,
   }
   const app = createOpsApp({
     registry: createRegistry({
@@ -107,6 +109,10 @@ describe('/readyz', () => {
       certificateUntil: () => undefined,
       version: '0',
       pq: () => ({}),
+      readiness: () => ({ ready: true, missing: [], degraded: ['clock_ok'] }),
+      clockDriftSeconds: () => -7,
+      tracer: { status: () => ({ sent: 3, dropped: 2, failed: 1 }) },
+      backend: 'inmem',
       cpuTier: 'test',
     }),
     readiness: createReadiness(checks, log),
@@ -271,6 +277,10 @@ describe('/metrics', () => {
       certificateUntil: () => undefined,
       version: '0',
       pq: () => ({}),
+      readiness: () => ({ ready: true, missing: [], degraded: ['clock_ok'] }),
+      clockDriftSeconds: () => -7,
+      tracer: { status: () => ({ sent: 3, dropped: 2, failed: 1 }) },
+      backend: 'inmem',
       cpuTier: 'test',
     })
     await registry.metrics()

@@ -8,6 +8,8 @@ import { Kms } from '../../src/kms.js'
 import { createLog } from '../../src/logging/log.js'
 import { singleToken } from '../../src/server/middleware/auth.js'
 import { type ServiceParts, type Service as Started, startService } from '../../src/server/service.js'
+import { expectDocumented } from '../support/contract.js'
+import { expectLogLine } from '../support/log-schema.js'
 
 export const TOKEN = 'a-token-for-tests'
 export const HELLO_B3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24'
@@ -68,14 +70,25 @@ export async function start(
       ...wrap(kms),
     },
     authenticate: singleToken(TOKEN, { actor: 'test' }),
-    log: createLog({ ...config.log, write: line => log.push(JSON.parse(line)) }),
+    log: createLog({
+      ...config.log,
+      write: line => {
+        const event = JSON.parse(line)
+        log.push(event)
+        expectLogLine(event)
+      },
+    }),
     cpuTier: 'test',
   })
   return {
     ...service,
     kms,
     log,
-    ask: (method, path, ask) => send(service.apiUrl, method, path, ask),
+    ask: async (method, path, ask) => {
+      const answer = await send(service.apiUrl, method, path, ask)
+      expectDocumented(method, path, answer)
+      return answer
+    },
     ops: (method, path) => send(service.metricsUrl, method, path, { anonymous: true }),
     metric: async (name, labels = {}) => {
       const { text } = await send(service.metricsUrl, 'GET', '/metrics', { anonymous: true })

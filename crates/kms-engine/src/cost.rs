@@ -31,6 +31,9 @@ pub(crate) fn are_slow_to_verify<'a>(
 fn micros(request: &Request) -> u64 {
     match request {
         Request::Create(wish) => to_make(&wish.alg),
+        Request::Import(wish) => to_make(&wish.key.alg),
+        // Looking up and writing some 300 bytes a key.
+        Request::List(wish) => wish.limit.unwrap_or(100) as u64 * 2,
         // A change of a key may have to wait for one that makes a version.
         Request::Rotate(kid, _)
         | Request::Derive(kid, _)

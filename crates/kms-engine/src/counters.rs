@@ -44,7 +44,7 @@ impl Outcome {
     }
 }
 
-struct Histogram<const N: usize> {
+pub(crate) struct Histogram<const N: usize> {
     /// One a bound; what is above the last is the rest of `count`.
     buckets: [AtomicU64; N],
     count: AtomicU64,
@@ -72,10 +72,10 @@ impl<const N: usize> Histogram<N> {
     }
 }
 
-type Latency = Histogram<{ LATENCY_BOUNDS.len() }>;
+pub(crate) type Latency = Histogram<{ LATENCY_BOUNDS.len() }>;
 
 impl Latency {
-    fn took(&self, time: Duration) {
+    pub(crate) fn took(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.observe(&LATENCY_BOUNDS, time.as_secs_f64(), nanos);
     }
@@ -146,13 +146,18 @@ impl Counters {
     }
 
     /// The counters that are not zero.
-    pub(crate) fn snapshot(&self, keys: &[u64; Algorithm::ALL.len()]) -> Snapshot {
+    pub(crate) fn snapshot(
+        &self,
+        keys: &[u64; Algorithm::ALL.len()],
+        (depth, waits): (usize, &Latency),
+    ) -> Snapshot {
         let mut snapshot = Snapshot {
             ops: vec![],
             latency: vec![],
             latency_bounds: LATENCY_BOUNDS.to_vec(),
             failures: vec![],
             batch: vec![],
+            queue: Queue { depth, waits: Shape::read(waits, 1e-9) },
             batch_bounds: BATCH_BOUNDS.to_vec(),
             keys: Algorithm::ALL
                 .into_iter()
@@ -257,10 +262,19 @@ pub struct Snapshot {
     latency_bounds: Vec<f64>,
     failures: Vec<FailureCount>,
     batch: Vec<BatchLength>,
+    queue: Queue,
     batch_bounds: Vec<f64>,
     keys: Vec<KeyCount>,
     pq_refused: u64,
     classical_only: Vec<TenantCount>,
+}
+
+/// Jobs that wait for a thread of the engine, and how long those before them waited.
+#[derive(Debug, Serialize)]
+struct Queue {
+    depth: usize,
+    #[serde(flatten)]
+    waits: Shape,
 }
 
 #[derive(Debug, Serialize)]

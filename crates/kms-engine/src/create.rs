@@ -6,7 +6,7 @@ use kms_core::{Algorithm, Context, KeyId, Kid, KmsError, Name, Result, Signs, Ve
 use uuid::{Builder, Uuid};
 
 use crate::dispatch::Response;
-use crate::engine::Engine;
+use crate::engine::{Engine, Trace};
 use crate::key::{Key, KeyFacts, KeyVersion};
 use crate::material::{PublicHalf, SecretHalf};
 use crate::op::Op;
@@ -35,22 +35,35 @@ impl Engine {
     /// `BadRequest` naming the field, `Unsupported` for an algorithm that is not allowed here or by policy.
     pub fn create(&self, context: &Context, wish: &CreateKey) -> Result<Created> {
         self.run(Op::Create, context, |trace| {
-            let tenant = Name::parse_tenant(&wish.tenant)?;
-            let purpose = Name::parse(&wish.purpose, "purpose")?;
-            let suite = Suite::parse(&wish.alg, &wish.purpose)?;
-            self.check_allowed(suite)?;
-            trace.alg = suite.label();
-            let signs = wish.signs.as_deref().map_or(Ok(Signs::Digest), Signs::parse)?;
-            let own = KeyPolicy::from_hints(wish.policy_hints.as_deref())?;
-            context.permit(tenant.as_str()).map_err(|error| error.field("tenant"))?;
-
-            let id = KeyId { tenant, purpose, alg: suite.named_by(), uuid: self.fresh_uuid()? };
-            let demand = self.demand_for(&id, policy::bucket(&id), &own);
-            self.check_signs(demand, suite).map_err(|error| error.field("alg"))?;
-            let facts = self.facts(id, signs, wish.policy_hints.clone(), own);
+            let (suite, facts) = self.plan_key(context, wish, trace)?;
             let version = self.fresh_version(suite)?;
             self.publish(Op::Create, context, facts, version)
         })
+    }
+
+    /// What a new key is to be, where it may be made.
+    ///
+    /// # Errors
+    /// Those of [`Engine::create`].
+    pub(crate) fn plan_key(
+        &self,
+        context: &Context,
+        wish: &CreateKey,
+        trace: &mut Trace,
+    ) -> Result<(Suite, KeyFacts)> {
+        let tenant = Name::parse_tenant(&wish.tenant)?;
+        let purpose = Name::parse(&wish.purpose, "purpose")?;
+        let suite = Suite::parse(&wish.alg, &wish.purpose)?;
+        self.check_allowed(suite)?;
+        trace.alg = suite.label();
+        let signs = wish.signs.as_deref().map_or(Ok(Signs::Digest), Signs::parse)?;
+        let own = KeyPolicy::from_hints(wish.policy_hints.as_deref())?;
+        context.permit(tenant.as_str()).map_err(|error| error.field("tenant"))?;
+
+        let id = KeyId { tenant, purpose, alg: suite.named_by(), uuid: self.fresh_uuid()? };
+        let demand = self.demand_for(&id, policy::bucket(&id), &own);
+        self.check_signs(demand, suite).map_err(|error| error.field("alg"))?;
+        Ok((suite, self.facts(id, signs, wish.policy_hints.clone(), own)))
     }
 
     /// Whether keys of this suite may be made here.
@@ -92,6 +105,7 @@ impl Engine {
             let answer = || Response::Created(created.clone());
             self.commit_new(op, context, &key, first, answer)?;
             self.keys.insert(Arc::clone(&key))?;
+            self.plan_rotation(&key);
             Ok(created)
         };
         create().inspect_err(|_| self.arena.remove(secret))
@@ -125,7 +139,8 @@ impl Engine {
         suite: Suite,
         (secret, public): (SecretHalf, PublicHalf),
     ) -> Result<KeyVersion> {
-        Ok(KeyVersion { suite, public, secret: self.arena.insert(secret)? })
+        let created_unix_ms = self.config.clock.unix_ms();
+        Ok(KeyVersion { suite, public, secret: self.arena.insert(secret)?, created_unix_ms })
     }
 
     /// A random UUID (RFC 9562, version 4).

@@ -32,13 +32,14 @@ impl Engine {
     /// `Internal` for a key that this build cannot hold.
     pub fn adopt(&self, stored: StoredKey) -> Result<()> {
         let custody::KeyFacts { id, signs, created_unix_ms, policy_hints } = stored.facts;
-        let policy = KeyPolicy::from_hints(policy_hints.as_deref())?;
+        let policy = KeyPolicy::of_stored(policy_hints.as_deref())?;
         let mut facts = self.facts(id, signs, policy_hints, policy);
         facts.created_unix_ms = created_unix_ms;
         let versions = stored.versions.iter().map(|version| {
             let suite = Suite::parse(&version.suite, facts.id.purpose.as_str())?;
             let public = PublicHalf::from_encoded(suite, &version.public)?;
-            Ok(KeyVersion { suite, public, secret: self.arena.reserve() })
+            let created_unix_ms = version.created_unix_ms;
+            Ok(KeyVersion { suite, public, secret: self.arena.reserve(), created_unix_ms })
         });
         let versions = versions.collect::<Result<Vec<_>>>()?;
         let head = self.head_from(stored.state, &stored.versions)?;
@@ -50,7 +51,9 @@ impl Engine {
         {
             self.deadlines.moved(key.id().uuid, target, KeyState::Enabled, state);
         }
-        self.keys.insert(Arc::clone(&key))
+        self.keys.insert(Arc::clone(&key))?;
+        self.plan_rotation(&key);
+        Ok(())
     }
 
     /// Keeps every change from now on in `store`.
@@ -110,7 +113,7 @@ impl Engine {
     }
 
     /// A moment of the wall clock on the monotonic one, as both are now.
-    fn due_ms(&self, unix_ms: u64) -> u64 {
+    pub(crate) fn due_ms(&self, unix_ms: u64) -> u64 {
         let wait = unix_ms.saturating_sub(self.config.clock.unix_ms());
         self.now_ms().saturating_add(wait)
     }
@@ -208,7 +211,7 @@ impl Engine {
         VersionFacts {
             version,
             suite: held.suite.name().into(),
-            created_unix_ms: self.config.clock.unix_ms(),
+            created_unix_ms: held.created_unix_ms,
             state: StoredState::Enabled,
             activation,
             public: held.public.encoded(),

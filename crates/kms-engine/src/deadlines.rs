@@ -26,6 +26,11 @@ impl Deadlines {
         }
     }
 
+    /// Notes a time of a key.
+    pub(crate) fn insert(&self, entry: Deadline) {
+        self.lock().insert(entry);
+    }
+
     /// What is due.
     pub(crate) fn due(&self, now_ms: u64) -> Vec<Deadline> {
         self.lock().iter().take_while(|(due_ms, ..)| *due_ms <= now_ms).copied().collect()

@@ -11,7 +11,9 @@ use crate::create::{CreateKey, Created};
 use crate::describe::{Attested, Described};
 use crate::engine::{Engine, Trace};
 use crate::idempotency::{Begun, Scope, fingerprint};
+use crate::import::ImportKey;
 use crate::life_cycle::{StateChanged, own_state};
+use crate::list::{ListKeys, Listed};
 use crate::op::Op;
 use crate::rotate::{RotateKey, Rotated};
 use crate::sign::{SignRequest, Signed, Target};
@@ -23,8 +25,12 @@ use crate::wrap::{DataKey, KemMode, Unwrapped, Wrapped};
 pub enum Request {
     /// [`Engine::create`].
     Create(CreateKey),
+    /// [`Engine::import`].
+    Import(ImportKey),
     /// [`Engine::describe`].
     Describe(String),
+    /// [`Engine::list`].
+    List(ListKeys),
     /// [`Engine::attest`].
     Attest(String),
     /// [`Engine::rotate`].
@@ -79,7 +85,7 @@ pub enum GivenOrFresh {
 pub struct SecretData(pub SecretBytes);
 
 impl Hash for SecretData {
-    /// Requests are told apart by what cannot be secret; wraps are never recorded.
+    /// Requests are told apart by what cannot be secret: an import by its public key. Wraps are never recorded.
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.len().hash(state);
     }
@@ -98,6 +104,8 @@ pub enum Response {
     Created(Created),
     /// A key was shown.
     Described(Described),
+    /// Keys of a tenant.
+    Listed(Listed),
     /// Where a key is held.
     Attested(Attested),
     /// A version was added.
@@ -231,7 +239,9 @@ impl Engine {
     fn act(&self, context: &Context, request: &Request) -> Result<Response> {
         match request {
             Request::Create(wish) => self.create(context, wish).map(Response::Created),
+            Request::Import(wish) => self.import(context, wish).map(Response::Created),
             Request::Describe(kid) => self.describe(context, kid).map(Response::Described),
+            Request::List(wish) => self.list(context, wish).map(Response::Listed),
             Request::Attest(kid) => self.attest(context, kid).map(Response::Attested),
             Request::Rotate(kid, wish) => self.rotate(context, kid, wish).map(Response::Rotated),
             Request::Sign(wish) => {
@@ -359,6 +369,7 @@ impl Request {
 fn mutation(request: &Request) -> Option<(Op, &str)> {
     match request {
         Request::Create(wish) => Some((Op::Create, &wish.tenant)),
+        Request::Import(wish) => Some((Op::Import, &wish.key.tenant)),
         Request::Rotate(kid, _) => Some((Op::Rotate, tenant_of(kid))),
         Request::Disable(kid) => Some((Op::Disable, tenant_of(kid))),
         Request::Enable(kid) => Some((Op::Enable, tenant_of(kid))),

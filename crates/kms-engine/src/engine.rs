@@ -48,6 +48,8 @@ pub struct EngineConfig {
     pub verify_after_sign: bool,
     /// The shortest time from the wish to destroy a key or a version until that is done, in milliseconds.
     pub min_destroy_delay_ms: u64,
+    /// Whether private keys that were made elsewhere are taken in.
+    pub allow_import: bool,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -70,6 +72,7 @@ impl Default for EngineConfig {
             pq: PqPolicy::default(),
             verify_after_sign: false,
             min_destroy_delay_ms: 24 * 3_600_000,
+            allow_import: false,
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(OsEntropy),
             audit: None,
@@ -88,6 +91,9 @@ pub struct Engine {
     pub(crate) pool: Pool,
     pub(crate) counters: Counters,
     pub(crate) deadlines: Deadlines,
+    /// When which key is rotated without being asked.
+    pub(crate) rotations: Deadlines,
+    pub(crate) rotating: AtomicBool,
     pub(crate) unfinished: Unfinished,
     pub(crate) activations: Unfinished,
     pub(crate) custody: ArcSwapOption<Custody>,
@@ -130,6 +136,8 @@ impl Engine {
             unfinished: Unfinished::default(),
             activations: Unfinished::default(),
             deadlines: Deadlines::default(),
+            rotations: Deadlines::default(),
+            rotating: AtomicBool::new(false),
             verify_only: OnceLock::new(),
             closed: AtomicBool::new(false),
         }
@@ -162,7 +170,7 @@ impl Engine {
 
     /// The counters, for a metrics endpoint.
     pub fn counters(&self) -> Snapshot {
-        self.counters.snapshot(&self.keys.count())
+        self.counters.snapshot(&self.keys.count(), self.pool.queue())
     }
 
     /// Replaces the post-quantum policy: every later call sees the new one whole.
@@ -254,9 +262,9 @@ impl Engine {
 
     /// Refuses what uses a private key or changes something, where only verification goes on.
     fn check_served(&self, op: Op) -> Result<()> {
-        match (self.verifies_only(), op) {
-            (None, _) | (_, Op::Verify | Op::VerifyBatch | Op::Describe | Op::Attest) => Ok(()),
-            (Some(_), _) => Err(only_verifies()),
+        match self.verifies_only() {
+            Some(_) if !op.only_reads() => Err(only_verifies()),
+            _ => Ok(()),
         }
     }
 

@@ -16,6 +16,7 @@ pub(crate) struct KeyVersion {
     pub(crate) suite: Suite,
     pub(crate) public: PublicHalf,
     pub(crate) secret: SecretHandle,
+    pub(crate) created_unix_ms: u64,
 }
 
 /// Which versions exist, which one signs and which are in use. Replaced whole, so readers never see a mix.

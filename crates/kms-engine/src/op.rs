@@ -5,8 +5,12 @@
 pub enum Op {
     /// Makes a key.
     Create,
+    /// Makes a key of a private key that was made elsewhere.
+    Import,
     /// Shows a key's public side.
     Describe,
+    /// Shows the keys of a tenant, a page at a time.
+    List,
     /// Shows where a key's private side is held.
     Attest,
     /// Makes a version.
@@ -41,9 +45,11 @@ pub enum Op {
 
 impl Op {
     /// Every operation; the position is `op as usize`.
-    pub const ALL: [Op; 17] = [
+    pub const ALL: [Op; 19] = [
         Op::Create,
+        Op::Import,
         Op::Describe,
+        Op::List,
         Op::Attest,
         Op::Rotate,
         Op::Sign,
@@ -65,7 +71,9 @@ impl Op {
     pub const fn name(self) -> &'static str {
         match self {
             Op::Create => "create",
+            Op::Import => "import",
             Op::Describe => "describe",
+            Op::List => "list",
             Op::Attest => "attest",
             Op::Rotate => "rotate",
             Op::Sign => "sign",
@@ -86,7 +94,12 @@ impl Op {
 
     /// Whether the audit log has a record of each.
     pub(crate) const fn is_recorded(self) -> bool {
-        !matches!(self, Op::Describe | Op::Attest | Op::Verify | Op::VerifyBatch | Op::SignBatch)
+        !self.only_reads() && !matches!(self, Op::SignBatch)
+    }
+
+    /// Whether it changes nothing and uses no private key.
+    pub const fn only_reads(self) -> bool {
+        matches!(self, Op::Describe | Op::List | Op::Attest | Op::Verify | Op::VerifyBatch)
     }
 
     /// Looks an operation up by name.

@@ -209,6 +209,8 @@ pub(crate) struct KeyPolicy {
     pub(crate) wrap_outside: bool,
     /// `aead`: the cipher of its envelopes.
     pub(crate) aead: Aead,
+    /// `rotate_days`: how old its newest version gets, in days, where this service is the key's `owner`.
+    pub(crate) rotate_days: Option<u16>,
 }
 
 impl KeyPolicy {
@@ -218,10 +220,7 @@ impl KeyPolicy {
     /// `BadRequest`, naming the hint.
     pub(crate) fn from_hints(hints: Option<&str>) -> Result<KeyPolicy> {
         let mut policy = KeyPolicy::default();
-        let Some(Value::Object(hints)) = hints.and_then(|hints| serde_json::from_str(hints).ok())
-        else {
-            return Ok(policy);
-        };
+        let Some(hints) = object(hints) else { return Ok(policy) };
         let fault = |name: &str, why: &'static str| {
             KmsError::bad_request(why).field(format!("policy_hints.{name}"))
         };
@@ -239,8 +238,41 @@ impl KeyPolicy {
             let why = "must be `chacha20-poly1305` or `aes-256-gcm`";
             policy.aead = parsed.ok_or_else(|| fault("aead", why))?;
         }
+        let why = "must be a whole number from 1 to 3650";
+        policy.rotate_days = rotate_days(&hints).map_err(|()| fault("rotate_days", why))?;
         Ok(policy)
     }
+
+    /// As [`KeyPolicy::from_hints`] for a key that a store has: `rotate_days` had no meaning once, and may be anything.
+    ///
+    /// # Errors
+    /// `BadRequest`, naming the hint.
+    pub(crate) fn of_stored(hints: Option<&str>) -> Result<KeyPolicy> {
+        let Some(mut known) = object(hints) else { return Ok(KeyPolicy::default()) };
+        if rotate_days(&known).is_err() {
+            known.remove(ROTATE_DAYS);
+        }
+        KeyPolicy::from_hints(Some(&Value::Object(known).to_string()))
+    }
+}
+
+const ROTATE_DAYS: &str = "rotate_days";
+/// Whom a key is rotated by without being asked, by its hint `owner`; also where there is no such hint.
+const SERVICE: &str = "service";
+
+fn object(hints: Option<&str>) -> Option<serde_json::Map<String, Value>> {
+    match serde_json::from_str(hints?) {
+        Ok(Value::Object(hints)) => Some(hints),
+        _ => None,
+    }
+}
+
+fn rotate_days(hints: &serde_json::Map<String, Value>) -> Result<Option<u16>, ()> {
+    let Some(days) = hints.get(ROTATE_DAYS) else { return Ok(None) };
+    let days = days.as_u64().filter(|days| (1..=3650).contains(days));
+    let days = days.and_then(|days| u16::try_from(days).ok()).ok_or(())?;
+    let owned = hints.get("owner").is_none_or(|owner| owner.as_str() == Some(SERVICE));
+    Ok(owned.then_some(days))
 }
 
 #[cfg(test)]
@@ -350,6 +382,16 @@ mod tests {
     fn hints_with_a_meaning_are_checked_and_others_kept() {
         let parse = |hints: &str| KeyPolicy::from_hints(Some(hints));
         assert_eq!(parse(r#"{"owner":"ops","rotate_days":30}"#).unwrap(), KeyPolicy::default());
+        for hints in [r#"{"rotate_days":30}"#, r#"{"owner":"service","rotate_days":30}"#] {
+            assert_eq!(parse(hints).unwrap().rotate_days, Some(30));
+        }
+        for hints in [r#"{"rotate_days":0}"#, r#"{"rotate_days":"30"}"#, r#"{"rotate_days":3651}"#]
+        {
+            let fault = parse(hints).unwrap_err();
+            assert_eq!(fault.field.as_deref(), Some("policy_hints.rotate_days"));
+            let stored = KeyPolicy::of_stored(Some(hints)).unwrap();
+            assert_eq!(stored, KeyPolicy::default(), "of an earlier version");
+        }
         let full =
             parse(r#"{"verify_mode":"pq_only","wrap_outside":true,"aead":"aes-256-gcm"}"#).unwrap();
         assert_eq!(full.verify_mode, Some(Mode::PqOnly));

@@ -2,9 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use kms_core::{ErrorCode, KmsError, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::counters::Latency;
 
 /// As many threads as the process may run at once, started when the first bulk call needs them and
 /// ended when the pool is dropped.
@@ -12,6 +15,8 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 pub struct Pool {
     threads: OnceLock<Option<ThreadPool>>,
     jobs: Arc<Mutex<Jobs>>,
+    /// How long jobs waited for their turn.
+    waits: Arc<Latency>,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -19,7 +24,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Jobs that wait for their turn, and how many have it.
 #[derive(Default)]
 struct Jobs {
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<(Instant, Job)>,
     running: usize,
 }
 
@@ -62,20 +67,25 @@ impl Pool {
     pub fn spawn(&self, job: impl FnOnce() + Send + 'static) -> Result<()> {
         let threads = self.threads()?;
         let mut jobs = lock(&self.jobs);
-        jobs.waiting.push_back(Box::new(job));
+        jobs.waiting.push_back((Instant::now(), Box::new(job)));
         if jobs.running < threads.current_num_threads() {
             jobs.running += 1;
             drop(jobs);
-            let jobs = Arc::clone(&self.jobs);
-            threads.spawn(move || run_next(jobs));
+            let (jobs, waits) = (Arc::clone(&self.jobs), Arc::clone(&self.waits));
+            threads.spawn(move || run_next(jobs, waits));
         }
         Ok(())
+    }
+
+    /// How many jobs wait, and how long those before them did.
+    pub(crate) fn queue(&self) -> (usize, &Latency) {
+        (lock(&self.jobs).waiting.len(), &self.waits)
     }
 }
 
 /// Runs one job. The next one is handed to the threads and not run here: this may be the stack of
 /// another job that waits.
-fn run_next(jobs: Arc<Mutex<Jobs>>) {
+fn run_next(jobs: Arc<Mutex<Jobs>>, waits: Arc<Latency>) {
     let job = {
         let mut jobs = lock(&jobs);
         let job = jobs.waiting.pop_front();
@@ -84,9 +94,10 @@ fn run_next(jobs: Arc<Mutex<Jobs>>) {
         }
         job
     };
-    if let Some(job) = job {
+    if let Some((since, job)) = job {
+        waits.took(since.elapsed());
         job();
-        rayon::spawn(move || run_next(jobs));
+        rayon::spawn(move || run_next(jobs, waits));
     }
 }
 

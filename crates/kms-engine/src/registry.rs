@@ -1,6 +1,8 @@
-//! All keys, by UUID.
+//! All keys, by UUID, and the UUIDs of each tenant.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use kms_core::{Algorithm, Context, KidRef, KmsError, Result};
@@ -12,6 +14,8 @@ use crate::key::Key;
 #[derive(Default)]
 pub(crate) struct Registry {
     keys: RwLock<HashMap<Uuid, Arc<Key>>>,
+    /// In the order of their UUIDs: where a listing goes on does not change while keys are added.
+    of_tenants: RwLock<HashMap<Box<str>, BTreeSet<Uuid>>>,
 }
 
 impl Registry {
@@ -22,15 +26,15 @@ impl Registry {
     pub(crate) fn insert(&self, key: Arc<Key>) -> Result<()> {
         // One map operation under the lock: a panic cannot leave it half done.
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        match keys.entry(key.id().uuid) {
-            std::collections::hash_map::Entry::Occupied(_) => {
-                Err(KmsError::internal("a fresh UUID was already in use"))
-            }
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(key);
-                Ok(())
-            }
-        }
+        let Entry::Vacant(place) = keys.entry(key.id().uuid) else {
+            return Err(KmsError::internal("a fresh UUID was already in use"));
+        };
+        let (tenant, uuid) = (key.id().tenant.as_str().into(), key.id().uuid);
+        place.insert(key);
+        drop(keys);
+        let mut tenants = self.of_tenants.write().unwrap_or_else(PoisonError::into_inner);
+        tenants.entry(tenant).or_default().insert(uuid);
+        Ok(())
     }
 
     /// The key that `kid` names, if `context` may know of it.
@@ -44,6 +48,16 @@ impl Registry {
             .filter(|key| kid.names(key.id()))
             .cloned()
             .ok_or_else(KmsError::not_found)
+    }
+
+    /// At most `most` keys of a tenant, in the order of their UUIDs, from the one after `after` on.
+    pub(crate) fn page(&self, tenant: &str, after: Option<Uuid>, most: usize) -> Vec<Arc<Key>> {
+        let tenants = self.of_tenants.read().unwrap_or_else(PoisonError::into_inner);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let uuids = tenants.get(tenant).into_iter();
+        let uuids = uuids.flat_map(|uuids| uuids.range((from, Bound::Unbounded)));
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        uuids.take(most).filter_map(|uuid| keys.get(uuid).cloned()).collect()
     }
 
     /// The key of a UUID, if there is one.

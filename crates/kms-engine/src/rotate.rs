@@ -101,6 +101,7 @@ impl Engine {
             self.commit_version(context, &key, &rotated.kid, &version, pending, answer)
                 .inspect_err(|_| self.arena.remove(secret))?;
             change.push(version, pending)?;
+            self.plan_rotation(&key);
             Ok(rotated)
         })
     }

@@ -45,6 +45,8 @@ pub struct KmsOptions {
     pub audit: Option<AuditOptions>,
     /// Whether a service whose store or log is not what was acknowledged still opens, and only verifies; no by default.
     pub verify_only_on_mismatch: Option<bool>,
+    /// Whether private keys that were made elsewhere may be imported; no by default.
+    pub allow_import: Option<bool>,
     /// Whether every secret must be in memory that the operating system locked; no by default.
     pub require_mlock: Option<bool>,
 }
@@ -112,6 +114,7 @@ impl NativeKms {
                 config.min_destroy_delay_ms = destroy_delay(delay)?;
             }
             config.verify_after_sign = options.verify_after_sign.unwrap_or(false);
+            config.allow_import = options.allow_import.unwrap_or(false);
             if options.require_mlock.unwrap_or(false) {
                 config.locked =
                     Some(require_locked().map_err(|error| error.field("requireMlock"))?);
@@ -174,12 +177,10 @@ impl NativeKms {
             done.ok_or_else(|| KmsError::internal("an operation was not carried out"))
         };
         let finish = |_, answer| Ok(answer);
-        match op {
-            Op::Verify | Op::VerifyBatch | Op::Describe | Op::Attest => {
-                spawn(env, self.engine.pool(), "dispatchAsync.task", work, finish)
-            }
-            _ => spawn_recorded(env, &self.engine, "dispatchAsync.task", work, finish),
+        if op.only_reads() {
+            return spawn(env, self.engine.pool(), "dispatchAsync.task", work, finish);
         }
+        spawn_recorded(env, &self.engine, "dispatchAsync.task", work, finish)
     }
 
     /// As `dispatch` of `verify` for requests that came at the same time, whose signatures are verified side by
@@ -300,12 +301,20 @@ impl NativeKms {
         })
     }
 
-    /// Destroys what is due, and returns in how many milliseconds something is due next; null where nothing is.
+    /// Destroys what is due, has the service's threads rotate what is due, and returns in how many milliseconds
+    /// something is due next; null where nothing is.
     #[napi]
     pub fn sweep(&self) -> napi::Result<Option<f64>> {
         guard("sweep", || {
+            let destroys = self.engine.sweep();
+            let mut rotates = self.engine.next_rotation();
+            if rotates == Some(0) {
+                let engine = Arc::clone(&self.engine);
+                self.engine.pool().spawn(move || engine.rotate_due())?;
+                rotates = Some(ROTATING_MS);
+            }
             #[expect(clippy::cast_precision_loss, reason = "at most ten years of milliseconds")]
-            let next = self.engine.sweep().map(|wait| wait as f64);
+            let next = [destroys, rotates].into_iter().flatten().min().map(|wait| wait as f64);
             Ok(next)
         })
     }
@@ -357,6 +366,9 @@ impl NativeKms {
         })
     }
 }
+
+/// When it is asked again what is due while keys are being rotated, in milliseconds.
+const ROTATING_MS: u64 = 1_000;
 
 /// Longest name of a caller, and of a request, in bytes.
 const MAX_NAME_LEN: usize = 255;

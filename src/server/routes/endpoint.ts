@@ -14,6 +14,8 @@ export interface Endpoint {
   readonly kid?: KidSegments
   /** Whether a body is read; the engine parses it. */
   readonly body: boolean
+  /** The parameters that the query may have; they are the engine's body then. */
+  readonly query?: readonly string[]
   /**
    * Bytes of a body up to which the work is done on the event loop, where it is shorter than the way to another
    * thread and back; {@link INLINE_BYTES} unless said.

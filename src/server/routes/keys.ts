@@ -18,9 +18,18 @@ function ofKey(
   ]
 }
 
-/** Keys: create, describe, attest, rotate, derive, change of state, and the export that is always refused. */
+/** Keys: create, list, import, describe, attest, rotate, derive, change of state, and the export that is always refused. */
 export const keyEndpoints: readonly Endpoint[] = [
   { method: 'POST', path: '/keys', label: `${BASE}/keys`, op: 'create', body: true },
+  {
+    method: 'GET',
+    path: '/keys',
+    label: `${BASE}/keys`,
+    op: 'list',
+    body: false,
+    query: ['tenant', 'limit', 'after'],
+  },
+  { method: 'POST', path: '/keys/import', label: `${BASE}/keys/import`, op: 'import', body: true },
   ...ofKey({ method: 'GET', op: 'describe', body: false }, '/keys'),
   ...ofKey({ method: 'GET', op: 'attest', body: false }, '/attest'),
   ...ofKey({ method: 'POST', op: 'rotate', body: true }, '/keys', 'rotate'),

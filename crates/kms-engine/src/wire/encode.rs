@@ -11,6 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::create::PublicHalves;
 use crate::describe::{Attested, Described};
 use crate::dispatch::{Response, SetOrOne};
+use crate::list::Listed;
 use crate::policy::Mode;
 use crate::sign::Signed;
 use crate::verify::Verified;
@@ -58,6 +59,25 @@ struct DescribedDto<'a> {
     pending: Option<PendingDto>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy_hints: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct ListedDto {
+    keys: Vec<ListedKeyDto>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ListedKeyDto {
+    kid: String,
+    alg: &'static str,
+    signs: &'static str,
+    head: String,
+    newest: String,
+    #[serde(flatten)]
+    state: StateDto,
+    created_ms: u64,
 }
 
 #[derive(Serialize)]
@@ -195,6 +215,7 @@ enum OutcomeDto<'a> {
 enum AnswerDto<'a> {
     Created(CreatedDto<'a>),
     Described(Box<DescribedDto<'a>>),
+    Listed(ListedDto),
     Attested(AttestedDto),
     Rotated(RotatedDto<'a>),
     Signed(SignedDto<'a>),
@@ -263,6 +284,7 @@ fn answer<'a>(response: &'a Response, log: Option<&'a str>) -> AnswerDto<'a> {
             audit: audit(created.audit, None),
         }),
         Response::Described(described) => AnswerDto::Described(Box::new(describe(described))),
+        Response::Listed(listed) => AnswerDto::Listed(list(listed)),
         Response::Attested(attested) => AnswerDto::Attested(attest(attested)),
         Response::Rotated(rotated) => AnswerDto::Rotated(RotatedDto {
             kid: rotated.kid.to_string(),
@@ -335,6 +357,19 @@ fn describe(described: &Described) -> DescribedDto<'_> {
             .as_deref()
             .and_then(|hints| serde_json::from_str(hints).ok()),
     }
+}
+
+fn list(listed: &Listed) -> ListedDto {
+    let keys = listed.keys.iter().map(|key| ListedKeyDto {
+        kid: key.kid.to_string(),
+        alg: key.kid.key.alg.name(),
+        signs: key.signs.name(),
+        head: format!("#v{}", key.kid.version),
+        newest: format!("#v{}", key.newest),
+        state: key.state.into(),
+        created_ms: key.created_unix_ms,
+    });
+    ListedDto { keys: keys.collect(), next: listed.next.as_ref().map(ToString::to_string) }
 }
 
 fn attest(attested: &Attested) -> AttestedDto {

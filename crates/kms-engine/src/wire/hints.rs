@@ -20,8 +20,18 @@ pub(super) struct Hints(BTreeMap<String, Hint>);
 #[serde(untagged)]
 enum Hint {
     Flag(bool),
-    Number(i64),
+    Number(#[serde(deserialize_with = "whole")] i64),
     Text(String),
+}
+
+/// A whole number, however JSON spells it.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    #[expect(clippy::cast_precision_loss, reason = "2^53 - 1 is exact")]
+    let fits = |number: &f64| number.fract() == 0.0 && number.abs() <= MAX_INTEGER as f64;
+    #[expect(clippy::cast_possible_truncation, reason = "whole and in range")]
+    let whole = number.as_f64().filter(fits).map(|number| number as i64);
+    number.as_i64().or(whole).ok_or_else(|| D::Error::custom("must be whole"))
 }
 
 impl Hints {

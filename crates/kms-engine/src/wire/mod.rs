@@ -76,6 +76,8 @@ pub fn handle(
             return Ok(Some(encode::batch(&answers, &batch.references, engine.log())));
         }
         Op::Create => engine.counting(op, || decode::create(body, &mut context))?,
+        Op::Import => engine.counting(op, || decode::import(body, &mut context))?,
+        Op::List => engine.counting(op, || decode::list(body))?,
         Op::Rotate => {
             let kid = kid()?;
             engine.counting(op, || decode::rotate(kid, body, &mut context))?

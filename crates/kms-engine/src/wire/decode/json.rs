@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use kms_core::{ErrorCode, KmsError, Result};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::MAX_ITEMS;
@@ -38,18 +38,48 @@ pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(d).map(Some)
 }
 
-/// The largest whole number that every JSON reader keeps: beyond it a JavaScript number rounds (RFC 8259 section 6).
-const MAX_INTEGER: u64 = (1 << 53) - 1;
-
-/// A whole number from 0 that survives any reader: written without fraction or exponent, at most 2^53 - 1.
+/// A whole number from 0 to 2^53 - 1, however JSON spells it: `1`, `1.0` and `1e0` are one number (RFC 8259,
+/// section 6), and clients in some languages know no other kind.
+#[derive(Clone, Copy)]
 pub(super) struct Whole(pub(super) u64);
+
+/// The largest whole number that every JSON reader keeps: beyond it a JavaScript number rounds (RFC 8259 section 6).
+const MOST: u64 = (1 << 53) - 1;
+
+impl Whole {
+    /// The number; the largest where it is larger.
+    pub(super) fn to_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
 
 impl<'de> Deserialize<'de> for Whole {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match u64::deserialize(deserializer)? {
-            number if number <= MAX_INTEGER => Ok(Self(number)),
-            _ => Err(D::Error::custom("a number beyond 2^53")),
+        struct Number;
+        impl Visitor<'_> for Number {
+            type Value = Whole;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number from 0")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Whole, E> {
+                if number <= MOST { Ok(Whole(number)) } else { Err(E::custom("too large")) }
+            }
+
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Whole, E> {
+                #[expect(clippy::cast_precision_loss, reason = "2^53 - 1 is exact")]
+                let fits = number.fract() == 0.0 && (0.0..=MOST as f64).contains(&number);
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "taken only where it is whole and in range"
+                )]
+                let whole = number as u64;
+                if fits { Ok(Whole(whole)) } else { Err(E::custom("not whole")) }
+            }
         }
+        deserializer.deserialize_u64(Number)
     }
 }
 

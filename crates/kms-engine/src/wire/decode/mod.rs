@@ -1,5 +1,6 @@
 //! JSON to requests.
 
+mod import;
 mod json;
 mod life_cycle;
 mod wrapping;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+pub(super) use self::import::import;
 use self::json::{Items, Object, Whole, json, present};
 pub(super) use self::life_cycle::{destroy, state};
 pub(super) use self::wrapping::{rewrap, unwrap, wrap};
@@ -21,6 +23,7 @@ use super::hints::Hints;
 use super::{MAX_ITEMS, MAX_MESSAGE_LEN};
 use crate::create::CreateKey;
 use crate::dispatch::Request;
+use crate::list::ListKeys;
 use crate::policy::Mode;
 use crate::rotate::RotateKey;
 use crate::sign::{Payload, SignRequest, Target};
@@ -44,6 +47,17 @@ struct CreateDto<'a> {
     policy_hints: Option<Hints>,
     #[serde(default, deserialize_with = "present")]
     op_id: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListDto<'a> {
+    #[serde(borrow)]
+    tenant: Text<'a>,
+    #[serde(default, deserialize_with = "present")]
+    limit: Option<Whole>,
+    #[serde(default, deserialize_with = "present")]
+    after: Option<Text<'a>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -143,6 +157,15 @@ pub(super) fn create(body: &[u8], context: &mut Context) -> Result<Request> {
         alg: dto.alg.into_owned(),
         signs: dto.signs.map(Cow::into_owned),
         policy_hints: dto.policy_hints.map(Hints::into_json),
+    }))
+}
+
+pub(super) fn list(body: &[u8]) -> Result<Request> {
+    let Object(dto): Object<ListDto<'_>> = json(body)?;
+    Ok(Request::List(ListKeys {
+        tenant: dto.tenant.into_owned(),
+        limit: dto.limit.map(Whole::to_usize),
+        after: dto.after.map(Cow::into_owned),
     }))
 }
 

@@ -43,10 +43,7 @@ pub(in crate::wire) fn wrap(body: &[u8]) -> Result<Request> {
             bytes.zeroize();
             GivenOrFresh::Given(Arc::new(SecretData(secret)))
         }
-        (None, Some(Whole(size))) => {
-            // More than memory can hold is refused like anything that is too long.
-            GivenOrFresh::Fresh(usize::try_from(size).unwrap_or(usize::MAX))
-        }
+        (None, Some(size)) => GivenOrFresh::Fresh(size.to_usize()),
         (Some(_), Some(_)) => {
             return Err(KmsError::bad_request("excludes plaintext_key_b64").field("size"));
         }
