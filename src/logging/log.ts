@@ -134,7 +134,9 @@ export function createLog(options: LogOptions): Log {
         cpu_tier: cpuTier,
         dev,
       }),
-    debugs: logger.isLevelEnabled('debug'),
+    get debugs() {
+      return logger.isLevelEnabled('debug')
+    },
     requestDone: done =>
       logger.debug({ event: `${done.op}_result`, ...requestFields(done), result: 'ok', ...took(done) }),
     requestFailed: failed => {

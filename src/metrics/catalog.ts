@@ -61,6 +61,12 @@ export const CATALOG = [
     labels: ['queue'],
   },
   {
+    name: 'queue_dropped_total',
+    type: 'counter',
+    help: 'What gave way because there was no room: "audit" summaries of verifications.',
+    labels: ['queue'],
+  },
+  {
     name: 'busy_rejections_total',
     type: 'counter',
     help: 'Operations refused with Backpressure, by what they waited for.',
@@ -160,6 +166,12 @@ export const CATALOG = [
     name: 'kms_audit_checkpoint_age_seconds',
     type: 'gauge',
     help: 'Time since the last checkpoint of the audit log; one is made when there are records that none covers.',
+    labels: [],
+  },
+  {
+    name: 'kms_audit_queue_depth',
+    type: 'gauge',
+    help: 'Records that no checkpoint covers yet.',
     labels: [],
   },
   {

@@ -123,13 +123,11 @@ function samplesOf({
         op === 'attest' ? [{ labels: { backend, result }, value }] : [],
       ),
     kms_queue_seconds: () => histogram('kms_queue_seconds', {}, current().latencyBounds, current().queue),
-    queue_depth: () => {
-      const { size, checkpointSize } = audit()
-      return [
-        { labels: { queue: 'jobs' }, value: current().queue.depth },
-        { labels: { queue: 'audit' }, value: Math.max(0, size - checkpointSize) },
-      ]
-    },
+    queue_depth: () => [
+      { labels: { queue: 'jobs' }, value: current().queue.depth },
+      { labels: { queue: 'audit' }, value: uncovered(audit()) },
+    ],
+    queue_dropped_total: () => [{ labels: { queue: 'audit' }, value: audit().droppedVerifications }],
     busy_rejections_total: () => busy(current(), http),
     kms_keys: () => current().keys.map(({ alg, value }) => ({ labels: { alg }, value })),
     kms_reject_total: () => [{ labels: { reason: 'pq_policy' }, value: current().pqRefused }],
@@ -168,6 +166,7 @@ function samplesOf({
       const { checkpointAt } = audit()
       return checkpointAt ? [{ labels: {}, value: (Date.now() - checkpointAt.getTime()) / 1000 }] : []
     },
+    kms_audit_queue_depth: () => [{ labels: {}, value: uncovered(audit()) }],
     kms_audit_dropped_total: () => [
       { labels: { kind: 'non_checkpoint' }, value: audit().droppedVerifications },
     ],
@@ -221,6 +220,11 @@ function samplesOf({
         value,
       })),
   }
+}
+
+/** Records that wait for a checkpoint, where there are any. */
+function uncovered({ kind, size, checkpointSize }: AuditStatus): number {
+  return kind === 'log' ? Math.max(0, size - checkpointSize) : 0
 }
 
 /** A sample of what is there. */

@@ -81,9 +81,11 @@ describe('the dashboard for Grafana', () => {
     )
     const absent = CATALOG.map(({ name }) => name).filter(name => !shown.has(name))
     expect(absent).toEqual([
+      'queue_dropped_total',
       'kms_ed25519_table_builds_total',
       'kms_secret_memory_regions',
       'kms_secret_memory_protected',
+      'kms_audit_queue_depth',
       'kms_build_info',
     ])
   })
