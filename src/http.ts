@@ -37,6 +37,7 @@ export interface KmsAppOptions {
 
 const MAX_BODY_BYTES = 1_048_576
 const READ_TIMEOUT_MS = 5_000
+const DECOMPRESS_RATIO_CAP = 10
 
 /**
  * The routes below `/v1/kms`, `/openapi.json` and `/reference`, with their errors.
@@ -50,7 +51,7 @@ export function createKmsApp(options: KmsAppOptions): Hono {
     kms,
     audit: kms.audit,
     authenticate,
-    limits: { maxBodyBytes, readTimeoutMs },
+    limits: { maxBodyBytes, readTimeoutMs, decompressRatioCap: DECOMPRESS_RATIO_CAP },
     metrics: new HttpMetrics(),
     log: options.log ? createLog(options.log) : SILENT,
     draining: options.draining ?? (() => false),

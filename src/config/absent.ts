@@ -128,11 +128,6 @@ export const ABSENT: Readonly<Record<string, AbsentSetting>> = {
     holds: is('chacha20poly1305'),
     rule: 'must be chacha20poly1305: this version seals with no other',
   },
-  'otel.endpoint': {
-    env: 'RON_KMS_OTEL_ENDPOINT',
-    rule: 'is not in this version: no traces are made',
-    secret: true,
-  },
   'store.postgres_url': {
     env: 'RON_KMS_POSTGRES_URL',
     rule: 'is not in this version: keys are in files or in memory',
