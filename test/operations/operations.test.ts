@@ -21,7 +21,7 @@ for (const row of CATALOG) {
   exposed.add(row.name)
   if (row.type === 'histogram') for (const end of ['_bucket', '_sum', '_count']) exposed.add(row.name + end)
 }
-const METRIC = /\b(?:kms|http|request|inflight|rejected|queue|busy|process|nodejs)_[a-z0-9_]+\b/g
+const METRIC = /\b(?:kms|tls|http|request|inflight|rejected|queue|busy|process|nodejs)_[a-z0-9_]+\b/g
 const LABELS = /\{[^}]*\}|\b(?:by|on|group_right) ?\([^)]*\)/g
 const metricsOf = (expression: string) => expression.replace(LABELS, '').match(METRIC) ?? []
 
