@@ -3,11 +3,13 @@
  *
  * @module ron-kms/http
  */
+import { availableParallelism } from 'node:os'
 import type { Hono } from 'hono'
 import type { Kms } from './kms.js'
 import { createLog, type Log, type LogOptions } from './logging/log.js'
 import { HttpMetrics } from './metrics/http.js'
 import { createApp } from './server/app.js'
+import { FairQueue, QUEUE_LIMITS } from './server/fair-queue.js'
 import type { Authenticator, Caller } from './server/middleware/auth.js'
 import { Refusal } from './server/problem.js'
 
@@ -51,6 +53,7 @@ export function createKmsApp(options: KmsAppOptions): Hono {
     kms,
     audit: kms.audit,
     authenticate,
+    queue: new FairQueue({ ...QUEUE_LIMITS, threads: availableParallelism() }),
     limits: { maxBodyBytes, readTimeoutMs, decompressRatioCap: DECOMPRESS_RATIO_CAP },
     metrics: new HttpMetrics(),
     log: options.log ? createLog(options.log) : SILENT,

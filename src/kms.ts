@@ -567,6 +567,19 @@ export class Kms {
   }
 
   /**
+   * Bounds the signatures a second that transports ask for, with {@link Kms.dispatch}: what is beyond is `Backpressure`.
+   *
+   * @param perSecond 0 to 2^32 - 1; 0, as at the start, for no bound.
+   * @throws KmsError `BadRequest`.
+   */
+  setSignRate(perSecond: number): void {
+    if (!Number.isInteger(perSecond) || perSecond < 0 || perSecond > 0xffff_ffff) {
+      throw new KmsError('BadRequest', 'must be a whole number from 0 to 4294967295', { field: 'perSecond' })
+    }
+    attempt(() => this.#native.setSignRate(perSecond))
+  }
+
+  /**
    * Carries an operation out for a transport: the JSON of the HTTP API in, its JSON out. `null` where that takes
    * longer than the event loop may wait: nothing was done then, and {@link Kms.dispatchAsync} does it.
    *

@@ -26,7 +26,6 @@ const isOff = is('false', '0')
 const ROOT_KEY_OF_KDF: Readonly<Record<string, string>> = { scrypt: 'passphrase', age: 'age-identity' }
 
 const NO_CACHE = 'is not in this version: public keys are all in memory, so no answer about them has an age'
-const NO_QUEUE = 'is not in this version: what runs at once is not bounded by operation or by tenant'
 
 /** Every such setting, by its dotted key. A feature that comes takes its row from here to `schema.ts`. */
 export const ABSENT: Readonly<Record<string, AbsentSetting>> = {
@@ -54,32 +53,11 @@ export const ABSENT: Readonly<Record<string, AbsentSetting>> = {
     holds: is('never', 'if-available'),
     rule: 'must be never or if-available: no backend of this version can attest',
   },
-  'security.sign_rate_limit_rps': {
-    env: 'RON_KMS_SIGN_RATE_LIMIT',
-    aliases: ['KMS_SIGN_RATE_LIMIT'],
-    holds: is('0'),
-    rule: 'must be 0, which is off: the limit is not in this version',
-  },
   'entropy_time.rng_reseed_interval_ops': {
     env: 'RON_KMS_RNG_RESEED_INTERVAL_OPS',
     aliases: ['KMS_RNG_RESEED_INTERVAL_OPS'],
     holds: value => /^[1-9][0-9]{0,18}$/.test(value),
     rule: 'must be a whole number from 1; every draw asks the operating system, so any interval is kept',
-  },
-  'queue.max_inflight_sign': {
-    env: 'RON_KMS_MAX_INFLIGHT_SIGN',
-    aliases: ['KMS_MAX_INFLIGHT_SIGN'],
-    rule: NO_QUEUE,
-  },
-  'queue.max_inflight_verify': {
-    env: 'RON_KMS_MAX_INFLIGHT_VERIFY',
-    aliases: ['KMS_MAX_INFLIGHT_VERIFY'],
-    rule: NO_QUEUE,
-  },
-  'queue.tenant_share_min': {
-    env: 'RON_KMS_TENANT_SHARE_MIN',
-    aliases: ['KMS_TENANT_SHARE_MIN'],
-    rule: NO_QUEUE,
   },
   'audit.sealing': {
     env: 'RON_KMS_AUDIT_SEALING',

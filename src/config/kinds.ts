@@ -99,6 +99,12 @@ export function text(pattern: string, longest: number): Kind<string> {
   return { text: matched, value: fromText(matched) }
 }
 
+/** A part of a whole: from a thousandth to all of it. */
+export const part: Kind<number> = {
+  text: raw => (/^(0\.\d{1,6}|1(\.0{1,6})?)$/.test(raw) ? part.value(Number(raw)) : undefined),
+  value: raw => (typeof raw === 'number' && raw >= 0.001 && raw <= 1 ? raw : undefined),
+}
+
 /** An absolute URL of HTTP, without credentials, which `fetch` would refuse; empty for none. */
 export const url: Kind<string> = {
   text: raw => (raw === '' || isPlainUrl(raw) ? raw : undefined),

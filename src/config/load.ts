@@ -57,6 +57,9 @@ const PREFIX = 'RON_KMS_'
 export const DEFAULT = 'default'
 const DEV_PRESET: Partial<Record<Key, string>> = { 'service.backend': 'inmem', 'service.amnesia': 'true' }
 
+/** Defaults of development mode: it bounds nothing that a newcomer would run into. */
+const DEV_DEFAULTS: Partial<Record<Key, string>> = { 'security.sign_rate_limit_rps': '0' }
+
 /** Merges flags over environment over file over defaults, checks everything and freezes the result. */
 export function loadConfig(sources: Sources): Loaded {
   const { env, flags = {} } = sources
@@ -98,6 +101,8 @@ export function loadConfig(sources: Sources): Loaded {
     if (preset !== undefined) return { raw: preset, text: true, from: '--dev' }
     if (fromEnv) return { raw: fromEnv.raw, text: true, from: fromEnv.name }
     if (file?.values.has(key)) return { raw: file.values.get(key), text: false, from: 'the file' }
+    const development = sources.dev ? DEV_DEFAULTS[key] : undefined
+    if (development !== undefined) return { raw: development, text: true, from: '--dev' }
     return { raw: fallback, text: true, from: DEFAULT }
   }
 

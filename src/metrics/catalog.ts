@@ -55,9 +55,16 @@ export const CATALOG = [
     buckets: 'engine',
   },
   {
+    name: 'kms_turn_seconds',
+    type: 'histogram',
+    help: 'Time that requests waited for their turn among those of other tenants, beside the time that they took.',
+    labels: ['queue'],
+    buckets: REQUEST_BUCKETS,
+  },
+  {
     name: 'queue_depth',
     type: 'gauge',
-    help: 'What waits: "jobs" for a thread of the engine, "audit" records that no checkpoint covers yet.',
+    help: 'What is under way or waits: "sign" and "verify" requests, "jobs" for a thread of the engine, "audit" records that no checkpoint covers yet.',
     labels: ['queue'],
   },
   {

@@ -3,6 +3,7 @@ import type { SecretMemory, TableStats } from '../../index.js'
 import type { AuditStatus, EngineMetrics, PqPolicy, PqRule } from '../kms.js'
 import { over, phaseOf } from '../pq-policy.js'
 import type { AuditDuties } from '../server/audit-duties.js'
+import type { FairQueue } from '../server/fair-queue.js'
 import { READY_KEYS, type Readiness } from '../server/ready.js'
 import type { Tracer } from '../tracing/tracer.js'
 import {
@@ -14,6 +15,8 @@ import {
   REQUEST_BUCKETS,
 } from './catalog.js'
 import type { HttpMetrics } from './http.js'
+
+const QUEUES = ['sign', 'verify'] as const
 
 /** What the registry reads at each scrape. */
 export interface MetricSources {
@@ -36,6 +39,7 @@ export interface MetricSources {
   readonly readiness: () => Readiness
   readonly clockDriftSeconds: () => number
   readonly tracer: Pick<Tracer, 'status'> | undefined
+  readonly queue: Pick<FairQueue, 'depth' | 'waits'>
   readonly backend: string
   readonly version: string
   readonly cpuTier: string
@@ -93,6 +97,7 @@ function samplesOf({
   clockDriftSeconds,
   tracer,
   backend,
+  queue,
   version,
   cpuTier,
 }: MetricSources): Record<MetricName, () => Sample[]> {
@@ -123,7 +128,12 @@ function samplesOf({
         op === 'attest' ? [{ labels: { backend, result }, value }] : [],
       ),
     kms_queue_seconds: () => histogram('kms_queue_seconds', {}, current().latencyBounds, current().queue),
+    kms_turn_seconds: () =>
+      QUEUES.flatMap(name =>
+        histogram('kms_turn_seconds', { queue: name }, REQUEST_BUCKETS, queue.waits(name)),
+      ),
     queue_depth: () => [
+      ...QUEUES.map(name => ({ labels: { queue: name }, value: queue.depth(name) })),
       { labels: { queue: 'jobs' }, value: current().queue.depth },
       { labels: { queue: 'audit' }, value: uncovered(audit()) },
     ],

@@ -1,13 +1,15 @@
+import { setTimeout } from 'node:timers/promises'
 import { type Context, Hono } from 'hono'
 import { TrieRouter } from 'hono/router/trie-router'
-import { Coalescer } from '../coalescer.js'
 import { KmsError } from '../errors.js'
-import type { AuditLog, CallContext, Kms, VerifyRequest } from '../kms.js'
+import type { AuditLog } from '../kms.js'
 import { errorName, type Log } from '../logging/log.js'
 import type { RejectReason } from '../metrics/catalog.js'
 import { type HttpMetrics, NO_OP, NO_ROUTE, type RouteMeter } from '../metrics/http.js'
 import { blake3 } from '../primitives.js'
 import type { Tracer } from '../tracing/tracer.js'
+import { DEADLINE_MS, type Dispatch, type Dispatcher, dispatchOf, queueOf } from './dispatch.js'
+import type { FairQueue, Place } from './fair-queue.js'
 import type { Authenticator, Caller } from './middleware/auth.js'
 import { admitBody, type BodyLimits, type NodeBindings, readBody } from './middleware/body.js'
 import { type Ids, idHeaders, openIds } from './middleware/ids.js'
@@ -16,18 +18,20 @@ import { queryBody } from './middleware/query.js'
 import { INTERNAL, problemResponse, Refusal, STATUS } from './problem.js'
 import { type AuditEndpoint, type AuditReader, auditEndpoints } from './routes/audit.js'
 import { type DocumentEndpoint, documentEndpoints } from './routes/documents.js'
-import { BASE, type Endpoint, INLINE_BYTES } from './routes/endpoint.js'
+import { BASE, type Endpoint } from './routes/endpoint.js'
 import { keyEndpoints } from './routes/keys.js'
 import { signatureEndpoints } from './routes/signatures.js'
 import { wrappingEndpoints } from './routes/wrapping.js'
 
 /** The parts that the API is built from. */
 export interface AppParts {
-  readonly kms: Pick<Kms, 'dispatch' | 'dispatchAsync' | 'verifyCoalesced'>
+  readonly kms: Dispatcher
   readonly audit: Pick<AuditLog, 'refused'> & AuditReader
   readonly authenticate: Authenticator
   /** Read anew by every request: a reload changes them. */
   readonly limits: BodyLimits
+  /** Whose turn it is. */
+  readonly queue: FairQueue
   /** Families of algorithms that keys may be made of, for the OpenAPI document; all unless said. */
   readonly families?: readonly string[]
   readonly metrics: HttpMetrics
@@ -37,9 +41,6 @@ export interface AppParts {
   /** True from the moment that the server takes no new work. */
   readonly draining: () => boolean
 }
-
-/** Carries out one request: its answer, at once or later. */
-type Dispatch = (target: string | null, body: Uint8Array, context: CallContext) => string | Promise<string>
 
 type Env = { Bindings: NodeBindings }
 type AppContext = Context<Env>
@@ -61,9 +62,6 @@ const NO_BODY = new Uint8Array(0)
 const NUMBERS: ReadonlySet<string> = new Set(['limit'])
 
 const JSON_TYPE = { 'content-type': 'application/json', 'cache-control': 'no-store' }
-
-/** Work that has not begun by then is given up. */
-const DEADLINE_MS = 2000
 
 /** Codes of the engine that also count as a rejection before work. */
 const REASONS: Partial<Record<KmsError['code'], RejectReason>> = {
@@ -115,23 +113,6 @@ export function createApp(parts: AppParts): Hono<Env> {
   return app
 }
 
-/** Where and how an endpoint's work is done. */
-function dispatchOf({ op, inlineBytes = INLINE_BYTES, coalesced }: Endpoint, kms: AppParts['kms']): Dispatch {
-  const later: Dispatch = (target, body, context) => kms.dispatchAsync(op, target, body, context)
-  // What would hold the event loop up is not done at once: nothing has happened yet then.
-  const now: Dispatch = (target, body, context) =>
-    kms.dispatch(op, target, body, context) ?? later(target, body, context)
-  const requests = new Coalescer<VerifyRequest, string | null>(batch => {
-    const [first] = batch
-    if (first === undefined || batch.length > 1) return kms.verifyCoalesced(batch)
-    return [{ answer: kms.dispatch(op, null, first.body, first.context) }]
-  })
-  const together: Dispatch = async (target, body, context) =>
-    (await requests.submit({ body, context })) ?? later(target, body, context)
-  const inline = coalesced ? together : now
-  return (target, body, context) => (body.length > inlineBytes ? later : inline)(target, body, context)
-}
-
 /** The refusal of a method that a path does not have. */
 export function wrongMethod(methods: readonly string[]): Refusal {
   const allowed = new Set(methods.flatMap(method => (method === 'GET' ? ['GET', 'HEAD'] : [method])))
@@ -162,11 +143,13 @@ async function serve(
   dispatch: Dispatch,
 ): Promise<Response> {
   const exchange = open(c, meter)
+  let place: Place | undefined
   try {
     if (parts.draining()) throw shuttingDown()
     const header = (name: string) => c.req.header(name)
     const caller = parts.authenticate(header('authorization'))
     exchange.caller = caller
+    place = parts.queue.enter(caller.tenant ?? caller.actor, queueOf(endpoint.op))
     if (endpoint.kid) exchange.kid = kidOf(c.req.url, endpoint.kid)
     const bindings = c.env ?? {}
     const coding = endpoint.body && admitBody(c.req.raw, header, bindings, parts.limits)
@@ -174,13 +157,21 @@ async function serve(
     const body = endpoint.query ? queryBody(c.req.url, endpoint.query, NUMBERS) : read
     const context = callContext(exchange.ids.requestId, caller, header('idempotency-key'))
     if (parts.tracer) exchange.dispatched = performance.now()
-    const dispatched = dispatch(exchange.kid ?? null, body, context)
+    const dispatched = dispatch({ target: exchange.kid ?? null, body, context, place })
     const answer = typeof dispatched === 'string' ? dispatched : await dispatched
     if (parts.log.debugs || parts.tracer) done(c, parts, exchange)
     return succeed(exchange, answer, JSON_TYPE)
   } catch (error) {
+    const hold = isBackpressure(error) ? parts.queue.holdMs() : 0
+    if (hold > 0) await setTimeout(hold)
     return fail(c, parts, exchange, error)
+  } finally {
+    place?.leave()
   }
+}
+
+function isBackpressure(error: unknown): boolean {
+  return (error instanceof Refusal || error instanceof KmsError) && error.code === 'Backpressure'
 }
 
 async function serveAudit(

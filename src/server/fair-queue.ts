@@ -1,4 +1,5 @@
-import { KmsError } from '../errors.js'
+import { REQUEST_BUCKETS } from '../metrics/catalog.js'
+import { Refusal } from './problem.js'
 
 /** The queues: what makes something, and what only reads. Each has its own bound. */
 export type QueueName = 'sign' | 'verify'
@@ -13,6 +14,16 @@ export interface FairQueueLimits {
   readonly turnMs?: number
   /** Threads that work beside the event loop; 1 by default. */
   readonly threads?: number
+}
+
+/** The bounds of a service that says nothing else. */
+export const QUEUE_LIMITS: FairQueueLimits = { inflight: { sign: 512, verify: 1024 }, shareFloor: 0.05 }
+
+/** How long requests waited for their turns: cells of a histogram with the bounds of {@link REQUEST_BUCKETS}. */
+export interface Waits {
+  readonly buckets: Float64Array
+  sum: number
+  count: number
 }
 
 /** What a queue needs of the world; tests bring their own. */
@@ -48,7 +59,7 @@ const REQUEST_MS = 0.025
 /** What a tenant is given when it is its turn. */
 const QUANTUM_MS = 0.1
 /** Work is handed to each thread this far ahead while several tenants want them. */
-const AHEAD_MS = 25
+const AHEAD_MS = 50
 /** A tenant is present for this long after its last request. */
 const PRESENT_MS = 250
 /** Nobody pays longer than this for what it used. */
@@ -72,12 +83,13 @@ const REAL: FairQueueHost = {
  * Bounded: what goes beyond a queue, or beyond the tenant's part of it, is refused before any work. One thread.
  */
 export class FairQueue {
-  readonly #limits: FairQueueLimits
+  #limits: FairQueueLimits
   readonly #turnMs: number
   readonly #threads: number
   readonly #host: FairQueueHost
   readonly #tenants = new Map<string, Tenant>()
   readonly #inflight: Record<QueueName, number> = { sign: 0, verify: 0 }
+  readonly #waits: Record<QueueName, Waits> = { sign: noWaits(), verify: noWaits() }
   /** Tenants with requests that wait; the first is the one whose turn it is. */
   readonly #rings: Record<Resource, Tenant[]> = { loop: [], threads: [] }
   /** Work of this turn so far, in milliseconds; undefined while no turn is watched. */
@@ -96,7 +108,7 @@ export class FairQueue {
   /**
    * A place in a queue, to be given back with {@link Place.leave}.
    *
-   * @throws KmsError `Backpressure` when the queue, or the tenant's part of it, is full.
+   * @throws Refusal `Backpressure` when the queue, or the tenant's part of it, is full.
    */
   enter(name: string, queue: QueueName): Place {
     const now = this.#host.now()
@@ -107,11 +119,24 @@ export class FairQueue {
     const bound = this.#limits.inflight[queue]
     const part = Math.max(1, bound * Math.max(this.#limits.shareFloor, 1 / this.#tenants.size))
     if (this.#inflight[queue] >= bound || tenant.inflight[queue] >= part) {
-      throw new KmsError('Backpressure', `the ${queue} queue is full`)
+      throw new Refusal('Backpressure', `the ${queue} queue is full`, {
+        retryable: true,
+        reason: 'backpressure',
+      })
     }
     this.#inflight[queue] += 1
     tenant.inflight[queue] += 1
     return new Place(this, tenant, queue)
+  }
+
+  /** Other bounds, for the requests to come. */
+  setLimits(limits: Pick<FairQueueLimits, 'inflight' | 'shareFloor'>): void {
+    this.#limits = { ...this.#limits, ...limits }
+  }
+
+  /** How long the requests of a queue waited so far, those that did not wait included. */
+  waits(queue: QueueName): Waits {
+    return this.#waits[queue]
   }
 
   /** Requests that are under way or wait. */
@@ -163,9 +188,16 @@ export class FairQueue {
   }
 
   /** @internal */
-  leave(tenant: Tenant, queue: QueueName): void {
+  leave(tenant: Tenant, queue: QueueName, waitedMs: number): void {
     this.#inflight[queue] -= 1
     tenant.inflight[queue] -= 1
+    const waits = this.#waits[queue]
+    const seconds = waitedMs / 1000
+    let bucket = 0
+    while (bucket < REQUEST_BUCKETS.length && seconds > (REQUEST_BUCKETS[bucket] ?? 0)) bucket += 1
+    waits.buckets[bucket] = (waits.buckets[bucket] ?? 0) + 1
+    waits.sum += seconds
+    waits.count += 1
   }
 
   /** @internal */
@@ -267,6 +299,10 @@ export class FairQueue {
   }
 }
 
+function noWaits(): Waits {
+  return { buckets: new Float64Array(REQUEST_BUCKETS.length + 1), sum: 0, count: 0 }
+}
+
 function learn({ usual }: Tenant, resource: Resource, ms: number): void {
   usual[resource] += (ms - usual[resource]) / 8
 }
@@ -311,7 +347,7 @@ export class Place {
     if (this.#expected !== undefined) {
       this.#queue.endJob(this.tenant, this.#expected, this.#queue.now() - this.#since)
     }
-    this.#queue.leave(this.tenant, this.#name)
+    this.#queue.leave(this.tenant, this.#name, this.waitedMs)
   }
 
   /** @internal */

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { formatAddress } from '../config/kinds.js'
 import { pqPolicy } from '../config/pq.js'
 import type { Config } from '../config/schema.js'
@@ -10,6 +11,7 @@ import { Tracer } from '../tracing/tracer.js'
 import { ApiListeners, limitsOf, type Prepared } from './api-listeners.js'
 import { createApp } from './app.js'
 import { AuditDuties } from './audit-duties.js'
+import { FairQueue } from './fair-queue.js'
 import { type ConnectionRefusal, listen } from './listen.js'
 import type { Authenticator } from './middleware/auth.js'
 import type { BodyLimits } from './middleware/body.js'
@@ -23,7 +25,14 @@ export interface ServiceParts {
   /** Closed together with the service. */
   readonly kms: Pick<
     Kms,
-    'dispatch' | 'dispatchAsync' | 'verifyCoalesced' | 'engineMetrics' | 'setPqPolicy' | 'audit' | 'close'
+    | 'dispatch'
+    | 'dispatchAsync'
+    | 'verifyCoalesced'
+    | 'engineMetrics'
+    | 'setPqPolicy'
+    | 'setSignRate'
+    | 'audit'
+    | 'close'
   >
   readonly authenticate: Authenticator
   readonly log: Log
@@ -54,6 +63,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const metrics = new HttpMetrics()
   const state = { bound: false, draining: false, open: true, pq: pqPolicy(config.pq) }
   kms.setPqPolicy(state.pq)
+  kms.setSignRate(config.security.sign_rate_limit_rps)
 
   const clock = new ClockWatch()
   const readiness = createReadiness(
@@ -74,6 +84,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     endpoint === ''
       ? undefined
       : new Tracer({ endpoint, version: VERSION, attributes: { backend: config.service.backend } })
+  const queue = new FairQueue({ ...queueLimitsOf(config), threads: availableParallelism() })
   const duties = new AuditDuties(config, kms.audit, log)
   const app = createApp({
     kms,
@@ -83,6 +94,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       checkpoint: () => duties.checkpoint(),
     },
     authenticate,
+    queue,
     families: config.service.allowed_algs,
     limits: bodyLimits,
     metrics,
@@ -99,6 +111,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       audit: () => kms.audit.status(),
       auditDuties: () => duties.status(),
       http: metrics,
+      queue,
       certificateUntil: () => api?.certificateUntil,
       pq: () => state.pq,
       readiness,
@@ -177,6 +190,8 @@ export async function startService(parts: ServiceParts): Promise<Service> {
         prepared.commit()
         opsListener.setLimits(limitsOf(next))
         Object.assign(bodyLimits, bodyLimitsOf(next))
+        queue.setLimits(queueLimitsOf(next))
+        kms.setSignRate(next.security.sign_rate_limit_rps)
         requireNative().setEd25519TableCacheBytes(next.ed25519.table_cache_bytes)
         log.setLevel(next.log.level)
       }
@@ -187,6 +202,12 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       return closing
     },
   }
+}
+
+/** Bounds on requests under way, as settings have them. */
+function queueLimitsOf({ queue }: Config) {
+  const inflight = { sign: queue.max_inflight_sign, verify: queue.max_inflight_verify }
+  return { inflight, shareFloor: queue.tenant_share_min }
 }
 
 /** Bounds on a request body, as settings have them. */

@@ -105,6 +105,7 @@ describe.skipIf(!addon.available)('a panic', () => {
     unwrap: () => kms.unwrap(undefined, envelope),
     rewrap: () => kms.rewrap(kemKid, envelope),
     setPqPolicy: () => kms.setPqPolicy(policy),
+    setSignRate: () => kms.setSignRate(0),
     sweep: () => kms.sweep(),
     auditStatus: () => kms.auditStatus(),
     auditRefused: () => kms.auditRefused('NotFound'),

@@ -4,6 +4,7 @@ import { KmsError, type KmsErrorCode } from '../../src/errors.js'
 import { createLog } from '../../src/logging/log.js'
 import { HttpMetrics } from '../../src/metrics/http.js'
 import { createApp } from '../../src/server/app.js'
+import { FairQueue, QUEUE_LIMITS } from '../../src/server/fair-queue.js'
 import { singleToken } from '../../src/server/middleware/auth.js'
 import { STATUS } from '../../src/server/problem.js'
 import { TOKEN } from './support.js'
@@ -47,6 +48,7 @@ beforeEach(() => {
       proofJson: async index => JSON.stringify({ index }),
     },
     authenticate: singleToken(TOKEN, { actor: 'test', tenant: 'acme' }),
+    queue: new FairQueue(QUEUE_LIMITS),
     limits: { maxBodyBytes: 1024, decompressRatioCap: 10, readTimeoutMs: 50 },
     metrics,
     log: createLog({ level: 'trace', format: 'json', write: line => lines.push(JSON.parse(line)) }),

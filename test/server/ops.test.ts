@@ -7,6 +7,7 @@ import { CATALOG, REJECT_REASONS } from '../../src/metrics/catalog.js'
 import { HttpMetrics } from '../../src/metrics/http.js'
 import { createRegistry } from '../../src/metrics/registry.js'
 import { requireNative } from '../../src/native.js'
+import { FairQueue, QUEUE_LIMITS } from '../../src/server/fair-queue.js'
 import { createOpsApp } from '../../src/server/ops.js'
 import { createReadiness, type ReadyKey } from '../../src/server/ready.js'
 import { part } from '../support/parts.js'
@@ -106,6 +107,7 @@ describe('/readyz', () => {
         throw new KmsError('StoreUnavailable', 'closed')
       },
       http: new HttpMetrics(),
+      queue: new FairQueue(QUEUE_LIMITS),
       certificateUntil: () => undefined,
       version: '0',
       pq: () => ({}),
@@ -274,6 +276,7 @@ describe('/metrics', () => {
         return service.kms.engineMetrics()
       },
       http: new HttpMetrics(),
+      queue: new FairQueue(QUEUE_LIMITS),
       certificateUntil: () => undefined,
       version: '0',
       pq: () => ({}),

@@ -65,6 +65,7 @@ export async function start(
       verifyCoalesced: requests => kms.verifyCoalesced(requests),
       engineMetrics: () => kms.engineMetrics(),
       setPqPolicy: policy => kms.setPqPolicy(policy),
+      setSignRate: perSecond => kms.setSignRate(perSecond),
       audit: kms.audit,
       close: () => kms.close(),
       ...wrap(kms),

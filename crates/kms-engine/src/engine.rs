@@ -1,5 +1,6 @@
 //! The engine: what all use cases share.
 
+use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -24,6 +25,7 @@ use crate::material::Lanes;
 use crate::op::Op;
 use crate::policy::{Demand, KeyPolicy, PqPolicy};
 use crate::pool::Pool;
+use crate::rate::Rate;
 use crate::recording::AuditVerify;
 use crate::registry::Registry;
 use crate::suite::Label;
@@ -101,6 +103,7 @@ pub struct Engine {
     pub(crate) durable: AtomicBool,
     pq: ArcSwap<PqPolicy>,
     locked: ArcSwapOption<Locked>,
+    sign_rate: ArcSwapOption<Rate>,
     verify_only: OnceLock<KmsError>,
     closed: AtomicBool,
 }
@@ -138,8 +141,26 @@ impl Engine {
             deadlines: Deadlines::default(),
             rotations: Deadlines::default(),
             rotating: AtomicBool::new(false),
+            sign_rate: ArcSwapOption::empty(),
             verify_only: OnceLock::new(),
             closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Bounds the signatures a second that requests over the wire ask for; none is the state at the start.
+    pub fn set_sign_rate(&self, per_second: Option<NonZeroU32>) {
+        let rate = per_second.map(|per_second| Arc::new(Rate::new(per_second, self.now_ms())));
+        self.sign_rate.store(rate);
+    }
+
+    /// Takes signatures from what this second has.
+    ///
+    /// # Errors
+    /// `Backpressure`.
+    pub(crate) fn check_sign_rate(&self, signatures: usize) -> Result<()> {
+        match self.sign_rate.load().as_deref() {
+            Some(rate) if signatures > 0 => rate.take(signatures, self.now_ms()),
+            _ => Ok(()),
         }
     }
 

@@ -28,6 +28,7 @@ mod material;
 mod op;
 pub mod policy;
 mod pool;
+mod rate;
 mod recording;
 mod registry;
 mod rotate;

@@ -1,6 +1,7 @@
 //! The key service as a JavaScript object.
 
 use std::cell::RefCell;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use kms_core::secret_memory::require_locked;
@@ -297,6 +298,15 @@ impl NativeKms {
     pub fn set_pq_policy(&self, policy: String) -> napi::Result<()> {
         guard("setPqPolicy", || {
             self.engine.set_pq_policy(pq::policy(&policy)?);
+            Ok(())
+        })
+    }
+
+    /// Bounds the signatures a second that `dispatch` and `dispatchAsync` make; 0 for no bound, as at the start.
+    #[napi]
+    pub fn set_sign_rate(&self, per_second: u32) -> napi::Result<()> {
+        guard("setSignRate", || {
+            self.engine.set_sign_rate(NonZeroU32::new(per_second));
             Ok(())
         })
     }

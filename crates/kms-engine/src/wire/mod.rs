@@ -59,6 +59,9 @@ pub fn handle(
             {
                 return Ok(None);
             }
+            let signatures = batch.requests.iter().filter_map(|(_, request)| request.as_ref().ok());
+            let signatures = signatures.map(signatures_of).sum();
+            engine.counting(op, || engine.check_sign_rate(signatures))?;
             let answers = engine.sign_batch(batch.requests, &context, parallel)?;
             let answers: Vec<_> = answers.into_iter().map(|it| it.map_err(on_the_wire)).collect();
             return Ok(Some(encode::batch(&answers, &batch.references, engine.log())));
@@ -111,6 +114,7 @@ pub fn handle(
     if !parallel && (cost::is_slow(&request) || engine.blocks(&context, &request)) {
         return Ok(None);
     }
+    engine.counting(op, || engine.check_sign_rate(signatures_of(&request)))?;
     let answer = engine.dispatch(&context, &request);
     if op == Op::Verify {
         let counts = (1, usize::from(!is_valid(&answer)));
@@ -121,6 +125,14 @@ pub fn handle(
         _ => error,
     })?;
     Ok(Some(encode::response(&response, engine.log())))
+}
+
+/// How many keys a request signs with.
+fn signatures_of(request: &Request) -> usize {
+    match request {
+        Request::Sign(wish) => wish.target.kids().len(),
+        _ => 0,
+    }
 }
 
 fn is_valid(answer: &Result<Response>) -> bool {
