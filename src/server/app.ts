@@ -13,10 +13,12 @@ import { type Ids, idHeaders, openIds } from './middleware/ids.js'
 import { kidOf } from './middleware/kid.js'
 import { INTERNAL, problemResponse, Refusal, STATUS } from './problem.js'
 import { type AuditEndpoint, type AuditReader, auditEndpoints } from './routes/audit.js'
+import { capabilityEndpoints } from './routes/capabilities.js'
 import { BASE, type Endpoint, INLINE_BYTES } from './routes/endpoint.js'
 import { keyEndpoints } from './routes/keys.js'
 import { signatureEndpoints } from './routes/signatures.js'
 import { wrappingEndpoints } from './routes/wrapping.js'
+import { SCOPES } from './scopes.js'
 
 /** The parts that the API is built from. */
 export interface AppParts {
@@ -46,7 +48,12 @@ interface Exchange {
   kid: string | undefined
 }
 
-const ENDPOINTS: readonly Endpoint[] = [...keyEndpoints, ...signatureEndpoints, ...wrappingEndpoints]
+const ENDPOINTS: readonly Endpoint[] = [
+  ...keyEndpoints,
+  ...signatureEndpoints,
+  ...wrappingEndpoints,
+  ...capabilityEndpoints,
+]
 const NO_BODY = new Uint8Array(0)
 
 /** Work that has not begun by then is given up. */
@@ -145,7 +152,7 @@ async function serve(
   try {
     if (parts.draining()) throw shuttingDown()
     const header = (name: string) => c.req.header(name)
-    const caller = parts.authenticate(header('authorization'))
+    const caller = authenticate(c, parts, endpoint.op, header)
     exchange.caller = caller
     if (endpoint.kid) exchange.kid = kidOf(c.req.url, endpoint.kid)
     const bindings = c.env ?? {}
@@ -163,18 +170,27 @@ async function serve(
 async function serveAudit(
   c: AppContext,
   parts: AppParts,
-  { answer, contentType }: AuditEndpoint,
+  { op, answer, contentType }: AuditEndpoint,
   meter: RouteMeter,
 ): Promise<Response> {
   const exchange = open(c, meter)
   try {
     if (parts.draining()) throw shuttingDown()
-    const caller = parts.authenticate(c.req.header('authorization'))
+    const caller = authenticate(c, parts, op, name => c.req.header(name))
     exchange.caller = caller
     return succeed(exchange, await answer(parts.audit, name => c.req.param(name) ?? '', caller), contentType)
   } catch (error) {
     return fail(c, parts, exchange, error)
   }
+}
+
+function authenticate(
+  c: AppContext,
+  { authenticate }: AppParts,
+  op: keyof typeof SCOPES,
+  header: (name: string) => string | undefined,
+): Caller {
+  return authenticate({ scopes: SCOPES[op], header, socketPeer: c.env?.incoming?.socket.remoteAddress })
 }
 
 function succeed(exchange: Exchange, answer: string, contentType: string): Response {
@@ -189,10 +205,11 @@ function succeed(exchange: Exchange, answer: string, contentType: string): Respo
   })
 }
 
-function callContext(requestId: string, { actor, tenant }: Caller, opId: string | undefined) {
+function callContext(requestId: string, { actor, tenant, grant }: Caller, opId: string | undefined) {
   return {
     ...{ requestId, actor, deadlineMs: DEADLINE_MS },
     ...(tenant !== undefined && { tenant }),
+    ...(grant !== undefined && { grant }),
     ...(opId !== undefined && { opId }),
   }
 }

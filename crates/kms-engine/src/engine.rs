@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use kms_capability::Verifier;
 use kms_core::secret_memory::{self, Locked};
 use kms_core::{
     AuditSink, Clock, Context, Entropy, ErrorCode, KeyId, KidRef, KmsError, OsEntropy, Result,
@@ -96,6 +97,8 @@ pub struct Engine {
     pq: ArcSwap<PqPolicy>,
     locked: ArcSwapOption<Locked>,
     verify_only: OnceLock<KmsError>,
+    /// Who mints capabilities on line.
+    pub(crate) capabilities: OnceLock<Arc<Verifier>>,
     closed: AtomicBool,
 }
 
@@ -131,6 +134,7 @@ impl Engine {
             activations: Unfinished::default(),
             deadlines: Deadlines::default(),
             verify_only: OnceLock::new(),
+            capabilities: OnceLock::new(),
             closed: AtomicBool::new(false),
         }
     }
@@ -145,6 +149,11 @@ impl Engine {
     /// Why private keys are not used and nothing is changed, where that is so.
     pub fn verifies_only(&self) -> Option<&KmsError> {
         self.verify_only.get()
+    }
+
+    /// Mints capabilities on line with `verifier` from now on; it stays the first that was given.
+    pub fn mint_with(&self, verifier: Arc<Verifier>) {
+        let _ = self.capabilities.set(verifier);
     }
 
     /// Wipes every private key and refuses all further calls. Calls under way end first or fail.

@@ -7,6 +7,7 @@
 mod answers;
 mod arena;
 mod batch;
+mod capabilities;
 mod checks;
 mod cost;
 mod counters;
@@ -24,6 +25,7 @@ mod known;
 mod life_cycle;
 mod material;
 mod op;
+mod permission;
 pub mod policy;
 mod pool;
 mod recording;
@@ -36,6 +38,7 @@ pub mod wire;
 mod wrap;
 
 pub use batch::{BatchItem, SignItem};
+pub use capabilities::MintedCapability;
 pub use counters::Snapshot;
 pub use create::{CreateKey, Created, PublicHalves};
 pub use describe::{Attested, Described};

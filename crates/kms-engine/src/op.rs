@@ -1,4 +1,6 @@
-//! The operations, by the names that metrics, audit and transports use.
+//! The operations, by the names that metrics, audit and transports use, and the scopes that they need.
+
+use kms_core::Scopes;
 
 /// An operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,11 +39,13 @@ pub enum Op {
     Destroy,
     /// Cancels a destruction that is scheduled.
     CancelDestroy,
+    /// Mints a capability within the caller's own.
+    MintCapability,
 }
 
 impl Op {
     /// Every operation; the position is `op as usize`.
-    pub const ALL: [Op; 17] = [
+    pub const ALL: [Op; 18] = [
         Op::Create,
         Op::Describe,
         Op::Attest,
@@ -59,6 +63,7 @@ impl Op {
         Op::Enable,
         Op::Destroy,
         Op::CancelDestroy,
+        Op::MintCapability,
     ];
 
     /// The name in metrics and audit records.
@@ -81,6 +86,24 @@ impl Op {
             Op::Enable => "enable",
             Op::Destroy => "destroy",
             Op::CancelDestroy => "cancel_destroy",
+            Op::MintCapability => "mint_capability",
+        }
+    }
+
+    /// The scopes that a capability must have, all of them.
+    pub const fn scopes(self) -> Scopes {
+        match self {
+            Op::Describe | Op::Attest => Scopes::READ,
+            Op::Sign | Op::SignBatch => Scopes::SIGN,
+            Op::Verify | Op::VerifyBatch => Scopes::VERIFY,
+            Op::Wrap => Scopes::WRAP,
+            Op::Unwrap => Scopes::UNWRAP,
+            Op::Rewrap => Scopes::UNWRAP.union(Scopes::WRAP),
+            Op::Create | Op::Rotate | Op::Derive => Scopes::ROTATE,
+            Op::Disable | Op::Enable | Op::Destroy | Op::CancelDestroy => Scopes::DESTROY,
+            Op::MintCapability => Scopes::ADMIN,
+            // Whoever asks is refused.
+            Op::Export => Scopes::NONE,
         }
     }
 

@@ -36,9 +36,10 @@ impl Registry {
     /// The key that `kid` names, if `context` may know of it.
     ///
     /// # Errors
-    /// `NotFound`, the same for a missing key, another tenant's key and a name that does not fit.
+    /// `NoCapability` for what the caller's capability does not cover; `NotFound`, the same for a missing key, another
+    /// tenant's key and a name that does not fit.
     pub(crate) fn find(&self, kid: &KidRef<'_>, context: &Context) -> Result<Arc<Key>> {
-        context.permit(kid.tenant)?;
+        context.permit_kid(kid)?;
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         keys.get(&kid.uuid)
             .filter(|key| kid.names(key.id()))

@@ -11,6 +11,7 @@ mod hybrid;
 mod idempotency;
 mod key_states;
 mod life_cycle;
+mod permission;
 mod rotation_under_load;
 mod state_races;
 mod state_under_load;

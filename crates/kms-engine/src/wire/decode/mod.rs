@@ -1,5 +1,6 @@
 //! JSON to requests.
 
+mod capability;
 mod json;
 mod life_cycle;
 mod wrapping;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+pub(super) use self::capability::mint_capability;
 use self::json::{Items, Object, Whole, json, present};
 pub(super) use self::life_cycle::{destroy, state};
 pub(super) use self::wrapping::{rewrap, unwrap, wrap};
