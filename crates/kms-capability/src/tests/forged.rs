@@ -22,7 +22,9 @@ fn only_an_appended_caveat_verifies() {
 
     let count = 6;
     for at in 0..count {
-        let removed = rebuilt(&whole, |it| drop(it.caveats.remove(at)));
+        let removed = rebuilt(&whole, |it| {
+            it.caveats.remove(at);
+        });
         assert_eq!(set.refusal(&removed), Some(Refusal::Invalid), "removed {at}");
         let doubled = rebuilt(&whole, |it| it.caveats.insert(at, it.caveats[at]));
         assert_eq!(set.refusal(&doubled), Some(Refusal::Invalid), "doubled {at}");

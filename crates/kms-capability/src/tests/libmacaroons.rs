@@ -8,8 +8,8 @@ use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::{GeneralPurposeConfig, STANDARD};
 
 use super::first_party;
+use crate::Macaroon;
 use crate::chain::{Chain, derive};
-use crate::{Macaroon, encoding};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test/vectors/libmacaroons")
@@ -86,20 +86,24 @@ fn every_test_of_the_verifier_comes_out_as_it_says() {
         };
         let bytes = second.to_bytes();
         assert_eq!(Macaroon::parse(&bytes), Some(second));
-        assert!(encoding::decode(line).is_none(), "this service reads no version 1");
+        assert_eq!(Macaroon::parse(&decode_twice(line)), None, "this service reads no version 1");
     }
     assert_eq!(seen, 8);
 }
 
+// The document's own grammar has two marks of an end there, and every implementation that was tried writes two.
 #[test]
-fn the_macaroon_of_version_2_in_the_documents_is_the_one_of_version_1_beside_it() {
+fn the_macaroon_of_version_2_in_the_documents_is_that_of_version_1_but_for_a_mark_too_many() {
     let text = std::fs::read_to_string(folder().join("tests.txt")).unwrap();
     let line = |label: &str| {
         let found = text.lines().find_map(|line| line.trim().strip_prefix(label));
         found.unwrap().to_owned()
     };
     let first = read_first(&decode_twice(&line("v1 ")));
-    let bytes = STANDARD.decode(line("v2 ")).unwrap();
+    let mut bytes = STANDARD.decode(line("v2 ")).unwrap();
+    assert_eq!(Macaroon::parse(&bytes), None);
+    let marks = bytes.windows(3).position(|three| three == [0; 3]).unwrap();
+    bytes.remove(marks);
     let second = Macaroon::parse(&bytes).unwrap();
     assert_eq!(second.location, Some(&first.location[..]));
     assert_eq!(second.identifier, first.identifier);
