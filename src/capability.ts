@@ -167,7 +167,11 @@ export class CapabilityVerifier {
     attempt(() => this.#native.reload())
   }
 
-  /** For the key service, which mints on line. */
+  /**
+   * For the key service, which mints on line.
+   *
+   * @internal
+   */
   get native(): NativeCapabilities {
     return this.#native
   }

@@ -90,35 +90,17 @@ impl<'a> Macaroon<'a> {
     /// The bytes that [`Macaroon::parse`] takes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
-        let mut field = |kind: u64, bytes: &[u8]| {
-            push_number(&mut out, kind);
-            push_number(&mut out, bytes.len() as u64);
-            out.extend_from_slice(bytes);
-        };
-        if let Some(location) = self.location {
-            field(LOCATION, location);
-        }
-        field(IDENTIFIER, self.identifier);
-        out.push(0);
+        push_optional(&mut out, LOCATION, self.location);
+        push_field(&mut out, IDENTIFIER, self.identifier);
+        push_number(&mut out, END);
         for caveat in &self.caveats {
-            let mut field = |kind: u64, bytes: &[u8]| {
-                push_number(&mut out, kind);
-                push_number(&mut out, bytes.len() as u64);
-                out.extend_from_slice(bytes);
-            };
-            if let Some(location) = caveat.location {
-                field(LOCATION, location);
-            }
-            field(IDENTIFIER, caveat.identifier);
-            if let Some(verification_id) = caveat.verification_id {
-                field(VERIFICATION_ID, verification_id);
-            }
-            out.push(0);
+            push_optional(&mut out, LOCATION, caveat.location);
+            push_field(&mut out, IDENTIFIER, caveat.identifier);
+            push_optional(&mut out, VERIFICATION_ID, caveat.verification_id);
+            push_number(&mut out, END);
         }
-        out.push(0);
-        push_number(&mut out, SIGNATURE);
-        push_number(&mut out, SIGNATURE_LEN as u64);
-        out.extend_from_slice(self.signature);
+        push_number(&mut out, END);
+        push_field(&mut out, SIGNATURE, self.signature);
         out
     }
 }
@@ -170,6 +152,18 @@ impl<'a> Reader<'a> {
         }
         None
     }
+}
+
+fn push_optional(out: &mut Vec<u8>, kind: u64, bytes: Option<&[u8]>) {
+    if let Some(bytes) = bytes {
+        push_field(out, kind, bytes);
+    }
+}
+
+fn push_field(out: &mut Vec<u8>, kind: u64, bytes: &[u8]) {
+    push_number(out, kind);
+    push_number(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
 }
 
 fn push_number(out: &mut Vec<u8>, mut value: u64) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kms_core::{Clock, Entropy, ErrorCode, KmsError, Result, Rights, Scopes};
+use kms_core::{Clock, Entropy, ErrorCode, KmsError, Result, Rights, Scopes, Tenants};
 
 use crate::LOCATION;
 pub use crate::cache::Admission;
@@ -140,8 +140,7 @@ impl Verifier {
         let mut state = self.lock();
         let minted = mint::mint_as(&state.roots, &wish.name, &ids, &caveats)?;
         let granted = &minted.grant.rights;
-        let nothing =
-            granted.scopes.is_empty() || granted.tenants == kms_core::Tenants::Only(vec![]);
+        let nothing = granted.scopes.is_empty() || granted.tenants == Tenants::Only(vec![]);
         if nothing || minted.grant.exp_ms <= now_ms {
             let why = "nothing would be granted";
             return Err(KmsError::new(ErrorCode::NoCapability, why).field("caveats"));
