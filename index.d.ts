@@ -55,6 +55,39 @@ export declare class MlKemPublicKey {
   encapsulate(laneNumber: number, ciphertext: Uint8Array, sharedSecret: Uint8Array): void
 }
 
+/** Verifies capabilities. The root keys stay in native memory. */
+export declare class NativeCapabilities {
+  /** Reads the root keys and the list of revoked capabilities. */
+  constructor(options: CapabilityOptions)
+  /**
+   * Reads the root keys again. What was minted with one that is gone is refused from now on; a file that cannot be read
+   * leaves the keys that were in force.
+   */
+  reload(): void
+  /**
+   * Lets the bearer of an `Authorization` header in, for what needs all of some scopes (bits, in the order of
+   * `capabilityScopes`), from the address of the peer where there is one. A number from 1 up, the same for the same
+   * token as long as it is remembered; or, below 0, why not: -1 is the first reason of `capabilityRefusals`.
+   *
+   * A refusal is no exception, which would cost more than the check.
+   */
+  authenticate(authorization: string | undefined | null, peer: string | undefined | null, scopes: number): number
+  /** What was granted to whom `authenticate` let in last. */
+  granted(): NativeGrant
+  /** Mints a capability with the newest root key. */
+  mint(name: string, caveats: Array<string>): MintedToken
+}
+
+/** What a capability grants. Its number is good for as long as this object is there. */
+export declare class NativeGrant {
+  /** What contexts name it by. */
+  get number(): number
+  /** Who it is, for the audit record. */
+  get actor(): string
+  /** The one tenant that it is for, if there is one only. */
+  get tenant(): string | null
+}
+
 /** A key service. Its private keys are wiped when it is closed or collected. */
 export declare class NativeKms {
   /** How the audit log is. */
@@ -65,9 +98,10 @@ export declare class NativeKms {
   auditCheckpoint(): string
   /**
    * The proof that a record is in the log, as JSON: `{"log", "index", "size", "leaf_hash_b64", "proof_b64": [hash],
-   * "checkpoint", "record_b64"?}`. A caller with a tenant sees the records of that tenant only.
+   * "checkpoint", "record_b64"?}`. A caller with a tenant sees the records of that tenant only, and one with a grant
+   * those that it covers.
    */
-  auditProof(seq: number, tenant?: string | undefined | null): Promise<string>
+  auditProof(seq: number, tenant?: string | undefined | null, grant?: number | undefined | null): Promise<string>
   /** The proof that the log of `old` records is a prefix of the one of `newer`, as JSON: `{"old", "new", "proof_b64"}`. */
   auditPrefixProof(old: number, newer: number): Promise<string>
   /**
@@ -104,6 +138,8 @@ export declare class NativeKms {
    * all of them were converted.
    */
   verifyBundle(kid: string, sigs: Array<BundleSignature>, mode: string | undefined | null, message: Uint8Array, context: Uint8Array): BundleVerdict
+  /** Mints capabilities on line with these root keys from now on. */
+  mintWith(capabilities: NativeCapabilities): void
   /** Opens an empty service. */
   constructor(options: KmsOptions)
   /**
@@ -348,11 +384,41 @@ export interface CallContext {
   actor: string
   /** The one tenant this caller may touch; absent for all. */
   tenant?: string
+  /** What the caller's capability grants: the number of a `NativeGrant`. It says who calls, whatever `actor` says. */
+  grant?: number
   /** A UUID that makes a mutation idempotent. */
   opId?: string
   /** How long the call may wait before work begins, in milliseconds. */
   deadlineMs?: number
 }
+
+/** How capabilities are verified and minted. */
+export interface CapabilityOptions {
+  /** The file of the root keys; without it and without `rootKeyEnv` there is a fresh one in memory. */
+  rootKeyFile?: string
+  /** The environment variable that holds them instead. */
+  rootKeyEnv?: string
+  /** The list of revoked capabilities. */
+  revocationFile?: string
+  /** How far a clock may be off, in milliseconds. */
+  skewMs: number
+  /** Requests a second of one capability, with all that was attenuated from it; no ceiling by default. */
+  maxRps?: number
+  /** Whether `kms:read` also verifies. */
+  readMayVerify?: boolean
+  /** Capabilities that may be minted on line in a minute, for each tenant. */
+  mintPerMinute?: number
+  /** Capabilities minted on line that may be active, for each tenant. */
+  maxActive?: number
+  /** The longest life of one that is minted on line, in seconds. */
+  maxLifeS?: number
+}
+
+/** Why somebody is not let in, in the order of `authenticate`'s numbers. */
+export declare function capabilityRefusals(): Array<string>
+
+/** The names of all scopes, in the order of their bits. */
+export declare function capabilityScopes(): Array<string>
 
 /** The CPU tier that verification uses: `avx512`, `avx2` or `scalar`. */
 export declare function cpuTier(): string
@@ -423,6 +489,28 @@ export interface KmsOptions {
   verifyOnlyOnMismatch?: boolean
   /** Whether every secret must be in memory that the operating system locked; no by default. */
   requireMlock?: boolean
+}
+
+/** A token with more caveats. Whoever has a token can do this, and nobody can undo it. */
+export declare function macaroonAttenuate(token: string, caveats: Array<string>): string
+
+/**
+ * What a token says, as JSON: `{"location"?, "identifier", "caveats": [text], "capability"?: {"id", "minted_with",
+ * "root_key", "name", "minted_ms"}}`. Nothing of it is verified, and the signature is not shown. What is no text is an
+ * object with its bytes in hex.
+ */
+export declare function macaroonInspect(token: string): string
+
+/** A capability that was minted. The token is a secret. */
+export interface MintedToken {
+  /** What its holder sends. */
+  token: string
+  /** What the list of revoked capabilities names it by. */
+  id: string
+  /** Who it is, in audit records. */
+  identifier: string
+  /** Until when, in Unix seconds. */
+  exp: number
 }
 
 /**

@@ -146,11 +146,14 @@ export class AuditLog {
     return toProof(await this.proofJson(index))
   }
 
-  /** As {@link AuditLog.proof}, in the JSON of the HTTP API; with a tenant, of records of that tenant only. */
-  async proofJson(index: number, tenant?: string): Promise<string> {
+  /**
+   * As {@link AuditLog.proof}, in the JSON of the HTTP API; with a tenant, of records of that tenant only, and with a
+   * grant of what that covers.
+   */
+  async proofJson(index: number, tenant?: string, grant?: number): Promise<string> {
     for (let wait = 0; ; wait += 1) {
       try {
-        return await attemptAsync(() => this.#native.auditProof(index, tenant))
+        return await attemptAsync(() => this.#native.auditProof(index, tenant, grant))
       } catch (error) {
         // A checkpoint that covers the record is made soon; only so many are made a second.
         const { code, retryAfterMs } = error as KmsError

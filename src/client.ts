@@ -140,6 +140,14 @@ export class KmsClient {
     return this.#ofKey(kid, 'derive', body, call)
   }
 
+  /** Mints a capability within the client's own. */
+  mintCapability(
+    body: RequestOf<'mint_capability'>,
+    call?: CallOptions,
+  ): Promise<ResponseOf<'mint_capability'>> {
+    return this.#post('/capabilities', body, call)
+  }
+
   /** Takes a key or a version out of use. */
   disableKey(
     kid: string,

@@ -3,6 +3,14 @@
  *
  * @module ron-kms
  */
+export {
+  type Asked,
+  type Caller,
+  type CapabilityOptions,
+  CapabilityVerifier,
+  type Denial,
+  type Scope,
+} from './capability.js'
 export { KmsError, type KmsErrorCode, type KmsErrorDetails } from './errors.js'
 export type {
   Algorithm,

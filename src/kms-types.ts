@@ -162,6 +162,7 @@ export type Operation =
   | 'enable'
   | 'destroy'
   | 'cancel_destroy'
+  | 'mint_capability'
 
 /** The engine's counters since it was opened. Buckets are not cumulative; the last is above every bound. */
 export interface EngineMetrics {

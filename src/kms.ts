@@ -3,6 +3,7 @@ import type { CallContext, NativeKms } from '../index.js'
 import { AuditLog, auditOptions } from './audit.js'
 import { packSignItems, packVerifyItems, toSignatures, toVerdicts } from './batches.js'
 import { requireBytes, requireObject, requireString } from './bytes.js'
+import type { CapabilityVerifier } from './capability.js'
 import type { Outcome } from './coalescer.js'
 import { attempt, attemptAsync, type ErrorRecord, fromRecord, KmsError, toKmsError } from './errors.js'
 import { fileStore, KeyStore } from './file-store.js'
@@ -635,6 +636,11 @@ export class Kms {
         ? { answer: answer ?? null }
         : { error: fromRecord(JSON.parse(error) as ErrorRecord) },
     )
+  }
+
+  /** Mints capabilities on line with the root keys of `verifier` from now on: the first that is given stays. */
+  mintWith(verifier: CapabilityVerifier): void {
+    attempt(() => this.#native.mintWith(verifier.native))
   }
 
   /** The counters since the service was opened. */

@@ -16,6 +16,7 @@ export {
   type VerifyOptions,
 } from './primitives/ed25519.js'
 export type { PostQuantumLane } from './primitives/lanes.js'
+export { type MacaroonInspection, type MacaroonText, macaroon } from './primitives/macaroon.js'
 export {
   type MlDsaPublicKey,
   type MlDsaSet,

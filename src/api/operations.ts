@@ -9,7 +9,7 @@ export type AuditOperation = 'audit_checkpoint' | 'audit_proof'
 export interface OperationDoc {
   /** The `operationId`, and the name of the client's method. */
   readonly id: string
-  readonly tag: 'Keys' | 'Signatures' | 'Data keys' | 'Audit log'
+  readonly tag: 'Keys' | 'Signatures' | 'Data keys' | 'Capabilities' | 'Audit log'
   readonly summary: string
   readonly description?: string
   /** The capability that it takes. */
@@ -214,6 +214,17 @@ export const OPERATIONS = {
     request: 'UnwrapRequest',
     response: 'WrapResponse',
     errors: [404, 409],
+  },
+  mint_capability: {
+    id: 'mintCapability',
+    tag: 'Capabilities',
+    summary: 'Mint a capability within one’s own',
+    description:
+      'The new one has all caveats of its minter beside those named here. Asked again it would be another one: an `op_id` is refused.',
+    scope: 'kms:admin',
+    request: 'MintCapabilityRequest',
+    response: 'MintedCapability',
+    errors: [],
   },
   audit_checkpoint: {
     id: 'auditCheckpoint',

@@ -1,3 +1,4 @@
+import type { CapabilityVerifier } from '../capability.js'
 import { formatFault } from '../config/faults.js'
 import type { Loaded, Origin } from '../config/load.js'
 import { type Config, KEYS, type Key, SCHEMA, type Setting } from '../config/schema.js'
@@ -13,6 +14,7 @@ import { rootKeyOf } from './open-kms.js'
 export interface ReloadParts {
   readonly service: Pick<Service, 'prepare'>
   readonly kms: { readonly store: Pick<Kms['store'], 'rekey'> }
+  readonly capabilities: Pick<CapabilityVerifier, 'reload'>
   readonly log: Pick<Log, 'configRefused' | 'configReloaded' | 'storeRekeyed'>
   readonly load: () => Loaded
 }
@@ -27,7 +29,8 @@ const ROOT_KEY = KEYS.filter(key => key.startsWith('root_key.'))
 
 /**
  * Reads the settings again, and puts in force what a running service can take, as a whole: limits, timeouts, the
- * post-quantum policy, certificates, the level of the log, and another root key, to which the store is moved. What
+ * post-quantum policy, certificates, the level of the log, the root keys of capabilities, which are read again from where
+ * they were, and another root key, to which the store is moved. What
  * needs a restart is named in the log, until there is one. Where anything is at fault, everything stays as it was.
  */
 export class Reloader {
@@ -59,6 +62,7 @@ export class Reloader {
     let prepared: Prepared | undefined
     try {
       prepared = service.prepare(next.config)
+      this.#rereadCapabilities()
       if (taken.some(key => ROOT_KEY.includes(key))) await this.#rekey(next.config)
       prepared.commit()
     } catch (thrown) {
@@ -74,6 +78,15 @@ export class Reloader {
       changed: taken.map(key => changeOf(key, before, next)),
       restartNeeded: changed.filter(key => !taken.includes(key)),
     })
+  }
+
+  #rereadCapabilities(): void {
+    try {
+      this.#parts.capabilities.reload()
+    } catch (thrown) {
+      const { code, message, field = 'capability' } = toKmsError(thrown)
+      throw new KmsError(code, `${field}: ${message}`)
+    }
   }
 
   async #rekey(next: Config): Promise<void> {

@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto'
 import { statSync } from 'node:fs'
 import { Command, Option } from 'commander'
+import type { CapabilityVerifier } from '../capability.js'
 import { ABSENT } from '../config/absent.js'
-import { EXIT_CONFIG, type Fault, formatFault } from '../config/faults.js'
+import { EXIT_CONFIG, type Fault, formatFault, show } from '../config/faults.js'
 import { DEFAULT, type Loaded, loadConfig } from '../config/load.js'
 import { type Config, KEYS, type Key, SCHEMA } from '../config/schema.js'
 import { toKmsError } from '../errors.js'
@@ -11,15 +11,17 @@ import { createLog, type Log } from '../logging/log.js'
 import { requireNative } from '../native.js'
 import { ReloadError } from '../server/api-listeners.js'
 import { BindError } from '../server/bind-error.js'
-import { singleToken } from '../server/middleware/auth.js'
+import { capabilities } from '../server/middleware/auth.js'
+import { peerThrough } from '../server/middleware/peer.js'
 import { type Service, startService } from '../server/service.js'
 import { VERSION } from '../server/version.js'
 import { ADDON_HELP, addonStatus } from './addon.js'
 import { devBanner } from './banner.js'
+import { devToken } from './capability/dev-token.js'
+import { openCapabilities } from './open-capabilities.js'
 import { openKms } from './open-kms.js'
 import { Reloader } from './reload.js'
 
-const TOKEN_BYTES = 32
 const SIGNAL_NUMBERS = { SIGINT: 2, SIGTERM: 15 } as const
 
 /** `ron-kms serve`. */
@@ -62,8 +64,7 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   const early = () => {}
   process.on('SIGHUP', early)
   const loaded = load()
-  const faults = dev ? loaded.faults : [NO_CAPABILITIES, ...loaded.faults]
-  if (!loaded.config || faults.length > 0) return stop(EXIT_CONFIG, ...faults.map(formatFault))
+  if (!loaded.config) return stop(EXIT_CONFIG, ...loaded.faults.map(formatFault))
   const { config, origins, file } = loaded
   const addon = addonStatus()
   if (!addon.loaded)
@@ -73,18 +74,22 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   for (const alias of loaded.aliases) log.configAlias(alias)
   log.configLoaded({ file, given: KEYS.filter(key => origins.get(key)?.from !== DEFAULT) })
   const { cpuTier } = addon
-  const token = randomBytes(TOKEN_BYTES).toString('base64url')
   let kms: Kms
+  let verifier: CapabilityVerifier
   try {
+    verifier = openCapabilities(config)
     kms = await openKms(config)
   } catch (thrown) {
     const { code, field, message } = toKmsError(thrown)
+    if (field?.startsWith('capability.'))
+      return stop(EXIT_CONFIG, formatFault(unusable(field, config, message)))
     if (field === 'requireMlock') return stop(EXIT_CONFIG, formatFault(notLockable()))
     return stop(code === 'BadRequest' ? EXIT_CONFIG : 1, `ron-kms: ${message}`)
   }
   let service: Service
   try {
-    const authenticate = singleToken(token, { actor: 'dev' })
+    kms.mintWith(verifier)
+    const authenticate = capabilities(verifier, peerThrough(config.capability.trusted_proxies))
     service = await startService({ config, kms, authenticate, log, cpuTier })
   } catch (error) {
     kms.close()
@@ -96,9 +101,11 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   reportAudit(kms, log)
   warnOfReadableKey(config, log)
   stopOnSignals(service, log)
-  const reloader = new Reloader({ service, kms, log, load }, { config, origins })
+  const reloader = new Reloader({ service, kms, capabilities: verifier, log, load }, { config, origins })
   process.on('SIGHUP', () => void reloader.reload())
   process.off('SIGHUP', early)
+  if (!dev) return
+  const token = devToken(verifier)
   process.stdout.write(
     await devBanner({ kms, service, token, cpuTier, durable: config.service.backend === 'file' }),
   )
@@ -114,11 +121,14 @@ function notLockable(): Fault {
   }
 }
 
-// In development mode a token is minted; real ones need capabilities.
-const NO_CAPABILITIES: Fault = {
-  key: '--dev',
-  value: 'absent',
-  rule: 'capabilities are not in this version, so the service runs in development mode only: start with --dev',
+/** A file or a variable of capabilities that cannot be used. */
+function unusable(field: string, config: Config, message: string): Fault {
+  const key = KEYS.find(key => key === field) ?? 'capability.root_key_file'
+  const rule =
+    field === 'capability.revocation_file'
+      ? message
+      : `${message}: \`ronctl cap root-key new FILE\` makes one`
+  return { key: field, value: show(settingOf(config, key)), rule }
 }
 
 function startedEvent(service: Service, config: Config, cpuTier: string, dev: boolean) {
@@ -133,10 +143,13 @@ function startedEvent(service: Service, config: Config, cpuTier: string, dev: bo
 }
 
 /** A root key that others on this machine can read opens the store for them, too. Containers mount such files, so it is said. */
-function warnOfReadableKey({ root_key: { file } }: Config, log: Log): void {
-  if (file === '' || process.platform === 'win32') return
-  const mode = statSync(file, { throwIfNoEntry: false })?.mode ?? 0
-  if ((mode & 0o077) !== 0) log.rootKeyReadable({ mode: (mode & 0o777).toString(8) })
+function warnOfReadableKey({ root_key, capability }: Config, log: Log): void {
+  if (process.platform === 'win32') return
+  for (const file of [root_key.file, capability.root_key_file]) {
+    if (file === '') continue
+    const mode = statSync(file, { throwIfNoEntry: false })?.mode ?? 0
+    if ((mode & 0o077) !== 0) log.rootKeyReadable({ mode: (mode & 0o777).toString(8) })
+  }
 }
 
 /** What was found when store and audit log were opened, each a line. */
@@ -150,6 +163,10 @@ function reportAudit(kms: Kms, log: Log): void {
 function stop(code: number, ...lines: string[]): void {
   process.stderr.write(lines.map(line => `${line}\n`).join(''))
   process.exitCode = code
+}
+
+function settingOf(config: Config, key: Key): unknown {
+  return key.split('.').reduce<unknown>((branch, name) => (branch as Record<string, unknown>)[name], config)
 }
 
 /** The first signal drains, the second one exits at once. */

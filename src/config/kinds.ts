@@ -1,4 +1,4 @@
-import { isIPv4, isIPv6 } from 'node:net'
+import { isIP, isIPv4, isIPv6 } from 'node:net'
 
 /**
  * How one type of setting is written. `text` reads flags and environment variables, `value` what TOML or JSON
@@ -145,6 +145,24 @@ export function numbers(max: number): Kind<readonly number[]> {
   }
   const text = (raw: string) => (raw === '' ? [] : all(raw.split(',').map(item => one.text(item.trim()))))
   return { text, value: raw => (Array.isArray(raw) ? all(raw.map(one.value)) : fromText(text)(raw)) }
+}
+
+function isNetwork(text: string): boolean {
+  const [address = '', bits, more] = text.split('/')
+  const version = isIP(address)
+  if (version === 0 || more !== undefined || address.includes('%')) return false
+  return (
+    bits === undefined || (/^(0|[1-9][0-9]{0,2})$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128))
+  )
+}
+
+/** Addresses and networks, comma-separated in text, an array in a file; empty for none. */
+export const networks: Kind<readonly string[]> = {
+  text: raw => networks.value(raw === '' ? [] : raw.split(',').map(item => item.trim())),
+  value: raw => {
+    if (!Array.isArray(raw)) return fromText(networks.text)(raw)
+    return raw.every(item => typeof item === 'string' && isNetwork(item)) ? [...raw] : undefined
+  },
 }
 
 /** A moment as RFC 3339 has it, in Unix milliseconds; `none` is 0. */

@@ -131,6 +131,7 @@ export function loadConfig(sources: Sources): Loaded {
   faults.push(...addressClash(config), ...custodyFaults(config), ...pqContradictions(config.pq))
   faults.push(...witnessFaults(config), ...amnesiaFaults(config))
   faults.push(...tlsFaults(config), ...udsFaults(config))
+  faults.push(...capabilityFaults(config, sources.dev === true))
   return faults.length > 0 ? { faults, ...about } : { config, faults: [], ...about }
 }
 
@@ -163,6 +164,17 @@ function custodyFaults({ service, root_key: rootKey }: Config): Fault[] {
   const rule =
     'this or root_key.env is needed with service.backend = file, and not both: `ronctl root-key new FILE` makes one'
   return [{ key: 'root_key.file', value: show(rootKey.file), rule }]
+}
+
+/** In development mode there is a fresh key where none is named. */
+function capabilityFaults(
+  { capability: { root_key_file: file, root_key_env: env } }: Config,
+  dev: boolean,
+): Fault[] {
+  if (dev ? file === '' || env === '' : (file === '') !== (env === '')) return []
+  const rule =
+    'this or capability.root_key_env is needed, and not both: `ronctl cap root-key new FILE` makes one; or start with --dev'
+  return [{ key: 'capability.root_key_file', value: show(file), rule }]
 }
 
 type Branch = Record<string, unknown>

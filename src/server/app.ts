@@ -17,11 +17,13 @@ import { kidOf } from './middleware/kid.js'
 import { queryBody } from './middleware/query.js'
 import { INTERNAL, problemResponse, Refusal, STATUS } from './problem.js'
 import { type AuditEndpoint, type AuditReader, auditEndpoints } from './routes/audit.js'
+import { capabilityEndpoints } from './routes/capabilities.js'
 import { type DocumentEndpoint, documentEndpoints } from './routes/documents.js'
 import { BASE, type Endpoint } from './routes/endpoint.js'
 import { keyEndpoints } from './routes/keys.js'
 import { signatureEndpoints } from './routes/signatures.js'
 import { wrappingEndpoints } from './routes/wrapping.js'
+import { SCOPES } from './scopes.js'
 
 /** The parts that the API is built from. */
 export interface AppParts {
@@ -56,7 +58,12 @@ interface Exchange {
   kid: string | undefined
 }
 
-const ENDPOINTS: readonly Endpoint[] = [...keyEndpoints, ...signatureEndpoints, ...wrappingEndpoints]
+const ENDPOINTS: readonly Endpoint[] = [
+  ...keyEndpoints,
+  ...signatureEndpoints,
+  ...wrappingEndpoints,
+  ...capabilityEndpoints,
+]
 const NO_BODY = new Uint8Array(0)
 /** Parameters of queries that are numbers. */
 const NUMBERS: ReadonlySet<string> = new Set(['limit'])
@@ -147,7 +154,7 @@ async function serve(
   try {
     if (parts.draining()) throw shuttingDown()
     const header = (name: string) => c.req.header(name)
-    const caller = parts.authenticate(header('authorization'))
+    const caller = authenticate(c, parts, endpoint.op, header)
     exchange.caller = caller
     place = parts.queue.enter(caller.tenant ?? caller.actor, queueOf(endpoint.op))
     if (endpoint.kid) exchange.kid = kidOf(c.req.url, endpoint.kid)
@@ -177,13 +184,13 @@ function isBackpressure(error: unknown): boolean {
 async function serveAudit(
   c: AppContext,
   parts: AppParts,
-  { answer, contentType }: AuditEndpoint,
+  { op, answer, contentType }: AuditEndpoint,
   meter: RouteMeter,
 ): Promise<Response> {
   const exchange = open(c, meter)
   try {
     if (parts.draining()) throw shuttingDown()
-    const caller = parts.authenticate(c.req.header('authorization'))
+    const caller = authenticate(c, parts, op, name => c.req.header(name))
     exchange.caller = caller
     return succeed(exchange, await answer(parts.audit, name => c.req.param(name) ?? '', caller), {
       'content-type': contentType,
@@ -194,6 +201,15 @@ async function serveAudit(
     const isMissing = error instanceof KmsError && error.code === 'Unsupported'
     return fail(c, parts, exchange, isMissing ? new Refusal('NotFound', error.message) : error)
   }
+}
+
+function authenticate(
+  c: AppContext,
+  { authenticate }: AppParts,
+  op: keyof typeof SCOPES,
+  header: (name: string) => string | undefined,
+): Caller {
+  return authenticate({ scopes: SCOPES[op], header, socketPeer: c.env?.incoming?.socket.remoteAddress })
 }
 
 function succeed(exchange: Exchange, answer: string, headers: DocumentEndpoint['headers']): Response {
@@ -207,10 +223,11 @@ function succeed(exchange: Exchange, answer: string, headers: DocumentEndpoint['
   })
 }
 
-function callContext(requestId: string, { actor, tenant }: Caller, opId: string | undefined) {
+function callContext(requestId: string, { actor, tenant, grant }: Caller, opId: string | undefined) {
   return {
     ...{ requestId, actor, deadlineMs: DEADLINE_MS },
     ...(tenant !== undefined && { tenant }),
+    ...(grant !== undefined && { grant }),
     ...(opId !== undefined && { opId }),
   }
 }

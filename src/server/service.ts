@@ -90,7 +90,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     kms,
     audit: {
       refused: code => kms.audit.refused(code),
-      proofJson: (index, tenant) => kms.audit.proofJson(index, tenant),
+      proofJson: (index, tenant, grant) => kms.audit.proofJson(index, tenant, grant),
       checkpoint: () => duties.checkpoint(),
     },
     authenticate,

@@ -25,8 +25,8 @@ beforeAll(async () => {
   app.get('/mine', c => c.text('mine'))
   const own = createKmsApp({
     kms,
-    authenticate: authorization => {
-      if (authorization !== 'Bearer good') throw unauthenticated()
+    authenticate: ({ header }) => {
+      if (header('authorization') !== 'Bearer good') throw unauthenticated()
       return { actor: 'me', tenant: 'core' }
     },
   })

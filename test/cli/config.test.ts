@@ -35,6 +35,8 @@ afterEach(() => {
 })
 
 const at = (name: string) => join(dir, name)
+/** Needed without --dev. */
+const CAPABILITY = '[capability]\nroot_key_file = "root.keys"\n'
 function put(name: string, text: string): string {
   writeFileSync(at(name), text)
   return at(name)
@@ -49,7 +51,7 @@ async function run(command: Command, ...args: string[]): Promise<unknown> {
 
 describe('ronctl config check', () => {
   it('passes a file without a fault', async () => {
-    const file = put('kms.toml', 'max_conns = 7\n[root_key]\nfile = "root.key"\n')
+    const file = put('kms.toml', `max_conns = 7\n[root_key]\nfile = "root.key"\n${CAPABILITY}`)
     expect(await run(configCommand(), 'check', file)).toBe(0)
     expect(stdout).toBe(`${file}: no fault\n`)
     expect(stderr).toBe('')
@@ -79,7 +81,7 @@ describe('ronctl config check', () => {
   })
 
   it('binds nothing and makes nothing', async () => {
-    const files = `[backends.file]\ndir = "${at('data')}"\n[root_key]\nfile = "${at('root.key')}"\n`
+    const files = `[backends.file]\ndir = "${at('data')}"\n[root_key]\nfile = "${at('root.key')}"\n${CAPABILITY}`
     const socket = `[uds]\npath = "${at('run/kms.sock')}"\n`
     const more = process.platform === 'win32' ? '' : socket
     expect(await run(configCommand(), 'check', put('kms.toml', files + more))).toBe(0)

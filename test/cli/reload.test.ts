@@ -12,7 +12,10 @@ const FILE: Flags = { 'service.backend': 'file', 'root_key.file': 'first.key' }
 const read = (flags: Flags): Loaded => loadConfig({ dev: true, env: {}, flags })
 
 /** A reloader over a service that only notes what is done to it, in order. */
-function reloaderOf(first: Flags, fails: { prepare?: Error; rekey?: Error; commit?: Error } = {}) {
+function reloaderOf(
+  first: Flags,
+  fails: { prepare?: Error; roots?: Error; rekey?: Error; commit?: Error } = {},
+) {
   const done: string[] = []
   const said: unknown[] = []
   let inForce: Config | undefined
@@ -38,6 +41,11 @@ function reloaderOf(first: Flags, fails: { prepare?: Error; rekey?: Error; commi
           if (fails.rekey) throw fails.rekey
           done.push('rekey')
         },
+      },
+    },
+    capabilities: {
+      reload() {
+        if (fails.roots) throw fails.roots
       },
     },
     log: {
@@ -85,6 +93,15 @@ describe('a reload', () => {
     await reload({ ...FILE, 'root_key.file': 'second.key', max_conns: '9' })
     expect(done).toEqual(['prepare', 'abort'])
     expect(said).toEqual([{ faults: 1, first: 'root_key: the root key cannot be read' }])
+    expect(inForce()).toBeUndefined()
+  })
+
+  it('touches no store where the root keys of capabilities cannot be read', async () => {
+    const roots = new KmsError('BadRequest', 'cannot be read', { field: 'capability.root_key_file' })
+    const { done, said, reload, inForce } = reloaderOf(FILE, { roots })
+    await reload({ ...FILE, 'root_key.file': 'second.key' })
+    expect(done).toEqual(['prepare', 'abort'])
+    expect(said).toEqual([{ faults: 1, first: 'capability.root_key_file: cannot be read' }])
     expect(inForce()).toBeUndefined()
   })
 

@@ -17,7 +17,11 @@ afterAll(() => rmSync(dir, { recursive: true }))
 function load(text: string) {
   const configPath = join(dir, 'kms.toml')
   writeFileSync(configPath, text)
-  return loadConfig({ configPath, env: {}, flags: { 'root_key.file': 'root.key' } })
+  return loadConfig({
+    configPath,
+    env: {},
+    flags: { 'root_key.file': 'root.key', 'capability.root_key_env': 'ROOT' },
+  })
 }
 
 describe('the file', () => {

@@ -9,6 +9,8 @@ import { loadConfig, type Sources } from '../../src/config/load.js'
 import { type Config, KEYS, SCHEMA } from '../../src/config/schema.js'
 
 const DEV: Sources = { dev: true, env: {} }
+/** Needed without --dev. */
+const ROOT_KEY = { 'capability.root_key_file': 'caps' } as const
 
 let folder: string
 beforeAll(() => {
@@ -55,7 +57,25 @@ describe('defaults', () => {
         legacy_grace: 0,
         tenants: {},
       },
-      security: { verify_after_sign: true, require_mlock: false, allow_import: false },
+      security: {
+        verify_after_sign: true,
+        require_mlock: false,
+        allow_import: false,
+        time_skew_tolerance_ms: 2000,
+        sign_rate_limit_rps: 500,
+      },
+      queue: { max_inflight_sign: 512, max_inflight_verify: 1024, tenant_share_min: 0.05 },
+      capability: {
+        root_key_file: '',
+        root_key_env: '',
+        revocation_file: '',
+        trusted_proxies: [],
+        read_may_verify: false,
+        max_rps: 0,
+        mint_per_minute: 60,
+        max_active: 10_000,
+        max_life: 86_400_000,
+      },
       otel: { endpoint: '' },
       backends: { file: { dir: './kms-sealed', accept_older: false } },
       root_key: { kind: 'key-file', file: '', env: '' },
@@ -84,20 +104,35 @@ describe('defaults', () => {
     })
   })
 
-  it('lack only a root key, and say how one is made', () => {
+  it('lack only root keys, of keys and of capabilities, and say how they are made', () => {
     expect(faults({ dev: false })).toEqual([
       expect.stringMatching(
         /^config: root_key\.file = \(empty\): this or .* `ronctl root-key new FILE` makes one$/,
       ),
+      expect.stringMatching(
+        /^config: capability\.root_key_file = \(empty\): this or .* `ronctl cap root-key new FILE` makes one; or .*--dev$/,
+      ),
     ])
     const both = { 'root_key.file': 'a', 'root_key.env': 'B' } as const
-    expect(faults({ dev: false, flags: both })).toHaveLength(1)
-    expect(config({ dev: false, flags: { 'root_key.file': 'a' } }).service.backend).toBe('file')
-    expect(config({ dev: false, env: { RON_KMS_ROOT_KEY_ENV: 'B' } }).root_key.env).toBe('B')
+    expect(faults({ dev: false, flags: { ...both, ...ROOT_KEY } })).toHaveLength(1)
+    const flags = { 'root_key.file': 'a', ...ROOT_KEY }
+    expect(config({ dev: false, flags }).service.backend).toBe('file')
+    const env = { RON_KMS_ROOT_KEY_ENV: 'B', RON_KMS_CAPABILITY_ROOT_KEY_ENV: 'C' }
+    expect(config({ dev: false, env })).toMatchObject({
+      root_key: { env: 'B' },
+      capability: { root_key_env: 'C' },
+    })
+    expect(faults({ dev: false, flags, env: { RON_KMS_CAPABILITY_ROOT_KEY_ENV: 'C' } })).toHaveLength(1)
+  })
+
+  it('take a root key of capabilities with --dev too, from one place', () => {
+    expect(config({ flags: ROOT_KEY }).capability.root_key_file).toBe('caps')
+    expect(faults({ flags: { ...ROOT_KEY, 'capability.root_key_env': 'C' } })).toHaveLength(1)
   })
 
   it('leave amnesia off without --dev', () => {
-    expect(config({ dev: false, flags: { 'service.backend': 'inmem' } }).service.amnesia).toBe(false)
+    const flags = { 'service.backend': 'inmem', ...ROOT_KEY }
+    expect(config({ dev: false, flags }).service.amnesia).toBe(false)
   })
 
   it('are frozen at every depth', () => {
@@ -262,11 +297,41 @@ describe('the environment', () => {
 
   it('takes 1 and 0 for booleans and commas in lists', () => {
     const env = { RON_KMS_AMNESIA: '1', RON_KMS_BACKEND: 'inmem', RON_KMS_ALLOWED_ALGS: ' ed25519 ' }
-    expect(config({ dev: false, env }).service).toEqual({
+    expect(config({ dev: false, env, flags: ROOT_KEY }).service).toEqual({
       backend: 'inmem',
       amnesia: true,
       allowed_algs: ['ed25519'],
     })
+  })
+})
+
+describe('trusted proxies', () => {
+  it('are addresses and networks, in text and in a file', () => {
+    const value = (text: string) =>
+      config({ flags: { 'capability.trusted_proxies': text } }).capability.trusted_proxies
+    expect(value('')).toEqual([])
+    expect(value('10.0.0.1, 10.0.0.0/8,2001:db8::/32,::1')).toEqual([
+      '10.0.0.1',
+      '10.0.0.0/8',
+      '2001:db8::/32',
+      '::1',
+    ])
+    const path = file('proxies.toml', '[capability]\ntrusted_proxies = ["10.0.0.1", "::/0"]\n')
+    expect(config({ configPath: path }).capability.trusted_proxies).toEqual(['10.0.0.1', '::/0'])
+  })
+
+  it.each([
+    '10.0.0',
+    'proxy',
+    '10.0.0.0/33',
+    '10.0.0.0/08',
+    '10.0.0.0/8/8',
+    '::1/129',
+    'fe80::1%lo',
+    ',',
+    '10.0.0.1,',
+  ])('are never %s', text => {
+    expect(faults({ flags: { 'capability.trusted_proxies': text } })).toHaveLength(1)
   })
 })
 

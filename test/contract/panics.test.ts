@@ -15,6 +15,8 @@ type Faulty = Native & { armFault(name: string): void }
 const addon = part('fault-addon')
 
 const CLASSES = [
+  'NativeCapabilities',
+  'NativeGrant',
   'AuditRecords',
   'AuditVerification',
   'Ed25519PublicKey',
@@ -75,6 +77,17 @@ describe.skipIf(!addon.available)('a panic', () => {
   })
   const verifierKey = addon.available ? readFileSync(join(dir, 'audit/keys'), 'utf8').trim() : ''
 
+  const capabilities = addon.available ? new native.NativeCapabilities({ skewMs: 0 }) : (undefined as never)
+  const soon = Math.floor(Date.now() / 1000) + 600
+  const caveats = ['scope = kms:sign', 'tenant = core', `exp = ${soon}`]
+  const token = addon.available ? capabilities.mint('test', caveats).token : ''
+  const authenticate = () => capabilities.authenticate(`Bearer ${token}`, undefined, 2)
+  const granted = () => {
+    authenticate()
+    return capabilities.granted()
+  }
+  const grant = addon.available ? granted() : (undefined as never)
+
   const auditLog = join(dir, 'audit-log')
   const log = new LogWriter([ed25519Signer(1)])
   log.checkpoint()
@@ -104,6 +117,19 @@ describe.skipIf(!addon.available)('a panic', () => {
     wrap: () => kms.wrap(kemKid, 32, 'hybrid', out(0)),
     unwrap: () => kms.unwrap(undefined, envelope),
     rewrap: () => kms.rewrap(kemKid, envelope),
+    mintWith: () => kms.mintWith(capabilities),
+    NativeCapabilities: () => new native.NativeCapabilities({ skewMs: 0 }),
+    'NativeCapabilities.authenticate': authenticate,
+    'NativeCapabilities.granted': () => capabilities.granted(),
+    'NativeCapabilities.mint': () => capabilities.mint('test', caveats),
+    'NativeCapabilities.reload': () => capabilities.reload(),
+    'NativeGrant.number': () => grant.number,
+    'NativeGrant.actor': () => grant.actor,
+    'NativeGrant.tenant': () => grant.tenant,
+    capabilityScopes: () => native.capabilityScopes(),
+    capabilityRefusals: () => native.capabilityRefusals(),
+    macaroonInspect: () => native.macaroonInspect(token),
+    macaroonAttenuate: () => native.macaroonAttenuate(token, ['rps = 1']),
     setPqPolicy: () => kms.setPqPolicy(policy),
     setSignRate: () => kms.setSignRate(0),
     sweep: () => kms.sweep(),
@@ -192,7 +218,8 @@ describe.skipIf(!addon.available)('a panic', () => {
       ...Object.keys(native).filter(name => name !== 'armFault'),
       ...methods,
       ...ofKeys,
-    ].filter(name => !name.endsWith('constructor') && name !== 'ErrorCode')
+      // JavaScript cannot construct a grant.
+    ].filter(name => !name.endsWith('constructor') && name !== 'ErrorCode' && name !== 'NativeGrant')
     expect(
       Object.keys(calls)
         .filter(name => !name.endsWith('.task'))

@@ -1,5 +1,8 @@
 import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Command } from 'commander'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -55,7 +58,6 @@ describe('serve without --dev', () => {
     await run(serveCommand(), '--max-conns', 'many')
     expect(process.exitCode).toBe(78)
     expect(stderr.trimEnd().split('\n')).toEqual([
-      expect.stringMatching(/^config: --dev = absent: capabilities are not in this version/),
       expect.stringMatching(
         /^config: max_conns = many: must be a whole number .* \(from the command line\)$/,
       ),
@@ -64,10 +66,41 @@ describe('serve without --dev', () => {
     expect(stdout).toBe('')
   })
 
-  it('exits 78 for want of capabilities alone', async () => {
+  it('exits 78 without a root key of capabilities, and names the command that makes one', async () => {
     await run(serveCommand(), '--backend', 'inmem', ...FREE)
     expect(process.exitCode).toBe(78)
-    expect(stderr).toMatch(/^config: --dev = absent: [^\n]*start with --dev\n$/)
+    expect(stderr).toMatch(
+      /^config: capability\.root_key_file = \(empty\): [^\n]*`ronctl cap root-key new FILE`[^\n]*\n$/,
+    )
+  })
+
+  it.each([
+    ['--capability-root-key-file', '/nowhere/root.keys', 'capability.root_key_file'],
+    ['--capability-root-key-env', 'NO_SUCH_VARIABLE', 'capability.root_key_env'],
+  ])('exits 78 where %s cannot be read', async (flag, value, key) => {
+    await run(serveCommand(), '--backend', 'inmem', flag, value, ...FREE)
+    expect(process.exitCode).toBe(78)
+    expect(stderr).toMatch(new RegExp(`^config: ${key} = ${value}: [^\\n]*root-key new FILE[^\\n]*\\n$`))
+  })
+
+  it('exits 78 where the list of revoked capabilities cannot be read', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'ron-kms-serve-'))
+    writeFileSync(join(dir, 'root.keys'), '0'.repeat(64))
+    const key = ['--capability-root-key-file', join(dir, 'root.keys')]
+    await run(
+      serveCommand(),
+      '--backend',
+      'inmem',
+      ...key,
+      '--capability-revocation-file',
+      '/nowhere/list',
+      ...FREE,
+    )
+    expect(process.exitCode).toBe(78)
+    expect(stderr).toMatch(
+      /^config: capability\.revocation_file = \/nowhere\/list: [^\n]*cannot be read[^\n]*\n$/,
+    )
+    rmSync(dir, { recursive: true })
   })
 })
 
@@ -94,7 +127,7 @@ describe('serve --dev', () => {
   it.skipIf(!curl.available)('prints a token and three curl lines that work when pasted', async () => {
     await run(serveCommand(), '--dev', ...FREE)
     const lines = stdout.split('\n')
-    const token = /^Authorization: Bearer ([A-Za-z0-9_-]{43})$/m.exec(stdout)?.[1] ?? ''
+    const token = /^Authorization: Bearer ([A-Za-z0-9_-]{300,900})$/m.exec(stdout)?.[1] ?? ''
     expect(token).not.toBe('')
     expect(stdout).toContain('in development mode')
     expect(stdout).toMatch(/^WARNING: .*memory only/m)

@@ -6,7 +6,7 @@ import { loadConfig } from '../../src/config/load.js'
 import type { Key } from '../../src/config/schema.js'
 import { Kms } from '../../src/kms.js'
 import { createLog } from '../../src/logging/log.js'
-import { singleToken } from '../../src/server/middleware/auth.js'
+import { type Authenticator, singleToken } from '../../src/server/middleware/auth.js'
 import { type ServiceParts, type Service as Started, startService } from '../../src/server/service.js'
 import { expectDocumented } from '../support/contract.js'
 import { expectLogLine } from '../support/log-schema.js'
@@ -46,11 +46,15 @@ export interface Service extends Started {
 
 type Settings = Partial<Record<Key, string>>
 
-/** `wrap` replaces what it names of the key service's calls; `own` is served instead of one in memory. */
+/**
+ * `wrap` replaces what it names of the key service's calls; `own` is served instead of one in memory, and `authenticate`
+ * asked instead of one token for everything.
+ */
 export async function start(
   settings: Settings = {},
   wrap: (kms: Kms) => Partial<ServiceParts['kms']> = () => ({}),
   own?: Kms,
+  authenticate: Authenticator = singleToken(TOKEN, { actor: 'test' }),
 ): Promise<Service> {
   const flags = { bind_addr: '127.0.0.1:0', metrics_addr: '127.0.0.1:0', 'log.level': 'debug', ...settings }
   const { config } = loadConfig({ dev: true, env: {}, flags })
@@ -70,7 +74,7 @@ export async function start(
       close: () => kms.close(),
       ...wrap(kms),
     },
-    authenticate: singleToken(TOKEN, { actor: 'test' }),
+    authenticate,
     log: createLog({
       ...config.log,
       write: line => {

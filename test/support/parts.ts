@@ -41,6 +41,12 @@ const kinds = {
     skips: "checkpoints and proofs of the audit log against Go's own checker",
     debian: 'golang-go',
   },
+  pymacaroons: {
+    find: pythonWithMacaroons,
+    missing: 'no python3 has pymacaroons',
+    skips: 'capabilities against pymacaroons',
+    debian: 'python3-pymacaroons',
+  },
   'fault-addon': {
     find: () => file(join(root, 'test/.addon/ron-kms.fault.node')),
     missing: 'test/.addon/ron-kms.fault.node is not built (npm test builds it)',
@@ -124,6 +130,13 @@ function noteSkip(name: PartName, kind: Kind): void {
     ...(kind.debian ? { debian: kind.debian } : {}),
   }
   appendFileSync(target, `${JSON.stringify(line)}\n`)
+}
+
+/** A Python that has pymacaroons: the first on the PATH, or the system's, for which Debian has the package. */
+function pythonWithMacaroons(): string | undefined {
+  return [onPath('python3'), file('/usr/bin/python3')].find(
+    python => python !== undefined && spawnSync(python, ['-c', 'import pymacaroons']).status === 0,
+  )
 }
 
 /** Where core dumps are written to the working directory. */

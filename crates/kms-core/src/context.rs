@@ -1,8 +1,12 @@
 //! What every use case is told about its caller.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::error::{ErrorCode, KmsError, Result};
+use crate::key_id::KidRef;
+use crate::rights::Rights;
 
 /// The caller of a use case, the same for the library, HTTP and any later transport.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +21,8 @@ pub struct Context {
     pub op_id: Option<Uuid>,
     /// BLAKE3-256 of the request that the op_id stands for, once it is known.
     pub fingerprint: Option<[u8; 32]>,
+    /// What the caller's capability allows; `None` for a caller that needs none.
+    pub rights: Option<Arc<Rights>>,
     /// After this, on the engine's monotonic clock in milliseconds, work is not begun.
     pub deadline_ms: Option<u64>,
 }
@@ -25,6 +31,18 @@ impl Context {
     /// The context of a call made in process.
     pub fn library() -> Self {
         Context { actor: "library".into(), ..Context::default() }
+    }
+
+    /// Refuses keys that the caller's capability does not cover, whether or not they exist, and then those of
+    /// other tenants.
+    ///
+    /// # Errors
+    /// `NoCapability`; `NotFound`.
+    pub fn permit_kid(&self, kid: &KidRef<'_>) -> Result<()> {
+        if let Some(rights) = &self.rights {
+            rights.permit_kid(kid)?;
+        }
+        self.permit(kid.tenant)
     }
 
     /// Refuses keys of other tenants, in the words used for keys that do not exist.

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use kms_core::{Context, KeyId, KeyState, KidRef, KmsError, Result, SecretBytes};
 use rayon::prelude::*;
 
+use kms_capability::mint::Wish as CapabilityWish;
+
+use crate::capabilities::MintedCapability;
 use crate::create::{CreateKey, Created};
 use crate::describe::{Attested, Described};
 use crate::engine::{Engine, Trace};
@@ -57,6 +60,8 @@ pub enum Request {
     Destroy(String, Option<u64>),
     /// [`Engine::cancel_destroy`].
     CancelDestroy(String),
+    /// [`Engine::mint_capability`].
+    MintCapability(CapabilityWish),
 }
 
 /// A wish for a data key in an envelope.
@@ -120,6 +125,8 @@ pub enum Response {
     Unwrapped(Arc<Unwrapped>),
     /// A key or a version came to another state.
     StateChanged(StateChanged),
+    /// A capability was minted.
+    Minted(Arc<MintedCapability>),
 }
 
 /// Whether signatures answer a single kid or a set.
@@ -135,8 +142,10 @@ impl Engine {
     /// Carries a request out. A mutation whose context has an op_id is carried out once.
     ///
     /// # Errors
-    /// Those of the use case; `Conflict` and `Backpressure` of the op_id.
+    /// Those of the use case; `Conflict` and `Backpressure` of the op_id; `NoCapability`, before anything is looked up,
+    /// for what the caller's capability does not cover.
     pub fn dispatch(&self, context: &Context, request: &Request) -> Result<Response> {
+        self.check_rights(context, request)?;
         let (Some(op_id), Some((op, tenant))) = (context.op_id, mutation(request)) else {
             return self.act(context, request);
         };
@@ -277,6 +286,10 @@ impl Engine {
             Request::CancelDestroy(kid) => {
                 self.cancel_destroy(context, kid).map(Response::StateChanged)
             }
+            Request::MintCapability(wish) => {
+                let minted = self.mint_capability(context, wish)?;
+                Ok(Response::Minted(Arc::new(minted)))
+            }
         }
     }
 
@@ -351,6 +364,30 @@ fn shape(wish: &SignRequest<'_>) -> SetOrOne {
 }
 
 impl Request {
+    /// The operation that it asks for.
+    pub(crate) fn op(&self) -> Op {
+        match self {
+            Request::Create(_) => Op::Create,
+            Request::Import(_) => Op::Import,
+            Request::List(_) => Op::List,
+            Request::Describe(_) => Op::Describe,
+            Request::Attest(_) => Op::Attest,
+            Request::Rotate(..) => Op::Rotate,
+            Request::Sign(_) => Op::Sign,
+            Request::Verify(_) => Op::Verify,
+            Request::Wrap(_) => Op::Wrap,
+            Request::Unwrap(..) => Op::Unwrap,
+            Request::Rewrap(..) => Op::Rewrap,
+            Request::Derive(..) => Op::Derive,
+            Request::Export(_) => Op::Export,
+            Request::Disable(_) => Op::Disable,
+            Request::Enable(_) => Op::Enable,
+            Request::Destroy(..) => Op::Destroy,
+            Request::CancelDestroy(_) => Op::CancelDestroy,
+            Request::MintCapability(_) => Op::MintCapability,
+        }
+    }
+
     /// Whether the audit log has a record of each.
     fn is_recorded(&self) -> bool {
         let is_use = matches!(
@@ -360,6 +397,7 @@ impl Request {
                 | Request::Rewrap(..)
                 | Request::Derive(..)
                 | Request::Export(_)
+                | Request::MintCapability(_)
         );
         is_use || mutation(self).is_some()
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use kms_capability::Verifier;
 use kms_core::secret_memory::{self, Locked};
 use kms_core::{
     AuditSink, Clock, Context, Entropy, ErrorCode, KeyId, KidRef, KmsError, OsEntropy, Result,
@@ -105,6 +106,8 @@ pub struct Engine {
     locked: ArcSwapOption<Locked>,
     sign_rate: ArcSwapOption<Rate>,
     verify_only: OnceLock<KmsError>,
+    /// Who mints capabilities on line.
+    pub(crate) capabilities: OnceLock<Arc<Verifier>>,
     closed: AtomicBool,
 }
 
@@ -143,6 +146,7 @@ impl Engine {
             rotating: AtomicBool::new(false),
             sign_rate: ArcSwapOption::empty(),
             verify_only: OnceLock::new(),
+            capabilities: OnceLock::new(),
             closed: AtomicBool::new(false),
         }
     }
@@ -174,6 +178,11 @@ impl Engine {
     /// Why private keys are not used and nothing is changed, where that is so.
     pub fn verifies_only(&self) -> Option<&KmsError> {
         self.verify_only.get()
+    }
+
+    /// Mints capabilities on line with `verifier` from now on; it stays the first that was given.
+    pub fn mint_with(&self, verifier: Arc<Verifier>) {
+        let _ = self.capabilities.set(verifier);
     }
 
     /// Wipes every private key and refuses all further calls. Calls under way end first or fail.

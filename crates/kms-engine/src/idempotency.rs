@@ -1,6 +1,6 @@
 //! Recorded answers: the same op_id with the same body gives the same answer again.
 //!
-//! An op_id belongs to its tenant, operation and actor. Only successes are recorded, so a request
+//! An op_id belongs to its tenant, operation and actor, which is the identifier of a capability. Only successes are recorded, so a request
 //! that failed may be sent again under its op_id.
 
 use std::collections::{HashMap, VecDeque};

@@ -7,6 +7,7 @@
 mod answers;
 mod arena;
 mod batch;
+mod capabilities;
 mod checks;
 mod cost;
 mod counters;
@@ -26,6 +27,7 @@ mod life_cycle;
 mod list;
 mod material;
 mod op;
+mod permission;
 pub mod policy;
 mod pool;
 mod rate;
@@ -40,6 +42,7 @@ pub mod wire;
 mod wrap;
 
 pub use batch::{BatchItem, SignItem};
+pub use capabilities::MintedCapability;
 pub use counters::Snapshot;
 pub use create::{CreateKey, Created, PublicHalves};
 pub use describe::{Attested, Described};

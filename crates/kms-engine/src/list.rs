@@ -21,7 +21,7 @@ pub struct ListKeys {
     pub after: Option<String>,
 }
 
-/// A page of keys, in the order of their UUIDs: a key that was there before the first page is in exactly one, and one
+/// A page of the keys that the caller may know of, in the order of their UUIDs: a key that was there before the first page is in exactly one, and one
 /// that is made meanwhile may be left out.
 #[derive(Clone, Debug)]
 pub struct Listed {
@@ -67,7 +67,7 @@ impl Engine {
             };
             let after = wish.after.as_deref().map(|kid| cursor(kid, &wish.tenant)).transpose()?;
             // One more tells whether there is another page.
-            let mut found = self.keys.page(&wish.tenant, after, limit + 1);
+            let mut found = self.keys.page(context, &wish.tenant, after, limit + 1);
             let more = found.len() > limit;
             found.truncate(limit);
             let now_ms = self.now_ms();

@@ -1,4 +1,6 @@
-//! The operations, by the names that metrics, audit and transports use.
+//! The operations, by the names that metrics, audit and transports use, and the scopes that they need.
+
+use kms_core::Scopes;
 
 /// An operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,11 +43,13 @@ pub enum Op {
     Destroy,
     /// Cancels a destruction that is scheduled.
     CancelDestroy,
+    /// Mints a capability within the caller's own.
+    MintCapability,
 }
 
 impl Op {
     /// Every operation; the position is `op as usize`.
-    pub const ALL: [Op; 19] = [
+    pub const ALL: [Op; 20] = [
         Op::Create,
         Op::Import,
         Op::Describe,
@@ -65,6 +69,7 @@ impl Op {
         Op::Enable,
         Op::Destroy,
         Op::CancelDestroy,
+        Op::MintCapability,
     ];
 
     /// The name in metrics and audit records.
@@ -89,6 +94,25 @@ impl Op {
             Op::Enable => "enable",
             Op::Destroy => "destroy",
             Op::CancelDestroy => "cancel_destroy",
+            Op::MintCapability => "mint_capability",
+        }
+    }
+
+    /// The scopes that a capability must have, all of them.
+    pub const fn scopes(self) -> Scopes {
+        match self {
+            Op::Describe | Op::List | Op::Attest => Scopes::READ,
+            Op::Import => Scopes::IMPORT,
+            Op::Sign | Op::SignBatch => Scopes::SIGN,
+            Op::Verify | Op::VerifyBatch => Scopes::VERIFY,
+            Op::Wrap => Scopes::WRAP,
+            Op::Unwrap => Scopes::UNWRAP,
+            Op::Rewrap => Scopes::UNWRAP.union(Scopes::WRAP),
+            Op::Create | Op::Rotate | Op::Derive => Scopes::ROTATE,
+            Op::Disable | Op::Enable | Op::Destroy | Op::CancelDestroy => Scopes::DESTROY,
+            Op::MintCapability => Scopes::ADMIN,
+            // Whoever asks is refused.
+            Op::Export => Scopes::NONE,
         }
     }
 

@@ -40,9 +40,10 @@ impl Registry {
     /// The key that `kid` names, if `context` may know of it.
     ///
     /// # Errors
-    /// `NotFound`, the same for a missing key, another tenant's key and a name that does not fit.
+    /// `NoCapability` for what the caller's capability does not cover; `NotFound`, the same for a missing key, another
+    /// tenant's key and a name that does not fit.
     pub(crate) fn find(&self, kid: &KidRef<'_>, context: &Context) -> Result<Arc<Key>> {
-        context.permit(kid.tenant)?;
+        context.permit_kid(kid)?;
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         keys.get(&kid.uuid)
             .filter(|key| kid.names(key.id()))
@@ -50,14 +51,22 @@ impl Registry {
             .ok_or_else(KmsError::not_found)
     }
 
-    /// At most `most` keys of a tenant, in the order of their UUIDs, from the one after `after` on.
-    pub(crate) fn page(&self, tenant: &str, after: Option<Uuid>, most: usize) -> Vec<Arc<Key>> {
+    /// At most `most` keys of a tenant that the caller may know of, in the order of their UUIDs, from the one after `after`
+    /// on.
+    pub(crate) fn page(
+        &self,
+        context: &Context,
+        tenant: &str,
+        after: Option<Uuid>,
+        most: usize,
+    ) -> Vec<Arc<Key>> {
         let tenants = self.of_tenants.read().unwrap_or_else(PoisonError::into_inner);
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let uuids = tenants.get(tenant).into_iter();
         let uuids = uuids.flat_map(|uuids| uuids.range((from, Bound::Unbounded)));
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        uuids.take(most).filter_map(|uuid| keys.get(uuid).cloned()).collect()
+        let known = |key: &&Arc<Key>| context.permit_kid(&key.id().into()).is_ok();
+        uuids.filter_map(|uuid| keys.get(uuid)).filter(known).take(most).cloned().collect()
     }
 
     /// The key of a UUID, if there is one.

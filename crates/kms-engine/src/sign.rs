@@ -83,7 +83,7 @@ pub enum Target {
 
 impl Target {
     /// Names the kid that an error is about.
-    fn at(&self, i: usize, error: KmsError) -> KmsError {
+    pub(crate) fn at(&self, i: usize, error: KmsError) -> KmsError {
         match self {
             Target::Kid(_) => error.field("kid_or_set.kid"),
             Target::Set(_) => error.field(format!("kid_or_set.kid_set[{i}]")),

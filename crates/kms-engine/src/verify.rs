@@ -174,6 +174,7 @@ impl Engine {
         trace: &mut Trace,
         checks: &mut Vec<Check<'a>>,
     ) -> Result<Plan> {
+        self.check_verifies(context, wish)?;
         if wish.sigs.is_empty() {
             return Err(KmsError::bad_request("at least one signature is needed").field("sigs"));
         }
@@ -302,7 +303,11 @@ struct Plan {
 }
 
 /// The kid of a signature: the request's, or its own where the request has none.
-fn kid_of<'a>(wish: &'a VerifyRequest<'_>, entry: &'a SignatureEntry, i: usize) -> Result<&'a str> {
+pub(crate) fn kid_of<'a>(
+    wish: &'a VerifyRequest<'_>,
+    entry: &'a SignatureEntry,
+    i: usize,
+) -> Result<&'a str> {
     match (wish.kid.as_deref(), entry.kid.as_deref()) {
         (Some(kid), None) => Ok(kid),
         (Some(kid), Some(own)) if kid == own => Ok(kid),

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::audit::{Audit, AuditOptions};
 use crate::bytes;
+use crate::capability;
 use crate::known::KnownKids;
 use crate::pq;
 use crate::store::{self, FileStoreOptions};
@@ -61,6 +62,8 @@ pub struct CallContext {
     pub actor: String,
     /// The one tenant this caller may touch; absent for all.
     pub tenant: Option<String>,
+    /// What the caller's capability grants: the number of a `NativeGrant`. It says who calls, whatever `actor` says.
+    pub grant: Option<f64>,
     /// A UUID that makes a mutation idempotent.
     pub op_id: Option<String>,
     /// How long the call may wait before work begins, in milliseconds.
@@ -364,9 +367,15 @@ impl NativeKms {
         };
         name(&call.request_id, "requestId")?;
         name(&call.actor, "actor")?;
+        let grant = call.grant.map(capability::find).transpose()?;
+        let only = grant.as_ref().and_then(|grant| grant.rights.tenants.only());
         Ok(Context {
-            tenant: call.tenant.map(Into::into),
-            actor: call.actor.into(),
+            tenant: call.tenant.map(Into::into).or(only.map(Into::into)),
+            actor: match &grant {
+                Some(grant) => grant.identifier.clone(),
+                None => call.actor.into(),
+            },
+            rights: grant.map(|grant| Arc::clone(&grant.rights)),
             request_id: call.request_id.into(),
             op_id,
             fingerprint: None,

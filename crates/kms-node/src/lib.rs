@@ -7,6 +7,7 @@ mod audit;
 mod batches;
 mod bundle;
 mod bytes;
+mod capability;
 mod ed25519;
 mod error;
 mod handles;

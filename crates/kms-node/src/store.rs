@@ -46,14 +46,7 @@ impl RootKeyOptions {
         let fault = |field, why: &'static str| Err(KmsError::bad_request(why).field(field));
         match (&self.file, &self.env) {
             (Some(file), None) => read_secret(Path::new(file)),
-            (None, Some(name)) => match std::env::var(name) {
-                Ok(mut value) => {
-                    let secret = SecretBytes::copy_of(value.as_bytes());
-                    value.zeroize();
-                    Ok(secret)
-                }
-                Err(_) => fault("root_key.env", "the environment variable is not set, or no text"),
-            },
+            (None, Some(name)) => read_variable(name),
             _ => fault("root_key", "needs a file or an environment variable, and not both"),
         }
     }
@@ -64,7 +57,23 @@ impl RootKeyOptions {
     }
 }
 
-fn read_secret(path: &Path) -> Result<SecretBytes> {
+/// The text of an environment variable.
+///
+/// # Errors
+/// `BadRequest`, field `root_key.env`.
+pub(crate) fn read_variable(name: &str) -> Result<SecretBytes> {
+    let unset = || KmsError::bad_request("the environment variable is not set, or no text");
+    let mut value = std::env::var(name).map_err(|_| unset().field("root_key.env"))?;
+    let secret = SecretBytes::copy_of(value.as_bytes());
+    value.zeroize();
+    Ok(secret)
+}
+
+/// The bytes of a small file.
+///
+/// # Errors
+/// `BadRequest`, field `root_key.file`.
+pub(crate) fn read_secret(path: &Path) -> Result<SecretBytes> {
     use std::io::Read;
     let unreadable =
         || KmsError::bad_request("the root key file cannot be read").field("root_key.file");

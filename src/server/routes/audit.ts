@@ -37,7 +37,7 @@ export const auditEndpoints: readonly AuditEndpoint[] = [
     label: `${BASE}/audit/proof/{seq}`,
     op: 'audit_proof',
     contentType: 'application/json',
-    answer: (log, param, { tenant }) => log.proofJson(seqOf(param('seq')), tenant),
+    answer: (log, param, { tenant, grant }) => log.proofJson(seqOf(param('seq')), tenant, grant),
   },
 ]
 

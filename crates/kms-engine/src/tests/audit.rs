@@ -58,7 +58,7 @@ fn a_refusal_is_recorded_with_a_key_that_the_caller_may_know_of_and_only_then() 
     };
     let stranger = Context { tenant: Some("evil".into()), ..Context::library() };
     let export = crate::Request::Export(v1.clone());
-    assert_eq!(refusal(engine.dispatch(&stranger, &export)).0, "NotFound");
+    assert_eq!(refusal(engine.dispatch(&stranger, &export)).0, "ExportForbidden");
     assert_eq!(refusal(sign(&engine, "nonsense", b"m")).0, "BadRequest");
     assert!(of_refusals().is_empty());
     assert_eq!(refusal(engine.dispatch(&Context::library(), &export)).0, "ExportForbidden");

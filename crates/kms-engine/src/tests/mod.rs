@@ -13,6 +13,7 @@ mod import;
 mod key_states;
 mod life_cycle;
 mod list;
+mod permission;
 mod rotate_by_age;
 mod rotation_under_load;
 mod state_races;

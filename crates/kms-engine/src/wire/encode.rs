@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::capabilities::MintedCapability;
 use crate::create::PublicHalves;
 use crate::describe::{Attested, Described};
 use crate::dispatch::{Response, SetOrOne};
@@ -106,6 +107,17 @@ struct StateChangedDto<'a> {
     kid: String,
     #[serde(flatten)]
     state: StateDto,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<AuditDto<'a>>,
+}
+
+#[derive(Serialize)]
+struct MintedDto<'a> {
+    token: &'a str,
+    id: &'a str,
+    identifier: &'a str,
+    exp: u64,
+    caveats: &'a [Box<str>],
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<AuditDto<'a>>,
 }
@@ -223,6 +235,7 @@ enum AnswerDto<'a> {
     Wrapped(WrappedDto),
     Unwrapped(UnwrappedDto),
     StateChanged(StateChangedDto<'a>),
+    Minted(MintedDto<'a>),
 }
 
 /// The answer; `log` is the audit log that its indexes are of.
@@ -310,6 +323,11 @@ fn answer<'a>(response: &'a Response, log: Option<&'a str>) -> AnswerDto<'a> {
             state: changed.state.into(),
             audit: audit(changed.audit, None),
         }),
+        Response::Minted(minted) => {
+            let MintedCapability { token, identifier, id, exp, caveats, audit: index } = &**minted;
+            let audit = audit(*index, None);
+            AnswerDto::Minted(MintedDto { token, id, identifier, exp: *exp, caveats, audit })
+        }
     }
 }
 

@@ -43,8 +43,10 @@ pub fn handle(
         let missing = || KmsError::bad_request("this operation needs a kid").field("kid");
         target.map(str::to_owned).ok_or_else(missing)
     };
-    // A wrap that is tried again would make another data key: whoever sends an op_id expects the same one.
-    if matches!(op, Op::Wrap | Op::Unwrap | Op::Rewrap) && context.op_id.is_some() {
+    // What is tried again would make another data key, or another token: whoever sends an op_id expects the same one.
+    if matches!(op, Op::Wrap | Op::Unwrap | Op::Rewrap | Op::MintCapability)
+        && context.op_id.is_some()
+    {
         let error = KmsError::unsupported("this operation is not idempotent");
         return engine.counting(op, || Err(error.field("op_id")));
     }
@@ -107,6 +109,7 @@ pub fn handle(
             let kid = kid()?;
             engine.counting(op, || decode::destroy(kid, body, &mut context))?
         }
+        Op::MintCapability => engine.counting(op, || decode::mint_capability(body))?,
         Op::Describe => Request::Describe(kid()?),
         Op::Attest => Request::Attest(kid()?),
         Op::Export => Request::Export(kid()?),

@@ -62,7 +62,7 @@ mod imp {
     use kms_audit::reader::{Next, Records};
     use kms_audit::record::{Body, Target};
     use kms_audit::{AuditLog, SignedCheckpoint};
-    use kms_core::{Clock, ErrorCode, KmsError, Result, SystemClock};
+    use kms_core::{Clock, ErrorCode, KmsError, Result, Rights, SystemClock};
 
     use super::{Audit, absent};
 
@@ -76,6 +76,28 @@ mod imp {
                 "this service keeps its audit log in memory: there are no checkpoints and no proofs",
             )),
             Audit::Off => Err(absent()),
+        }
+    }
+
+    /// Who asks for a record.
+    pub(super) struct Caller {
+        pub(super) tenant: Option<String>,
+        pub(super) rights: Option<Arc<Rights>>,
+    }
+
+    impl Caller {
+        /// Whether they may see a record of this; an empty tenant is the service's own.
+        fn may_see(&self, of: Target<'_>) -> bool {
+            let of_own = |tenant: &str| self.tenant.as_deref().is_none_or(|own| own == tenant);
+            match (of, &self.rights) {
+                (Target::Key(kid), Some(rights)) => {
+                    rights.permit_kid(&kid).is_ok() && rights.permit_without_payload().is_ok()
+                }
+                (Target::Tenant(""), Some(rights)) => rights.covers_service(),
+                (Target::Tenant(tenant), Some(rights)) => rights.covers_tenant(tenant),
+                (Target::Key(kid), None) => of_own(kid.tenant),
+                (Target::Tenant(tenant), None) => of_own(tenant),
+            }
         }
     }
 
@@ -99,10 +121,11 @@ mod imp {
         Ok(log.checkpoint_now()?)
     }
 
-    /// An inclusion proof as JSON. Of a record of another tenant the caller learns nothing.
-    pub(super) fn proof(log: &AuditLog, seq: u64, tenant: Option<&str>) -> Result<String> {
+    /// An inclusion proof as JSON. Of a record of another tenant, or of a key that a capability does not cover, the
+    /// caller learns nothing.
+    pub(super) fn proof(log: &AuditLog, seq: u64, caller: &Caller) -> Result<String> {
         // First, so that nobody has checkpoints made for what they may not see.
-        let record = record(log, seq, tenant)?;
+        let record = record(log, seq, caller)?;
         let signed = covering(log, seq)?;
         let size = signed.checkpoint.size;
         let (leaf, path) = log.inclusion_proof(seq, size)?;
@@ -129,26 +152,23 @@ mod imp {
     }
 
     /// The bytes of a record; `None` where its segment is gone.
-    fn record(log: &AuditLog, seq: u64, tenant: Option<&str>) -> Result<Option<Vec<u8>>> {
+    fn record(log: &AuditLog, seq: u64, caller: &Caller) -> Result<Option<Vec<u8>>> {
         let unknown = || KmsError::from(kms_audit::AuditError::NotFound("record"));
         let mut records = Records::from(log.path(), seq)?;
         let found = match records.next()? {
             Next::Record(entry) if entry.record.seq == seq => {
-                let own = match &entry.record.body {
-                    Body::Operation(it) => match it.target {
-                        Target::Key(kid) => Some(kid.tenant),
-                        Target::Tenant(tenant) => Some(tenant),
-                    },
-                    Body::Continuity(it) => Some(it.from.tenant),
-                    Body::Verifications(it) => Some(it.tenant),
-                    _ => None,
+                let of = match &entry.record.body {
+                    Body::Operation(it) => it.target,
+                    Body::Continuity(it) => Target::Key(it.from),
+                    Body::Verifications(it) => Target::Tenant(it.tenant),
+                    _ => Target::Tenant(""),
                 };
-                if tenant.is_some() && tenant != own {
+                if !caller.may_see(of) {
                     return Err(unknown());
                 }
                 Some(entry.bytes.to_vec())
             }
-            _ if tenant.is_some() => return Err(unknown()),
+            _ if !caller.may_see(Target::Tenant("")) => return Err(unknown()),
             _ => None,
         };
         Ok(found)
@@ -238,22 +258,28 @@ impl NativeKms {
     }
 
     /// The proof that a record is in the log, as JSON: `{"log", "index", "size", "leaf_hash_b64", "proof_b64": [hash],
-    /// "checkpoint", "record_b64"?}`. A caller with a tenant sees the records of that tenant only.
+    /// "checkpoint", "record_b64"?}`. A caller with a tenant sees the records of that tenant only, and one with a grant
+    /// those that it covers.
     #[napi(ts_return_type = "Promise<string>")]
     pub fn audit_proof<'env>(
         &self,
         env: &'env Env,
         seq: f64,
         tenant: Option<String>,
+        grant: Option<f64>,
     ) -> napi::Result<Object<'env>> {
-        let asked = guard("auditProof", || Ok((index(seq)?, self.audit.clone())))?;
+        let asked = guard("auditProof", || {
+            let grant = grant.map(crate::capability::find).transpose()?;
+            let rights = grant.map(|grant| std::sync::Arc::clone(&grant.rights));
+            Ok((index(seq)?, self.audit.clone(), rights))
+        })?;
         let work = move || {
-            let (seq, audit) = asked;
+            let (seq, audit, rights) = asked;
             #[cfg(unix)]
-            return imp::proof(&*imp::log(&audit)?, seq, tenant.as_deref());
+            return imp::proof(&*imp::log(&audit)?, seq, &imp::Caller { tenant, rights });
             #[cfg(not(unix))]
             {
-                let _ = (seq, audit, tenant);
+                let _ = (seq, audit, tenant, rights);
                 Err(absent())
             }
         };

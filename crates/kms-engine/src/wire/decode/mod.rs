@@ -1,5 +1,6 @@
 //! JSON to requests.
 
+mod capability;
 mod import;
 mod json;
 mod life_cycle;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+pub(super) use self::capability::mint_capability;
 pub(super) use self::import::import;
 use self::json::{Items, Object, Whole, json, present};
 pub(super) use self::life_cycle::{destroy, state};

@@ -1,0 +1,39 @@
+/** Capabilities, minted on line. */
+
+const caveats = {
+  type: 'array',
+  maxItems: 64,
+  items: { type: 'string' },
+  description: 'Each is `name = value`: see docs/capabilities.md.',
+} as const
+
+export const capabilities = {
+  MintCapabilityRequest: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['caveats'],
+    properties: {
+      caveats,
+      name: { type: 'string', description: 'For people; part of the identifier.' },
+      ttl_s: {
+        type: 'integer',
+        minimum: 1,
+        maximum: 9007199254740991,
+        description: 'Seconds that it lives; as long as it may where this is not said.',
+      },
+    },
+  },
+  MintedCapability: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['token', 'id', 'identifier', 'exp', 'caveats'],
+    properties: {
+      token: { type: 'string', description: 'The capability: the bearer token of whoever holds it.' },
+      id: { type: 'string', format: 'uuid', description: 'What the list of revoked capabilities names.' },
+      identifier: { type: 'string', description: 'The actor of audit records.' },
+      exp: { type: 'integer', minimum: 0, description: 'Unix seconds.' },
+      caveats: { ...caveats, description: 'All that hold, those of the minter first.' },
+      audit: { $ref: '#/components/schemas/AuditPosition' },
+    },
+  },
+} as const
