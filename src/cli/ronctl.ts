@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { VERSION } from '../server/version.js'
 import { auditCommand } from './audit.js'
 import { configCommand } from './config.js'
+import { passportCommand } from './passport.js'
 import { rootKeyCommand } from './root-key.js'
 import { storeCommand } from './store.js'
 
@@ -13,5 +14,6 @@ const program = new Command('ronctl')
   .addCommand(storeCommand())
   .addCommand(auditCommand())
   .addCommand(configCommand())
+  .addCommand(passportCommand())
 
 await program.parseAsync()

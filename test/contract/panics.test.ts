@@ -20,6 +20,7 @@ const CLASSES = [
   'Ed25519PublicKey',
   'MlDsaPublicKey',
   'MlKemPublicKey',
+  'NativePassport',
 ] as const
 
 describe.skipIf(!addon.available)('a panic', () => {
@@ -74,6 +75,14 @@ describe.skipIf(!addon.available)('a panic', () => {
     stored?.close()
   })
   const verifierKey = addon.available ? readFileSync(join(dir, 'audit/keys'), 'utf8').trim() : ''
+
+  const passportOptions = {
+    ...{ clockSkewS: 120, maxMsgBytes: 4096, maxBatch: 512, requireAud: false },
+    ...{ issuer: 'test', defaultTtlS: 60, maxTtlS: 60 },
+  }
+  const passport = addon.available ? new native.NativePassport(passportOptions) : (undefined as never)
+  const passportWish = Buffer.from('{"sub":"a","aud":["b"],"scopes":[]}')
+  const request = Buffer.from('{"alg":"Ed25519","kid":"k","msg":"e30","sig":""}')
 
   const auditLog = join(dir, 'audit-log')
   const log = new LogWriter([ed25519Signer(1)])
@@ -176,6 +185,17 @@ describe.skipIf(!addon.available)('a panic', () => {
     'auditInclusion.task': () => native.auditInclusion(auditLog, 0),
     auditConsistency: () => native.auditConsistency(auditLog, 1),
     'auditConsistency.task': () => native.auditConsistency(auditLog, 1),
+    canonicalJson: () => native.canonicalJson(Buffer.from('{}')),
+    NativePassport: () => new native.NativePassport(passportOptions),
+    'NativePassport.trust': () => passport.trust('k', publicKey),
+    'NativePassport.distrust': () => passport.distrust('x'),
+    'NativePassport.verify': () => passport.verify(request, true),
+    'NativePassport.verifyEach': () => passport.verifyEach([request, request], true),
+    'NativePassport.verifyBatch': () => passport.verifyBatch(Buffer.from('[]'), true),
+    'NativePassport.verifyBatchAsync': () => passport.verifyBatchAsync(Buffer.from('[]'), true),
+    'NativePassport.verifyBatchAsync.task': () => passport.verifyBatchAsync(Buffer.from('[]'), true),
+    'NativePassport.issue': () => passport.issue(passportWish, 'k'),
+    'NativePassport.counters': () => passport.counters(),
     secretMemory: () => native.secretMemory(),
     rngOk: () => native.rngOk(),
     ed25519TableStats: () => native.ed25519TableStats(),
