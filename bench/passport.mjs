@@ -1,9 +1,9 @@
 // `npm run bench:passport`: passports in process beside jose and fast-jwt, and over HTTP beside a bare Hono echo.
 // --rounds N: more are quieter; --only process|http; --seconds N: how long each HTTP row runs.
 import { parseArgs } from 'node:util'
+import { machineFacts, machineLine } from './lib/machine.mjs'
 import { inProcess } from './passport/in-process.mjs'
 import { overHttp } from './passport/over-http.mjs'
-import { machineFacts, machineLine } from './lib/machine.mjs'
 
 const { values: flags } = parseArgs({
   options: {

@@ -121,7 +121,15 @@ function same(actual, expected) {
 
 async function start() {
   await build()
-  const args = [at('dist/cli/passport-main.js'), 'serve', '--dev', '--bind', '127.0.0.1:0', '--log-level', 'warn']
+  const args = [
+    at('dist/cli/passport-main.js'),
+    'serve',
+    '--dev',
+    '--bind',
+    '127.0.0.1:0',
+    '--log-level',
+    'warn',
+  ]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   let banner = ''
   for await (const chunk of child.stdout) {

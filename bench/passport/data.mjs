@@ -28,4 +28,5 @@ export async function passports(count, keyCount) {
 }
 
 /** The body of a batch, as it comes over HTTP. */
-export const bodyOf = items => Buffer.from(JSON.stringify(items.map(item => ({ ...item, audience: AUDIENCE }))))
+export const bodyOf = items =>
+  Buffer.from(JSON.stringify(items.map(item => ({ ...item, audience: AUDIENCE }))))

@@ -43,7 +43,10 @@ async function row(size, keyCount, rounds) {
   const [bodies, tokenBodies] = [bodyOf(envelopes), bodyOf(tokens.map(token => ({ token })))]
   const joseKeys = new Map(await Promise.all(keys.map(async jwk => [jwk.kid, await importJWK(jwk, 'EdDSA')])))
   const pems = new Map(
-    keys.map(jwk => [jwk.kid, createPublicKey({ key: jwk, format: 'jwk' }).export({ format: 'pem', type: 'spki' })]),
+    keys.map(jwk => [
+      jwk.kid,
+      createPublicKey({ key: jwk, format: 'jwk' }).export({ format: 'pem', type: 'spki' }),
+    ]),
   )
   const options = { algorithms: ['EdDSA'], audience: AUDIENCE, issuer: ISSUER }
   const fast = {

@@ -42,7 +42,13 @@ async function batches(server, rounds, seconds) {
     const body = JSON.stringify(items.map(item => ({ ...item, audience: AUDIENCE })))
     const rates = []
     for (let round = 0; round < rounds; round++) {
-      const { rate } = await load({ ...server, path: '/v1/passport/verify_batch', body, connections: 8, seconds })
+      const { rate } = await load({
+        ...server,
+        path: '/v1/passport/verify_batch',
+        body,
+        connections: 8,
+        seconds,
+      })
       rates.push(rate * size)
     }
     console.log(`${String(size).padStart(5)} ${Math.round(median(rates)).toLocaleString('en').padStart(12)}`)
@@ -87,12 +93,16 @@ async function alone(servers, rounds) {
   const times = { 'coalescing on': [], 'coalescing off': [] }
   for (let round = 0; round < rounds; round++) {
     for (const name of round % 2 ? Object.keys(times) : Object.keys(times).reverse()) {
-      times[name].push(await lone({ ...servers[name], path: '/v1/passport/verify', body: bodies[name], count: 200 }))
+      times[name].push(
+        await lone({ ...servers[name], path: '/v1/passport/verify', body: bodies[name], count: 200 }),
+      )
     }
   }
   const [on, off] = Object.values(times)
   const ratio = median(on.map((time, i) => time / off[i]))
-  console.log(`\na lone request: p50 ${median(on).toFixed(3)} ms with coalescing, ${median(off).toFixed(3)} without`)
+  console.log(
+    `\na lone request: p50 ${median(on).toFixed(3)} ms with coalescing, ${median(off).toFixed(3)} without`,
+  )
   console.log(`with over without: ${ratio.toFixed(3)}`)
 }
 

@@ -27,7 +27,9 @@ const FORBIDDEN: ReadonlySet<RefusalReason> = new Set(['scope_denied'])
  * Anything else is answered 401, or 403 for a scope that is missing, as `{code,message,retryable}` with the reason in
  * `WWW-Authenticate`.
  */
-export function passportAuth(options: PassportAuthOptions): MiddlewareHandler<{ Variables: PassportVariables }> {
+export function passportAuth(
+  options: PassportAuthOptions,
+): MiddlewareHandler<{ Variables: PassportVariables }> {
   const { verifier, audience, scopes = [] } = options
   return async (c, next) => {
     const token = /^bearer +([^\s]+)$/i.exec(c.req.header('authorization') ?? '')?.[1]
@@ -38,7 +40,8 @@ export function passportAuth(options: PassportAuthOptions): MiddlewareHandler<{ 
       await next()
       return
     }
-    if (reason === 'internal') return refuse(503, undefined, 'StoreUnavailable', 'the passport cannot be checked now')
+    if (reason === 'internal')
+      return refuse(503, undefined, 'StoreUnavailable', 'the passport cannot be checked now')
     if (FORBIDDEN.has(reason)) {
       const challenge = `Bearer error="insufficient_scope", scope="${scopes.join(' ')}"`
       return refuse(403, challenge, 'NoCapability', 'the passport lacks a scope')
@@ -48,7 +51,12 @@ export function passportAuth(options: PassportAuthOptions): MiddlewareHandler<{ 
   }
 }
 
-function refuse(status: 401 | 403 | 503, challenge: string | undefined, code: string, message: string): Response {
+function refuse(
+  status: 401 | 403 | 503,
+  challenge: string | undefined,
+  code: string,
+  message: string,
+): Response {
   const retryable = status === 503
   return new Response(JSON.stringify({ code, message, retryable }), {
     status,

@@ -34,7 +34,17 @@ const passport = (args: string[], input = '') =>
 
 describe('ronctl passport', () => {
   it('mints, verifies and inspects, by the service and by its keys', async () => {
-    const wish = ['mint', '--sub', 'alice', '--aud', 'service-a', '--scope', 'read:x', '--ctx', '{"tenant":"t1"}']
+    const wish = [
+      'mint',
+      '--sub',
+      'alice',
+      '--aud',
+      'service-a',
+      '--scope',
+      'read:x',
+      '--ctx',
+      '{"tenant":"t1"}',
+    ]
     const envelope = await passport(wish)
     const token = await passport([...wish, '--jwt', '--ttl', '60'])
     const jwks = join(dir, 'jwks.json')
@@ -59,7 +69,10 @@ describe('ronctl passport', () => {
 
   it('says in one line what went wrong', async () => {
     const refused = await passport(['mint', '--sub', 'alice', '--aud', 'a', '--ttl', '-1'])
-    expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(/^ronctl: 400 BadRequest: .+\n$/) })
+    expect(refused).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^ronctl: 400 BadRequest: .+\n$/),
+    })
     const away = await passport(['rotate', '--url', 'http://127.0.0.1:1'])
     expect(away).toMatchObject({ code: 1, stderr: expect.stringContaining('does not answer') })
     expect((await passport(['inspect', 'x'])).code).toBe(1)

@@ -41,7 +41,10 @@ describe('jose', () => {
     const set = (await service.ask('GET', jwksUrl.pathname)).json
     const jwk = set.keys.find((key: { kid: string }) => key.kid === envelope.kid)
     const key = createPublicKey({ key: await jose.exportJWK(await jose.importJWK(jwk)), format: 'jwk' })
-    const [msg, sig] = [envelope.msg, envelope.sig].map(each => Buffer.from(each, 'base64url')) as [Buffer, Buffer]
+    const [msg, sig] = [envelope.msg, envelope.sig].map(each => Buffer.from(each, 'base64url')) as [
+      Buffer,
+      Buffer,
+    ]
     expect(verify(null, msg, key, sig)).toBe(true)
   })
 
@@ -74,7 +77,10 @@ describe('PyJWT and cryptography', () => {
     expect(output.envelope_claims).toEqual(JSON.parse(Buffer.from(envelope.msg, 'base64url').toString()))
     const verifier = new PassportVerifier({ jwks: { keys: [output.key] } })
     for (const passport of [output.token, output.envelope]) {
-      expect(verifier.verify(passport, { ...AUDIENCE, scopes: ['read:x'] })).toMatchObject({ ok: true, claims })
+      expect(verifier.verify(passport, { ...AUDIENCE, scopes: ['read:x'] })).toMatchObject({
+        ok: true,
+        claims,
+      })
     }
   })
 })
@@ -84,7 +90,9 @@ describe('canonicalize', () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 6, stringUnit: 'grapheme' }), value => {
         const given = JSON.stringify(value)
-        expect(Buffer.from(canonicalJson(Buffer.from(given))).toString()).toBe(canonicalize(JSON.parse(given)))
+        expect(Buffer.from(canonicalJson(Buffer.from(given))).toString()).toBe(
+          canonicalize(JSON.parse(given)),
+        )
       }),
       { numRuns: 300 },
     )

@@ -30,15 +30,21 @@ describe('canonicalJson', () => {
     const input = readFileSync(new URL(`input/${name}`, vectors))
     const output = readFileSync(new URL(`output/${name}`, vectors))
     expect(Buffer.from(canonicalJson(input)).equals(output)).toBe(true)
-    const hex = readFileSync(new URL(`outhex/${name.replace('.json', '.txt')}`, vectors), 'utf8')
-    expect(output.toString('hex')).toBe(hex.replaceAll(/\s/g, ''))
   })
 
   it('writes the ten thousand numbers of the test file as JavaScript does', () => {
     // The generator of test/vectors/jcs/README.md.
     const staticU64s = [
-      0x0000000000000000n, 0x8000000000000000n, 0x0000000000000001n, 0x8000000000000001n, 0xc46696695dbd1cc3n,
-      0xc43211ede4974a35n, 0xc3fce97ca0f21056n, 0xc3c7213080c1a6acn, 0xc39280f39a348556n, 0xc35d9b1f5d20d557n,
+      0x0000000000000000n,
+      0x8000000000000000n,
+      0x0000000000000001n,
+      0x8000000000000001n,
+      0xc46696695dbd1cc3n,
+      0xc43211ede4974a35n,
+      0xc3fce97ca0f21056n,
+      0xc3c7213080c1a6acn,
+      0xc39280f39a348556n,
+      0xc35d9b1f5d20d557n,
     ]
     const numbers: number[] = []
     const view = new DataView(new ArrayBuffer(8))

@@ -61,14 +61,23 @@ require_aud = false
   })
 
   it('are taken from flags over environment over file', () => {
-    const configPath = file('order.json', '{"limits":{"max_batch":1,"max_msg_bytes":100},"passport":{"issuer":"f"}}')
+    const configPath = file(
+      'order.json',
+      '{"limits":{"max_batch":1,"max_msg_bytes":100},"passport":{"issuer":"f"}}',
+    )
     const env = { PASSPORT_MAX_BATCH: '2', PASSPORT_MAX_MSG_BYTES: '200' }
     const { config } = load({ configPath, env, flags: { 'limits.max_batch': '3' } })
-    expect([config?.limits.max_batch, config?.limits.max_msg_bytes, config?.passport.issuer]).toEqual([3, 200, 'f'])
+    expect([config?.limits.max_batch, config?.limits.max_msg_bytes, config?.passport.issuer]).toEqual([
+      3,
+      200,
+      'f',
+    ])
   })
 
   it('know older names of variables', () => {
-    const { config, aliases } = load({ env: { PASSPORT_BIND: '127.0.0.1:1', PASSPORT_CONFIG: file('e.toml', '') } })
+    const { config, aliases } = load({
+      env: { PASSPORT_BIND: '127.0.0.1:1', PASSPORT_CONFIG: file('e.toml', '') },
+    })
     expect(config?.bind_addr.port).toBe(1)
     expect(aliases.map(({ old }) => old).sort()).toEqual(['PASSPORT_BIND', 'PASSPORT_CONFIG'])
   })
@@ -77,7 +86,14 @@ require_aud = false
     const configPath = file('bad.toml', 'x = 1\n[limits]\nmax_batch = "many"\n[verify.deep]\ny = 1\n')
     const flags = { 'passport.clock_skew_s': '601', 'security.distrust': 'x' }
     expect(faults({ configPath, flags, env: { PASSPORT_NOPE: '1' } }).sort()).toEqual(
-      ['PASSPORT_NOPE', 'limits.max_batch', 'passport.clock_skew_s', 'security.distrust', 'verify.deep', 'x'].sort(),
+      [
+        'PASSPORT_NOPE',
+        'limits.max_batch',
+        'passport.clock_skew_s',
+        'security.distrust',
+        'verify.deep',
+        'x',
+      ].sort(),
     )
   })
 

@@ -24,11 +24,14 @@ describe('algorithm confusion', () => {
     'the JWK': Buffer.from(JSON.stringify(jwk)),
   }
 
-  it.each(Object.entries(secrets))('HS256 keyed with %s of our public key is malformed', async (_, secret) => {
-    const signed = `${encode({ ...known, alg: 'HS256' })}.${payload}`
-    const mac = createHmac('sha256', secret).update(signed).digest('base64url')
-    expect(await verdict(`${signed}.${mac}`)).toEqual({ ok: false, reason: 'malformed' })
-  })
+  it.each(Object.entries(secrets))(
+    'HS256 keyed with %s of our public key is malformed',
+    async (_, secret) => {
+      const signed = `${encode({ ...known, alg: 'HS256' })}.${payload}`
+      const mac = createHmac('sha256', secret).update(signed).digest('base64url')
+      expect(await verdict(`${signed}.${mac}`)).toEqual({ ok: false, reason: 'malformed' })
+    },
+  )
 
   it.each([
     { alg: 'none' },
@@ -46,7 +49,10 @@ describe('algorithm confusion', () => {
     const fetching = vi.spyOn(globalThis, 'fetch')
     const forged = encode({ ...known, ...change })
     for (const sig of [signature, '']) {
-      const { json } = await service.ask('POST', '/v1/verify', { token: `${forged}.${payload}.${sig}`, ...AUDIENCE })
+      const { json } = await service.ask('POST', '/v1/verify', {
+        token: `${forged}.${payload}.${sig}`,
+        ...AUDIENCE,
+      })
       expect(json).toEqual({ ok: false, reason: 'malformed' })
     }
     // The two requests of this test, and none that a header asked for.
@@ -65,7 +71,10 @@ describe('base64url', () => {
     'a space': ` ${signature}`,
   }
   it.each(Object.entries(variants))('with %s is refused', async (_, spoiled) => {
-    const answer = await service.ask('POST', '/v1/verify', { token: `${header}.${payload}.${spoiled}`, ...AUDIENCE })
+    const answer = await service.ask('POST', '/v1/verify', {
+      token: `${header}.${payload}.${spoiled}`,
+      ...AUDIENCE,
+    })
     expectProblem(answer, { status: 400, code: 'BadRequest' })
   })
 })

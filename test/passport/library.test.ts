@@ -29,8 +29,20 @@ describe('PassportIssuer', () => {
     const text = Buffer.from(envelope.msg, 'base64url').toString()
     const claims = JSON.parse(text)
     expect(claims).toEqual({
-      ...{ iss: 'issuer.example', sub: 'alice', aud: wish.aud, scopes: wish.scopes, nonce: 'n', kid: created.kid },
-      ...{ ctx: { a: { b: 2.5 }, z: 1 }, iat: expect.any(Number), exp: claims.iat + 60, jti: expect.any(String) },
+      ...{
+        iss: 'issuer.example',
+        sub: 'alice',
+        aud: wish.aud,
+        scopes: wish.scopes,
+        nonce: 'n',
+        kid: created.kid,
+      },
+      ...{
+        ctx: { a: { b: 2.5 }, z: 1 },
+        iat: expect.any(Number),
+        exp: claims.iat + 60,
+        jti: expect.any(String),
+      },
     })
     expect(text).toContain('"ctx":{"a":{"b":2.5},"z":1}')
     expect([envelope.alg, envelope.kid]).toEqual(['Ed25519', created.kid])
@@ -91,7 +103,10 @@ describe('PassportVerifier', () => {
       'malformed',
     ])
     expect(verifier.verify(passport)).toEqual({ ok: false, reason: 'bad_aud' })
-    expect(verifier.verify(passport, { audience, scopes: ['admin'] })).toEqual({ ok: false, reason: 'scope_denied' })
+    expect(verifier.verify(passport, { audience, scopes: ['admin'] })).toEqual({
+      ok: false,
+      reason: 'scope_denied',
+    })
   })
 
   it('goes by the time that it is given', async () => {
@@ -106,11 +121,9 @@ describe('PassportVerifier', () => {
     const [one, two] = [verifierWith({ replay }), verifierWith({ replay })]
     const passports = await Promise.all([1, 2, 3, 4].map(() => issuer.issue(wish)))
     const [first, second, third, fourth] = passports as [Envelope, Envelope, Envelope, Envelope]
-    expect(one.verifyBatch([first, first, second], { audience }).map(({ ok, reason }) => reason ?? ok)).toEqual([
-      true,
-      'replayed',
-      true,
-    ])
+    expect(
+      one.verifyBatch([first, first, second], { audience }).map(({ ok, reason }) => reason ?? ok),
+    ).toEqual([true, 'replayed', true])
     expect(two.verify(first, { audience })).toEqual({ ok: false, reason: 'replayed' })
     expect(two.verify(third, { audience }).ok).toBe(true)
     expect(two.verify(fourth, { audience })).toEqual({ ok: false, reason: 'internal' })
@@ -141,11 +154,21 @@ describe('PassportVerifier', () => {
     expect(open({ cache: { maxItems: 1 }, replay: { name: 'x', maxItems: 1 } })).toThrow('replay')
     expect(open({ clockSkew: 601 })).toThrow('from 0 to 600')
     expect(open({ jwks: {} })).toThrow('JWK set')
-    expect(open({ jwks: { keys: [{ kty: 'OKP', crv: 'Ed25519', kid: 'x', x: 'AA==' }] } })).toThrow('32 bytes')
+    expect(open({ jwks: { keys: [{ kty: 'OKP', crv: 'Ed25519', kid: 'x', x: 'AA==' }] } })).toThrow(
+      '32 bytes',
+    )
     expect(open({ keys: [{ kid: 'x', publicKey: new Uint8Array(32) }] })).toThrow('canonical')
     expect(open({ cache: { maxItems: 0 } })).toThrow('whole number')
-    expect(open({ jwks: { keys: [{ kty: 'RSA', kid: 'y' }, { kty: 'OKP', crv: 'Ed25519', kid: 'z', alg: 'HS256' }] } }))
-      .not.toThrow()
+    expect(
+      open({
+        jwks: {
+          keys: [
+            { kty: 'RSA', kid: 'y' },
+            { kty: 'OKP', crv: 'Ed25519', kid: 'z', alg: 'HS256' },
+          ],
+        },
+      }),
+    ).not.toThrow()
   })
 })
 

@@ -34,7 +34,8 @@ describe('rotation', () => {
     let verified = 0
     const verifiers = [1, 2, 3].map(async () => {
       while (going) {
-        const some = passports.length > 8 ? passports.toSorted(() => Math.random() - 0.5).slice(0, 64) : passports
+        const some =
+          passports.length > 8 ? passports.toSorted(() => Math.random() - 0.5).slice(0, 64) : passports
         const { json } = await service.ask('POST', '/v1/verify_batch', some)
         for (const verdict of json) expect(verdict).toMatchObject({ ok: true })
         const one = passports.at(-1)
@@ -50,9 +51,14 @@ describe('rotation', () => {
 
   it('publishes a version before it signs', async () => {
     const service = await running({ 'rotation.publish_ahead': '300ms' })
-    const offline = async () => new PassportVerifier({ jwks: (await service.ask('GET', '/.well-known/jwks.json')).json })
+    const offline = async () =>
+      new PassportVerifier({ jwks: (await service.ask('GET', '/.well-known/jwks.json')).json })
     const { json } = await service.ask('POST', '/admin/rotate', {})
-    expect(json).toMatchObject({ kid: `${service.key}#v2`, previous: `${service.key}#v1`, current: `${service.key}#v1` })
+    expect(json).toMatchObject({
+      kid: `${service.key}#v2`,
+      previous: `${service.key}#v1`,
+      current: `${service.key}#v1`,
+    })
     expect(Date.parse(json.active_at)).toBeGreaterThan(Date.now())
     const ahead = await offline()
     expect((await service.issue()).kid).toBe(`${service.key}#v1`)
@@ -95,7 +101,9 @@ describe('the kill switch', () => {
     expect(answer.json).toEqual({ kid: old.kid, distrusted: true })
     expect(await service.verify(old)).toEqual({ ok: false, reason: 'unknown_kid' })
     expect(await service.verify(fresh)).toMatchObject({ ok: true })
-    const kids = (await service.ask('GET', '/.well-known/jwks.json')).json.keys.map((key: { kid: string }) => key.kid)
+    const kids = (await service.ask('GET', '/.well-known/jwks.json')).json.keys.map(
+      (key: { kid: string }) => key.kid,
+    )
     expect(kids).toEqual([fresh.kid])
     expect((await service.ask('POST', '/admin/distrust', { kid: old.kid })).status).toBe(200)
     expect(service.log).toContainEqual(expect.objectContaining({ event: 'version_distrusted', version: 1 }))

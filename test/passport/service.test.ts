@@ -51,7 +51,12 @@ describe('issue', () => {
 describe('verify', () => {
   it.each(['/v1/passport/verify', '/v1/verify'])('answers claims at %s, without a capability', async path => {
     const envelope = await service.issue()
-    const { status, json } = await service.ask('POST', path, { ...envelope, ...AUDIENCE }, { authorization: '' })
+    const { status, json } = await service.ask(
+      'POST',
+      path,
+      { ...envelope, ...AUDIENCE },
+      { authorization: '' },
+    )
     expect(status).toBe(200)
     expect(json).toMatchObject({ ok: true, claims: { iss: 'svc-passport', sub: 'alice', kid: envelope.kid } })
   })
@@ -88,7 +93,10 @@ describe('verify', () => {
       { token: `${token}=` },
     ]
     for (const body of bodies) {
-      expectProblem(await service.ask('POST', '/v1/passport/verify', body), { status: 400, code: 'BadRequest' })
+      expectProblem(await service.ask('POST', '/v1/passport/verify', body), {
+        status: 400,
+        code: 'BadRequest',
+      })
     }
   })
 
@@ -111,9 +119,15 @@ describe('verify', () => {
     ]
     const alone = []
     for (const body of kinds) alone.push((await service.ask('POST', '/v1/verify', body)).json)
-    const many = Array.from({ length: 200 }, (_, i) => service.ask('POST', '/v1/verify', kinds[i % kinds.length]))
-    const answers = await Promise.all(many)
-    for (const [i, { json }] of answers.entries()) expect(json).toEqual(alone[i % kinds.length])
+    // Twice: the second time the connections are there, and requests come in the same turns.
+    for (let round = 0; round < 2; round += 1) {
+      const many = Array.from({ length: 200 }, (_, i) =>
+        service.ask('POST', '/v1/verify', kinds[i % kinds.length]),
+      )
+      for (const [i, { json }] of (await Promise.all(many)).entries()) {
+        expect(json).toEqual(alone[i % kinds.length])
+      }
+    }
     expect(await service.metric('passport_verify_path_total{path="batch"}')).toBeGreaterThan(0)
   })
 })
@@ -144,7 +158,9 @@ describe('verify_batch', () => {
 
 describe('keys', () => {
   it('are a JWK set with an ETag', async () => {
-    const { json, headers } = await service.ask('GET', '/.well-known/jwks.json', undefined, { authorization: '' })
+    const { json, headers } = await service.ask('GET', '/.well-known/jwks.json', undefined, {
+      authorization: '',
+    })
     const x = expect.stringMatching(/^[\w-]{43}$/)
     expect(json.keys).toEqual([
       { kty: 'OKP', crv: 'Ed25519', x, kid: `${service.key}#v1`, use: 'sig', alg: 'EdDSA' },
@@ -161,7 +177,9 @@ describe('keys', () => {
     const { json } = await service.ask('GET', '/v1/keys')
     expect(json).toMatchObject({ alg: 'Ed25519', current: `${service.key}#v1`, keys: [{ kty: 'OKP' }] })
     expect((await service.ask('GET', '/v1/keys?after=0')).json.keys).toHaveLength(1)
-    expect((await service.ask('GET', `/v1/keys?after=${encodeURIComponent(json.current)}`)).json.keys).toEqual([])
+    expect(
+      (await service.ask('GET', `/v1/keys?after=${encodeURIComponent(json.current)}`)).json.keys,
+    ).toEqual([])
     expectProblem(await service.ask('GET', '/v1/keys?after=x'), { status: 400, code: 'BadRequest' })
   })
 })
@@ -213,7 +231,8 @@ describe('the rest', () => {
   })
 
   it('has health, readiness and version without a capability', async () => {
-    const get = async (path: string) => (await service.ask('GET', path, undefined, { authorization: '' })).json
+    const get = async (path: string) =>
+      (await service.ask('GET', path, undefined, { authorization: '' })).json
     expect(await get('/healthz')).toEqual({ status: 'ok' })
     expect(await get('/readyz')).toMatchObject({ ready: true, missing: [], degraded: [] })
     expect(await get('/version')).toMatchObject({ name: 'svc-passport' })

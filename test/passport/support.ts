@@ -35,7 +35,12 @@ export interface Service extends Started {
 export type Settings = Partial<Record<Key, string>>
 
 export async function start(settings: Settings = {}, wrap = (opened: Opened) => opened): Promise<Service> {
-  const flags = { bind_addr: '127.0.0.1:0', 'rotation.publish_ahead': '0ms', 'log.level': 'debug', ...settings }
+  const flags = {
+    bind_addr: '127.0.0.1:0',
+    'rotation.publish_ahead': '0ms',
+    'log.level': 'debug',
+    ...settings,
+  }
   const { config, faults } = loadConfig({ dev: settings['store.backend'] !== 'file', env: {}, flags })
   if (!config) throw new Error(`the settings of this test are refused: ${JSON.stringify(faults)}`)
   const log: Record<string, unknown>[] = []
@@ -60,7 +65,12 @@ export async function start(settings: Settings = {}, wrap = (opened: Opened) => 
     })
     const text = await response.text()
     const isJson = response.headers.get('content-type')?.includes('json') && text !== ''
-    return { status: response.status, headers: response.headers, text, json: isJson ? JSON.parse(text) : undefined }
+    return {
+      status: response.status,
+      headers: response.headers,
+      text,
+      json: isJson ? JSON.parse(text) : undefined,
+    }
   }
   const issued = async (wish: Partial<IssueRequest>) => {
     const { status, json } = await ask('POST', '/v1/passport/issue', { ...WISH, ...wish })

@@ -3,9 +3,7 @@ import { Option } from 'commander'
 
 /** The service that is asked. */
 export const urlOption = () =>
-  new Option('--url <url>', 'the service (PASSPORT_URL)')
-    .env('PASSPORT_URL')
-    .default('http://127.0.0.1:5307')
+  new Option('--url <url>', 'the service (PASSPORT_URL)').env('PASSPORT_URL').default('http://127.0.0.1:5307')
 
 const TIMEOUT_MS = 10_000
 

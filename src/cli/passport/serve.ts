@@ -50,7 +50,11 @@ async function serve(loaded: Loaded, dev: boolean): Promise<void> {
   const { config } = loaded
   const addon = addonStatus()
   if (!addon.loaded) {
-    return stop(1, `${SERVICE_NAME}: the native core is missing: ${addon.reason}`, `${SERVICE_NAME}: ${ADDON_HELP}`)
+    return stop(
+      1,
+      `${SERVICE_NAME}: the native core is missing: ${addon.reason}`,
+      `${SERVICE_NAME}: ${ADDON_HELP}`,
+    )
   }
   const { cpuTier } = addon
   const log = createLog({ ...config.log, service: SERVICE_NAME })

@@ -17,8 +17,10 @@ export interface Custody {
   disable(kid: string): Promise<void>
   /** Where the key is held. */
   attest(): Promise<KeyAttestation>
-  /** Whether it can be asked, without asking. */
+  /** Whether it answered when it was asked last. */
   readonly reachable: boolean
+  /** Has a change of that told. */
+  onReachable(listener: (reachable: boolean) => void): void
   close(): void
 }
 
@@ -54,6 +56,8 @@ export class LocalCustody implements Custody {
   attest(): Promise<KeyAttestation> {
     return this.#kms.attest(this.key)
   }
+
+  onReachable(): void {}
 
   close(): void {
     this.#kms.close()

@@ -34,7 +34,9 @@ export class FairGate {
     const { perTurn, perClient } = this.#limits
     const passed = this.#passed.get(client) ?? 0
     const own = this.#waiting.get(client)
-    if (this.#count < perTurn && passed < perClient && own === undefined) {
+    // A client that is alone keeps nobody waiting.
+    const fair = passed < perClient || (this.#passed.size === 1 && this.queued === 0)
+    if (this.#count < perTurn && fair && own === undefined) {
       this.#pass(client, passed)
       return undefined
     }

@@ -16,7 +16,10 @@ export interface IssuingParts {
 const ATTEMPTS = 3
 
 /** Issues a passport for a request body: the answer's JSON. */
-export async function issue({ native, custody, ring, clockSkewMs }: IssuingParts, body: Uint8Array): Promise<string> {
+export async function issue(
+  { native, custody, ring, clockSkewMs }: IssuingParts,
+  body: Uint8Array,
+): Promise<string> {
   // It would carry times that nobody else has, or live longer than it may once the clock is right.
   if (native.counters().clockBehindMs > clockSkewMs) {
     throw new KmsError('StoreUnavailable', 'the clock of this machine was set back')
@@ -27,14 +30,13 @@ export async function issue({ native, custody, ring, clockSkewMs }: IssuingParts
     try {
       const made = custody.sign(kid, signed)
       const signature = made instanceof Uint8Array ? made : await made
-      return JSON.stringify(
-        jwt ? { token: toToken(signed, signature) } : toEnvelope(kid, signed, signature),
-      )
+      return JSON.stringify(jwt ? { token: toToken(signed, signature) } : toEnvelope(kid, signed, signature))
     } catch (thrown) {
       const error = toKmsError(thrown)
       if (error.code !== 'Conflict') throw error
       // Another version signs, or none may: the key is not what the caller could have got wrong.
-      if (attempts === ATTEMPTS) throw new KmsError('StoreUnavailable', 'the key does not sign now', { cause: error })
+      if (attempts === ATTEMPTS)
+        throw new KmsError('StoreUnavailable', 'the key does not sign now', { cause: error })
       await ring.refresh()
     }
   }

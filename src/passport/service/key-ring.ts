@@ -1,5 +1,5 @@
 import type { NativePassport } from '../../../index.js'
-import { KmsError, toKmsError } from '../../errors.js'
+import { KmsError } from '../../errors.js'
 import type { KeyDescription } from '../../key-types.js'
 import { type Jwk, toJwk } from '../jwks.js'
 import type { Custody } from './custody.js'
@@ -26,8 +26,6 @@ export interface KeyRingOptions {
   readonly distrusted: readonly string[]
   /** Told when another version signs. */
   readonly onHead?: (version: number) => void
-  /** Told when the custody stops or starts to answer. */
-  readonly onReachable?: (reachable: boolean) => void
   readonly now?: () => number
 }
 
@@ -40,7 +38,7 @@ const ASK_AGAIN_MS = 250
  * The versions of the key: which one signs, which are trusted, which are published.
  *
  * A version that was learned is kept for ever, so verification goes on while the custody is away. States are asked for
- * again when they are older than the TTL, in the background.
+ * again every TTL.
  */
 export class KeyRing {
   readonly #options: KeyRingOptions
@@ -52,6 +50,7 @@ export class KeyRing {
   #askedAt = Number.NEGATIVE_INFINITY
   #asking: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
+  #interval: NodeJS.Timeout | undefined
   #published: { text: string; until: number } | undefined
   #closed = false
 
@@ -60,14 +59,15 @@ export class KeyRing {
     this.#distrusted = new Set(options.distrusted)
   }
 
-  /** Learns the versions for the first time; rejects where that is not possible. */
+  /** Learns the versions for the first time, and again every TTL; rejects where the first time is not possible. */
   async open(): Promise<void> {
     await this.#ask()
+    this.#interval = setInterval(() => this.#askInBackground(), this.#options.ttlMs)
+    this.#interval.unref()
   }
 
   /** The version that signs. */
   get headKid(): string {
-    if (this.#stale()) this.#askInBackground()
     return this.#kid(this.#head)
   }
 
@@ -124,13 +124,17 @@ export class KeyRing {
 
   /** The keys that verifiers need: pending, head, and those whose passports may still live. */
   jwks(): string {
-    if (this.#stale()) this.#askInBackground()
     const now = this.#now()
     if (!this.#published || this.#published.until <= now) {
       const living = this.#living()
-      const ends = living.flatMap(({ retiredAt }) => retiredAt ?? []).map(at => at + this.#options.afterlifeMs)
+      const ends = living
+        .flatMap(({ retiredAt }) => retiredAt ?? [])
+        .map(at => at + this.#options.afterlifeMs)
       const keys = living.map(toJwk)
-      this.#published = { text: JSON.stringify({ keys }), until: Math.min(now + this.#options.ttlMs, ...ends) }
+      this.#published = {
+        text: JSON.stringify({ keys }),
+        until: Math.min(now + this.#options.ttlMs, ...ends),
+      }
     }
     return this.#published.text
   }
@@ -147,6 +151,7 @@ export class KeyRing {
   close(): void {
     this.#closed = true
     clearTimeout(this.#timer)
+    clearInterval(this.#interval)
   }
 
   #now(): number {
@@ -165,10 +170,6 @@ export class KeyRing {
       .slice(0, MOST_PUBLISHED)
   }
 
-  #stale(): boolean {
-    return this.#now() - this.#askedAt >= this.#options.ttlMs
-  }
-
   #askInBackground(): void {
     this.#ask().catch(() => {})
   }
@@ -183,17 +184,11 @@ export class KeyRing {
   async #learn(): Promise<void> {
     // Also where it fails: an unreachable custody is not asked more often.
     this.#askedAt = this.#now()
-    try {
-      const described = await this.#options.custody.describe()
-      for (const version of described.versions) {
-        if (!this.#versions.has(version)) await this.#add(version, described)
-      }
-      if (!this.#closed) this.#apply(described)
-      this.#options.onReachable?.(true)
-    } catch (error) {
-      if (toKmsError(error).code === 'StoreUnavailable') this.#options.onReachable?.(false)
-      throw error
+    const described = await this.#options.custody.describe()
+    for (const version of described.versions) {
+      if (!this.#versions.has(version)) await this.#add(version, described)
     }
+    if (!this.#closed) this.#apply(described)
   }
 
   async #add(version: number, head: KeyDescription): Promise<void> {

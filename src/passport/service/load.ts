@@ -2,7 +2,7 @@ import { type Fault, HIDDEN, show } from '../../config/faults.js'
 import { readConfigFile } from '../../config/file.js'
 import { formatAddress } from '../../config/kinds.js'
 import type { Setting } from '../../config/schema.js'
-import { type Key, KEYS, OTHER_VARIABLES, type PassportConfig, SCHEMA } from './settings.js'
+import { KEYS, type Key, OTHER_VARIABLES, type PassportConfig, SCHEMA } from './settings.js'
 
 /** Where settings come from. */
 export interface Sources {
@@ -131,7 +131,13 @@ function custodyFaults({ kms, store, root_key: rootKey }: PassportConfig): Fault
   }
   if (store.backend === 'inmem') {
     if (kms.key === '') return []
-    return [{ key: 'kms.key', value: show(kms.key), rule: 'names no key of store.backend = inmem, which makes one' }]
+    return [
+      {
+        key: 'kms.key',
+        value: show(kms.key),
+        rule: 'names no key of store.backend = inmem, which makes one',
+      },
+    ]
   }
   if ((rootKey.file === '') !== (rootKey.env === '')) return []
   const rule =

@@ -5,7 +5,9 @@ import type { HttpMetrics } from '../../metrics/http.js'
 import { histogram, registerProcessMetrics, registerRow, type Sample } from '../../metrics/registry.js'
 
 /** Bounds for waiting in a queue, in seconds. */
-const QUEUE_BUCKETS = [0.000_01, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.01, 0.05, 0.25, 1] as const
+const QUEUE_BUCKETS = [
+  0.000_01, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.01, 0.05, 0.25, 1,
+] as const
 
 /** Every metric of `svc-passport`. */
 export const CATALOG = [
@@ -182,7 +184,11 @@ function samplesOf(sources: Sources): Record<Name, () => Sample[]> {
     passport_batch_len: () => {
       const { batchBounds, batches, batched, single } = counters()
       const count = batches.reduce((sum, value) => sum + value, 0)
-      return histogram('passport_batch_len', {}, batchBounds, { buckets: batches, sum: batched + single, count })
+      return histogram('passport_batch_len', {}, batchBounds, {
+        buckets: batches,
+        sum: batched + single,
+        count,
+      })
     },
     passport_verify_path_total: () => {
       const { batched, single } = counters()

@@ -32,7 +32,9 @@ export async function openCustody(config: PassportConfig): Promise<Opened> {
     const key = wanted.key || state?.key || (await create(kms, config))
     if (stored && state?.key !== key) writeState(path, { key })
     const custody = new LocalCustody(kms, key, store.backend)
-    const remember = stored ? (head: State['head']) => writeState(path, { key, ...(head && { head }) }) : () => {}
+    const remember = stored
+      ? (head: State['head']) => writeState(path, { key, ...(head && { head }) })
+      : () => {}
     return { custody, state: state?.key === key ? state : undefined, remember }
   } catch (error) {
     kms.close()

@@ -51,7 +51,11 @@ export function addOps(app: Hono, parts: OpsParts): void {
   app.get('/readyz', c => {
     const state = readiness()
     if (state.ready) return answer(c, JSON.stringify({ ...state, snapshot: parts.snapshot() }))
-    const problem = { code: 'StoreUnavailable', message: 'the service is not ready', retryable: true } as const
+    const problem = {
+      code: 'StoreUnavailable',
+      message: 'the service is not ready',
+      retryable: true,
+    } as const
     const body = { ...problem, retry_after_ms: RETRY_MS, ...state, snapshot: parts.snapshot() }
     return answer(c, JSON.stringify(body), 'application/json', 503, { 'retry-after': '1' })
   })

@@ -31,6 +31,7 @@ export class RemoteCustody implements Custody {
   readonly #base: string
   readonly #options: RemoteOptions
   #reachable = true
+  #listener: (reachable: boolean) => void = () => {}
 
   constructor(options: RemoteOptions) {
     this.key = options.key
@@ -49,9 +50,14 @@ export class RemoteCustody implements Custody {
 
   async sign(kid: string, message: Uint8Array): Promise<Uint8Array> {
     const body = { kid_or_set: { kid }, message_b64: Buffer.from(message).toString('base64') }
-    const { sigs } = await this.#call<{ sigs: { alg: string; signature_b64: string }[] }>('POST', '/sign', body)
+    const { sigs } = await this.#call<{ sigs: { alg: string; signature_b64: string }[] }>(
+      'POST',
+      '/sign',
+      body,
+    )
     const signature = Buffer.from(sigs.find(({ alg }) => alg === 'ed25519')?.signature_b64 ?? '', 'base64')
-    if (signature.length !== SIGNATURE_BYTES) throw new KmsError('Internal', 'the key service gave no signature')
+    if (signature.length !== SIGNATURE_BYTES)
+      throw new KmsError('Internal', 'the key service gave no signature')
     return signature
   }
 
@@ -68,7 +74,17 @@ export class RemoteCustody implements Custody {
     return toAttestation(await this.#call<AttestedDto>('GET', `/attest/${encodeURIComponent(this.key)}`))
   }
 
+  onReachable(listener: (reachable: boolean) => void): void {
+    this.#listener = listener
+  }
+
   close(): void {}
+
+  #reached(reachable: boolean): void {
+    if (reachable === this.#reachable) return
+    this.#reachable = reachable
+    this.#listener(reachable)
+  }
 
   async #call<T>(method: 'GET' | 'POST', path: string, body?: object): Promise<T> {
     let response: Response
@@ -86,10 +102,10 @@ export class RemoteCustody implements Custody {
       })
       answer = await response.json()
     } catch (cause) {
-      this.#reachable = false
+      this.#reached(false)
       throw new KmsError('StoreUnavailable', 'the key service cannot be reached', { cause })
     }
-    this.#reachable = true
+    this.#reached(true)
     if (response.ok) return answer as T
     const { error } = answer as { error?: ErrorRecord }
     // A capability that is missing there is a fault here, and no caller's.

@@ -137,7 +137,9 @@ function json(value: object): Answered {
 function published(text: string, ttlS: number, { header }: Asked): Answered {
   const etag = `"${createHash('sha256').update(text).digest('base64url').slice(0, 27)}"`
   const headers = { etag, 'cache-control': `public, max-age=${ttlS}`, 'access-control-allow-origin': '*' }
-  const known = header('if-none-match')?.split(',').map(tag => tag.trim().replace(/^W\//, ''))
+  const known = header('if-none-match')
+    ?.split(',')
+    .map(tag => tag.trim().replace(/^W\//, ''))
   if (known?.some(tag => tag === etag || tag === '*')) return { body: null, status: 304, headers }
   return { body: text, headers }
 }
@@ -151,7 +153,8 @@ function keys({ ring, jwksTtlS }: RouteParts, asked: Asked): Answered {
     return published(JSON.stringify({ ...common, ...living }), jwksTtlS, asked)
   }
   const version = /^(?:.*#)?v?([0-9]{1,10})$/.exec(after)?.[1] ?? (after === '' ? '0' : undefined)
-  if (version === undefined) throw new KmsError('BadRequest', 'must be a kid or a version', { field: 'after' })
+  if (version === undefined)
+    throw new KmsError('BadRequest', 'must be a kid or a version', { field: 'after' })
   const { keys: page, next } = ring.page(Number(version), PAGE)
   return published(
     JSON.stringify({ ...common, keys: page, ...(next !== undefined && { next: `v${next}` }) }),
@@ -168,11 +171,14 @@ function pendingOf({ pending }: KeyRing) {
 async function rotate({ custody, rotation, ring }: RouteParts, { body }: Asked): Promise<Answered> {
   const { publish_ahead_s: ahead, ...rest } = fields(body)
   if (Object.keys(rest).length > 0) throw new Refusal('BadRequest', 'has a field that is not known')
-  const isWhole = typeof ahead === 'number' && Number.isSafeInteger(ahead) && ahead >= 0 && ahead <= 31_622_400
+  const isWhole =
+    typeof ahead === 'number' && Number.isSafeInteger(ahead) && ahead >= 0 && ahead <= 31_622_400
   if (ahead !== undefined && !isWhole) {
     throw new KmsError('BadRequest', 'publish_ahead_s must be a whole number of seconds, at most a year')
   }
-  const { kid, previous, activeAt } = await rotation.rotate(ahead === undefined ? undefined : Number(ahead) * 1000)
+  const { kid, previous, activeAt } = await rotation.rotate(
+    ahead === undefined ? undefined : Number(ahead) * 1000,
+  )
   const attested = await custody.attest()
   return json({
     kid,
@@ -186,9 +192,12 @@ async function rotate({ custody, rotation, ring }: RouteParts, { body }: Asked):
 /** `{kid}`: the version is not trusted here from now on, and is disabled where the key is held. */
 async function distrust({ custody, ring, log }: RouteParts, { body }: Asked): Promise<Answered> {
   const { kid, ...rest } = fields(body)
-  const version = typeof kid === 'string' && kid.startsWith(`${custody.key}#v`) ? kid.split('#v')[1] : undefined
+  const version =
+    typeof kid === 'string' && kid.startsWith(`${custody.key}#v`) ? kid.split('#v')[1] : undefined
   if (typeof kid !== 'string' || !/^[1-9][0-9]{0,9}$/.test(version ?? '') || Object.keys(rest).length > 0) {
-    throw new KmsError('BadRequest', 'must be {"kid"} with a version of the key of this service', { field: 'kid' })
+    throw new KmsError('BadRequest', 'must be {"kid"} with a version of the key of this service', {
+      field: 'kid',
+    })
   }
   ring.distrust(kid)
   log.versionDistrusted({ version: Number(version) })

@@ -1,4 +1,4 @@
-import { Hono } from 'hono'
+import type { Hono } from 'hono'
 import { formatAddress } from '../../config/kinds.js'
 import { toKmsError } from '../../errors.js'
 import type { Log } from '../../logging/log.js'
@@ -63,7 +63,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     ownKey: `${custody.key}#v`,
     ...(security.replay_items > 0 && { replay: { name: custody.key, maxItems: security.replay_items } }),
   })
-  const status = { bound: false, draining: false, kmsUp: true }
+  const status = { bound: false, draining: false }
   const ring: KeyRing = new KeyRing({
     custody,
     native,
@@ -71,11 +71,8 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     afterlifeMs: passport.max_ttl_s * 1000 + skewMs,
     distrusted: security.distrust,
     onHead: version => log.passportHead({ version }),
-    onReachable: up => {
-      if (up !== status.kmsUp) log.kmsReachable({ reachable: up })
-      status.kmsUp = up
-    },
   })
+  custody.onReachable(reachable => log.kmsReachable({ reachable }))
   await ring.open()
   if (state?.head) ring.remember(state.head.version, state.head.since)
   const remember = () => opened.remember({ version: ring.head, since: ring.headSince })
@@ -134,7 +131,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       published: () => ring.publishedCount,
       rotations: () => rotation.count,
       headSince: () => ring.headSince,
-      kmsUp: () => status.kmsUp,
+      kmsUp: () => custody.reachable,
       version: VERSION,
       cpuTier,
     }),
@@ -143,7 +140,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       keys_known: () => ring.trusted > 0,
       rng_ok: () => requireNative().rngOk(),
       clock_ok: () => native.counters().clockBehindMs <= skewMs,
-      kms_reachable: () => status.kmsUp,
+      kms_reachable: () => custody.reachable,
     },
     version: {
       name: SERVICE_NAME,

@@ -268,7 +268,8 @@ export const SCHEMA = {
     kind: name,
     default: '',
     rule: 'must be the name of a file, and is needed with kms.url',
-    description: 'file with the capability for that ron-kms: kms:read, kms:sign, kms:rotate, kms:destroy on the key',
+    description:
+      'file with the capability for that ron-kms: kms:read, kms:sign, kms:rotate, kms:destroy on the key',
   }),
   'kms.key': setting({
     env: 'PASSPORT_KMS_KEY',
