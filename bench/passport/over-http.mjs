@@ -35,14 +35,17 @@ function promised(batch, share) {
 }
 
 async function batches(server, rounds, seconds) {
-  console.log('\nverify_batch over HTTP, 8 connections: envelopes a second')
+  console.log(
+    '\nverify_batch over HTTP, 8 connections: envelopes a second, and server CPU microseconds of each',
+  )
   let of64 = 0
   for (const size of [1, 8, 64, 256, 512]) {
     const items = await Promise.all(Array.from({ length: size }, () => issue(server)))
     const body = JSON.stringify(items.map(item => ({ ...item, audience: AUDIENCE })))
     const rates = []
+    const costs = []
     for (let round = 0; round < rounds; round++) {
-      const { rate } = await load({
+      const { rate, cpu } = await load({
         ...server,
         path: '/v1/passport/verify_batch',
         body,
@@ -50,17 +53,27 @@ async function batches(server, rounds, seconds) {
         seconds,
       })
       rates.push(rate * size)
+      costs.push(cpu / size)
     }
-    console.log(`${String(size).padStart(5)} ${Math.round(median(rates)).toLocaleString('en').padStart(12)}`)
+    const rate = Math.round(median(rates)).toLocaleString('en')
+    console.log(`${String(size).padStart(5)} ${rate.padStart(12)} ${median(costs).toFixed(1).padStart(9)}`)
     if (size === 64) of64 = median(rates)
   }
   return of64
 }
 
 async function singles(servers, rounds, seconds) {
-  console.log('\nverify over HTTP: requests a second, and p50 in milliseconds')
-  console.log('connections  coalescing on          coalescing off         echo              on over echo')
+  console.log('\nverify over HTTP: requests a second, p50 in milliseconds, server CPU microseconds of each')
+  console.log(
+    'connections  coalescing on             coalescing off            echo                       on over echo: rate, CPU',
+  )
   let share = 0
+  // So that each has been compiled.
+  const first = await bodiesOf(servers)
+  for (const name of Object.keys(servers)) {
+    const path = name === 'echo' ? '/' : '/v1/passport/verify'
+    await load({ ...servers[name], path, body: first[name], connections: 64, seconds: 2 })
+  }
   for (const connections of CONNECTIONS) {
     const results = {}
     const bodies = await bodiesOf(servers)
@@ -76,12 +89,15 @@ async function singles(servers, rounds, seconds) {
     const cell = name => {
       const rate = median(results[name].map(result => result.rate))
       const p50 = median(results[name].map(result => result.p50))
-      return `${Math.round(rate).toLocaleString('en').padStart(8)} ${p50.toFixed(3).padStart(8)}     `
+      const cpu = median(results[name].map(result => result.cpu)).toFixed(1)
+      return `${Math.round(rate).toLocaleString('en').padStart(8)} ${p50.toFixed(3).padStart(8)} ${cpu.padStart(6)}  `
     }
     const ratios = results['coalescing on'].map(({ rate }, i) => rate / results.echo[i].rate)
     const over = median(ratios)
     const cells = Object.keys(servers).map(cell).join(' ')
-    console.log(`${String(connections).padStart(11)} ${cells} ${(over * 100).toFixed(0).padStart(5)} %`)
+    const costs = median(results['coalescing on'].map(({ cpu }, i) => results.echo[i].cpu / cpu))
+    const percent = share => `${(share * 100).toFixed(0).padStart(5)} %`
+    console.log(`${String(connections).padStart(11)} ${cells} ${percent(over)} ${percent(costs)}`)
     if (connections === 64) share = over
   }
   return share

@@ -2,6 +2,7 @@
 import type { NativePassport } from '../../index.js'
 import { requireBytes, requireObject, requireString } from '../bytes.js'
 import { attempt, KmsError } from '../errors.js'
+import { follow } from './follow.js'
 import { fromJwks, type JwkSet, type TrustedKey } from './jwks.js'
 import { openNative } from './native.js'
 import { type Remembered, TokenCache } from './token-cache.js'
@@ -36,7 +37,7 @@ export interface PassportVerifierOptions {
 }
 
 /**
- * Verifies passports: strict Ed25519 over the exact bytes, then time, audience and scopes. Makes no request to anyone.
+ * Verifies passports: strict Ed25519 over the exact bytes, then time, audience and scopes. No token makes it ask anyone.
  *
  * Synchronous: one takes about 10 µs. Safe to share within a thread.
  */
@@ -48,7 +49,7 @@ export class PassportVerifier {
   /**
    * @throws KmsError `BadRequest` naming the option; `Unsupported` without a native binary for this platform.
    */
-  constructor(options: PassportVerifierOptions) {
+  constructor(options: PassportVerifierOptions = {}) {
     requireObject(options, 'options')
     const { jwks, keys = [], replay, cache, now, ...settings } = options
     if (cache && replay) {
@@ -58,6 +59,19 @@ export class PassportVerifier {
     this.#now = now
     this.#cache = cache && new TokenCache(cache.maxItems)
     for (const key of [...(jwks === undefined ? [] : fromJwks(jwks)), ...keys]) this.trust(key)
+  }
+
+  /**
+   * Takes the keys that a service publishes, now and from then on: its JWK set is fetched again twice in the time that
+   * its `Cache-Control` allows. What it no longer publishes is no longer trusted. Does not keep a process alive.
+   *
+   * @param url Such as `https://passport.example/.well-known/jwks.json`. Who can change what it answers can issue.
+   * @returns What ends it.
+   * @throws KmsError (as a rejection) `StoreUnavailable` where the keys cannot be had the first time, `BadRequest`.
+   */
+  follow(url: string): Promise<() => void> {
+    requireString(url, 'url')
+    return follow(url, { trust: key => this.trust(key), distrust: kid => void this.distrust(kid) })
   }
 
   /** Takes passports of this key from now on. */

@@ -1,6 +1,5 @@
 // Trials 18 to 20: what attackers send over HTTP. Reasons are uniform, memory and the event loop are not held up.
 import { createHmac, createPublicKey } from 'node:crypto'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { afterAll, describe, expect, it, vi } from 'vitest'
 import { AUDIENCE, expectProblem, start } from './support.js'
 
@@ -117,11 +116,17 @@ describe('hostile JSON', () => {
   })
 
   it('holds the event loop up for as long as this shows', async () => {
-    const delay = monitorEventLoopDelay({ resolution: 1 })
-    delay.enable()
-    for (const body of Object.values(bodies)) await service.ask('POST', '/v1/passport/verify', body)
-    delay.disable()
-    process.stdout.write(`hostile JSON: longest event loop delay ${(delay.max / 1e6).toFixed(1)} ms\n`)
-    expect(delay.count).toBeGreaterThan(0)
+    // In this process is the client, too; so the native calls themselves are timed, which is all that a body costs.
+    const { PassportVerifier } = await import('ron-kms/passport')
+    const verifier = new PassportVerifier({ keys: [] })
+    const longest = Object.entries(bodies).map(([name, body]) => {
+      const bytes = Buffer.from(body as string)
+      const since = performance.now()
+      expect(() => verifier.verifyBatchBody(bytes)).toThrow()
+      return { name, ms: performance.now() - since }
+    })
+    longest.sort((a, b) => b.ms - a.ms)
+    const [worst] = longest
+    process.stdout.write(`hostile JSON: ${worst?.name} takes longest, ${worst?.ms.toFixed(1)} ms\n`)
   })
 })

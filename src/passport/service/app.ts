@@ -15,7 +15,12 @@ import { ROUTES, type Route, type RouteParts } from './routes.js'
 export interface AppParts {
   readonly routes: RouteParts
   readonly authenticate: ScopedAuthenticator
-  readonly limits: BodyLimits & { readonly maxInflight: number }
+  readonly limits: {
+    /** Of a batch, and of everything else. */
+    readonly batch: BodyLimits
+    readonly one: BodyLimits
+    readonly maxInflight: number
+  }
   readonly metrics: HttpMetrics
   readonly log: Log
   /** True from the moment that the server takes no new work. */
@@ -74,8 +79,9 @@ async function serve(c: AppContext, parts: AppParts, route: Route, meter: RouteM
     const scope = route.scope(parts.routes)
     if (scope !== undefined) exchange.caller = parts.authenticate(header('authorization'), scope)
     const bindings = c.env ?? {}
-    const reads = route.reads && admitBody(c.req.raw, header, bindings, parts.limits)
-    const body = reads ? await readBody(c.req.raw, bindings, parts.limits) : NO_BODY
+    const limits = parts.limits[route.reads === 'batch' ? 'batch' : 'one']
+    const reads = route.reads !== 'nothing' && admitBody(c.req.raw, header, bindings, limits)
+    const body = reads ? await readBody(c.req.raw, bindings, limits) : NO_BODY
     const client = exchange.caller?.actor ?? bindings.incoming?.socket.remoteAddress ?? ''
     const asked = { client, body, header, query: (name: string) => c.req.query(name) }
     const answer = await route.answer(parts.routes, asked)

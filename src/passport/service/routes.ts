@@ -44,7 +44,8 @@ export interface Route {
   readonly op: string
   /** What a capability must allow; none for an open route. */
   readonly scope: (parts: RouteParts) => PassportScope | undefined
-  readonly reads: boolean
+  /** Which body is read, and so how large it may be. */
+  readonly reads: 'nothing' | 'one' | 'batch'
   readonly answer: (parts: RouteParts, asked: Asked) => Answered | Promise<Answered>
 }
 
@@ -57,7 +58,7 @@ export const ROUTES: readonly Route[] = [
     paths: ['/v1/passport/issue', '/v1/issue'],
     op: 'issue',
     scope: () => 'passport:issue',
-    reads: true,
+    reads: 'one',
     answer: async (parts, { body }) => ({ body: await issue(parts, body) }),
   },
   {
@@ -65,7 +66,7 @@ export const ROUTES: readonly Route[] = [
     paths: ['/v1/passport/verify', '/v1/verify'],
     op: 'verify',
     scope: ({ verifyRequiresCapability }) => (verifyRequiresCapability ? 'any' : undefined),
-    reads: true,
+    reads: 'one',
     answer: async ({ verifying }, { client, body }) => ({ body: await verifying.one(client, body) }),
   },
   {
@@ -73,7 +74,7 @@ export const ROUTES: readonly Route[] = [
     paths: ['/v1/passport/verify_batch', '/v1/verify_batch'],
     op: 'verify_batch',
     scope: ({ verifyRequiresCapability }) => (verifyRequiresCapability ? 'any' : undefined),
-    reads: true,
+    reads: 'batch',
     answer: async ({ verifying }, { client, body }) => ({ body: await verifying.batch(client, body) }),
   },
   {
@@ -81,7 +82,7 @@ export const ROUTES: readonly Route[] = [
     paths: ['/.well-known/jwks.json'],
     op: 'keys',
     scope: () => undefined,
-    reads: false,
+    reads: 'nothing',
     answer: ({ ring, jwksTtlS }, asked) => published(ring.jwks(), jwksTtlS, asked),
   },
   {
@@ -89,7 +90,7 @@ export const ROUTES: readonly Route[] = [
     paths: ['/v1/keys'],
     op: 'keys',
     scope: () => undefined,
-    reads: false,
+    reads: 'nothing',
     answer: keys,
   },
   {
@@ -97,7 +98,7 @@ export const ROUTES: readonly Route[] = [
     paths: ['/admin/rotate', '/v1/rotate'],
     op: 'rotate',
     scope: () => 'passport:admin',
-    reads: true,
+    reads: 'one',
     answer: rotate,
   },
   {
@@ -105,7 +106,7 @@ export const ROUTES: readonly Route[] = [
     paths: ['/admin/attest', '/v1/attest'],
     op: 'attest',
     scope: () => 'passport:admin',
-    reads: false,
+    reads: 'nothing',
     answer: async ({ custody, ring }) => {
       const { class: custodyClass, createdAt, versions, head } = await custody.attest()
       return json({
@@ -124,7 +125,7 @@ export const ROUTES: readonly Route[] = [
     paths: ['/admin/distrust'],
     op: 'distrust',
     scope: () => 'passport:admin',
-    reads: true,
+    reads: 'one',
     answer: distrust,
   },
 ]

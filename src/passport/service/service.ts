@@ -1,7 +1,6 @@
 import type { Hono } from 'hono'
 import { formatAddress } from '../../config/kinds.js'
-import { toKmsError } from '../../errors.js'
-import type { Log } from '../../logging/log.js'
+import { errorName, type Log } from '../../logging/log.js'
 import { HttpMetrics, NO_OP, NO_ROUTE } from '../../metrics/http.js'
 import { requireNative } from '../../native.js'
 import { type ConnectionRefusal, type Listener, type ListenerLimits, listen } from '../../server/listen.js'
@@ -44,6 +43,8 @@ export interface Service {
 }
 
 const DRAIN_MS = 3000
+/** Room in a body for what is around one payload. It is read on the event loop, which a MiB would hold up. */
+const ONE_BODY_BYTES = 64 * 1024
 const OPS_DRAIN_MS = 250
 
 /** Learns the keys, binds the addresses and serves. Throws with nothing left bound. */
@@ -64,18 +65,32 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     ...(security.replay_items > 0 && { replay: { name: custody.key, maxItems: security.replay_items } }),
   })
   const status = { bound: false, draining: false }
+  // Not before what an earlier process knew was read.
+  let remembering = false
+  const remember = () => {
+    if (!remembering) return
+    try {
+      opened.remember({ version: ring.head, since: ring.headSince })
+    } catch (error) {
+      // The age of the head begins anew at the next start then.
+      log.unexpected({ where: 'state file', errorName: errorName(error) })
+    }
+  }
   const ring: KeyRing = new KeyRing({
     custody,
     native,
     ttlMs: cache.vk_ttl_s * 1000,
     afterlifeMs: passport.max_ttl_s * 1000 + skewMs,
     distrusted: security.distrust,
-    onHead: version => log.passportHead({ version }),
+    onHead: version => {
+      log.passportHead({ version })
+      remember()
+    },
   })
   custody.onReachable(reachable => log.kmsReachable({ reachable }))
   await ring.open()
   if (state?.head) ring.remember(state.head.version, state.head.since)
-  const remember = () => opened.remember({ version: ring.head, since: ring.headSince })
+  remembering = true
   remember()
   const rotation = new Rotation({
     custody,
@@ -114,8 +129,11 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     },
     authenticate,
     limits: {
-      maxBodyBytes: limits.max_body_bytes,
-      readTimeoutMs: config.read_timeout,
+      batch: { maxBodyBytes: limits.max_body_bytes, readTimeoutMs: config.read_timeout },
+      one: {
+        maxBodyBytes: Math.min(limits.max_body_bytes, 2 * limits.max_msg_bytes + ONE_BODY_BYTES),
+        readTimeoutMs: config.read_timeout,
+      },
       maxInflight: limits.max_inflight,
     },
     metrics,
@@ -191,11 +209,6 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     })
     await admin?.close(OPS_DRAIN_MS)
     ring.close()
-    try {
-      remember()
-    } catch (error) {
-      log.unexpected({ where: 'state file', errorName: toKmsError(error).code })
-    }
     custody.close()
     return aborted
   }
