@@ -153,4 +153,3 @@ pub(crate) fn strings<'a, const CANONICAL: bool>(
 /// What is answered for JSON that is not a request.
 pub(crate) const NOT_A_PASSPORT: Fault =
     "must be an envelope (alg, kid, msg, sig) or a token, with audience and scopes beside it";
-

@@ -164,7 +164,8 @@ impl Verifier {
         let mut refused: Vec<Option<KmsError>> = Vec::with_capacity(bodies.len());
         let mut opened = Vec::with_capacity(bodies.len());
         for body in bodies {
-            let item = request::one(body).map_err(|fault| KmsError::bad_request(fault).field("body"));
+            let item =
+                request::one(body).map_err(|fault| KmsError::bad_request(fault).field("body"));
             match item {
                 Ok(Some(item)) => {
                     let item = self.open(Some(item), &mut arena);
@@ -172,9 +173,7 @@ impl Verifier {
                         Err(NotOpened::Undecodable(fault)) => {
                             Some(KmsError::bad_request(fault).field("body"))
                         }
-                        Err(NotOpened::TooLarge) => {
-                            Some(too_large("has a payload over the limit"))
-                        }
+                        Err(NotOpened::TooLarge) => Some(too_large("has a payload over the limit")),
                         Ok(_) | Err(NotOpened::Malformed) => None,
                     });
                     opened.push(item);
@@ -245,14 +244,7 @@ impl Verifier {
                 (Cow::Owned(kid), Signed::Token(token, length))
             }
         };
-        Ok(Opened {
-            signed,
-            payload,
-            signature,
-            kid,
-            audience: item.audience,
-            scopes: item.scopes,
-        })
+        Ok(Opened { signed, payload, signature, kid, audience: item.audience, scopes: item.scopes })
     }
 }
 
@@ -373,8 +365,7 @@ impl<'o, 'a> Work<'o, 'a> {
         }
         self.verifier.counters.batch(items.len());
         if let ([i], [item]) = (&*indices, &*items) {
-            held[*i] =
-                ed25519::verify(VerifyLane::Auto, item.key, item.message, item.signature);
+            held[*i] = ed25519::verify(VerifyLane::Auto, item.key, item.message, item.signature);
             return held;
         }
         let mut verdicts = vec![0; items.len()];

@@ -7,6 +7,6 @@ mod number;
 mod reader;
 mod text;
 
-pub use canonical::{MAX_BYTES, MAX_DEPTH, MAX_VALUES, canonical};
 pub(crate) use canonical::Writer;
+pub use canonical::{MAX_BYTES, MAX_DEPTH, MAX_VALUES, canonical};
 pub(crate) use reader::{Fault, Kind, Names, Reader, faults};

@@ -31,7 +31,11 @@ pub(super) fn next_special(bytes: &[u8], mut at: usize) -> usize {
 /// Reads a string whose opening quote is before `start`. Gives its text and the index after the closing quote.
 ///
 /// In canonical form an escape is there only where it must be, in the shortest way (RFC 8785, section 3.2.2.2).
-pub(super) fn read(source: &str, start: usize, canonical: bool) -> Result<(Cow<'_, str>, usize), Fault> {
+pub(super) fn read(
+    source: &str,
+    start: usize,
+    canonical: bool,
+) -> Result<(Cow<'_, str>, usize), Fault> {
     let bytes = source.as_bytes();
     let end = next_special(bytes, start);
     match bytes.get(end) {

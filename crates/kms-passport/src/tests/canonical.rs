@@ -70,7 +70,8 @@ fn orders_names_by_utf16() {
 
 #[test]
 fn refuses_a_name_twice_however_it_is_spelled() {
-    for json in [r#"{"a":1,"a":2}"#, r#"{"a":1,"b":2,"\u0061":3}"#, r#"[{"x":{"é":1,"\u00e9":1}}]"#] {
+    for json in [r#"{"a":1,"a":2}"#, r#"{"a":1,"b":2,"\u0061":3}"#, r#"[{"x":{"é":1,"\u00e9":1}}]"#]
+    {
         assert_eq!(refusal(json), "has a name twice in one object", "{json}");
     }
 }
@@ -78,8 +79,33 @@ fn refuses_a_name_twice_however_it_is_spelled() {
 #[test]
 fn refuses_what_is_not_json() {
     let cases = [
-        "", " ", "{", "[1,]", "[1 2]", "{\"a\":1,}", "{a:1}", "{'a':1}", "nul", "NaN", "Infinity", "-", "01", "+1",
-        "1.", ".5", "1e", "0x1", "[1]]", "1 2", "\"a", "\"\\x\"", "\"\\u12g4\"", "/**/1", "[,1]", "\"\u{7}\"", "\u{b}1",
+        "",
+        " ",
+        "{",
+        "[1,]",
+        "[1 2]",
+        "{\"a\":1,}",
+        "{a:1}",
+        "{'a':1}",
+        "nul",
+        "NaN",
+        "Infinity",
+        "-",
+        "01",
+        "+1",
+        "1.",
+        ".5",
+        "1e",
+        "0x1",
+        "[1]]",
+        "1 2",
+        "\"a",
+        "\"\\x\"",
+        "\"\\u12g4\"",
+        "/**/1",
+        "[,1]",
+        "\"\u{7}\"",
+        "\u{b}1",
     ];
     for json in cases {
         assert!(canonical(json.as_bytes()).is_err(), "{json}");
@@ -96,7 +122,9 @@ fn refuses_numbers_beyond_doubles() {
 
 #[test]
 fn refuses_lone_surrogates_and_bad_utf8() {
-    for json in [r#""\ud800""#, r#""\udc00""#, r#""\ud800\u0041""#, r#""\ud800\ud800""#, r#"{"\udfff":1}"#] {
+    for json in
+        [r#""\ud800""#, r#""\udc00""#, r#""\ud800\u0041""#, r#""\ud800\ud800""#, r#"{"\udfff":1}"#]
+    {
         assert_eq!(refusal(json), "has a lone surrogate", "{json}");
     }
     assert_eq!(text(r#""\ud83d\ude02""#), "\"\u{1f602}\"");
@@ -122,8 +150,21 @@ fn takes_canonical_text_only_as_it_is_written() {
         assert!(is_canonical(json.as_bytes()), "{json}");
     }
     let variants = [
-        " 1", "1 ", "[1, 2]", r#"{"b":1,"a":2}"#, r#""\u00e9""#, r#""\/""#, r#""\u000A""#, r#""\u0008""#, r#""\u001F""#,
-        "1.0", "1e2", "-0", "1E400", r#"{"a" :1}"#, r#""\u0041""#,
+        " 1",
+        "1 ",
+        "[1, 2]",
+        r#"{"b":1,"a":2}"#,
+        r#""\u00e9""#,
+        r#""\/""#,
+        r#""\u000A""#,
+        r#""\u0008""#,
+        r#""\u001F""#,
+        "1.0",
+        "1e2",
+        "-0",
+        "1E400",
+        r#"{"a" :1}"#,
+        r#""\u0041""#,
     ];
     for json in variants {
         assert!(!is_canonical(json.as_bytes()), "{json}");

@@ -87,11 +87,30 @@ fn holds_three_kids_to_each_other() {
 #[test]
 fn refuses_claims_of_another_shape() {
     let cases = [
-        r#"{"iss":null}"#, r#"{"sub":null}"#, r#"{"aud":null}"#, r#"{"iat":null}"#, r#"{"exp":null}"#,
-        r#"{"kid":null}"#, r#"{"iss":1}"#, r#"{"sub":["a"]}"#, r#"{"aud":"service-a"}"#, r#"{"aud":[1]}"#,
-        r#"{"exp":"1800000600"}"#, r#"{"exp":1800000600.5}"#, r#"{"exp":-1}"#, r#"{"exp":1e+300}"#, r#"{"iat":{}}"#,
-        r#"{"nbf":"x"}"#, r#"{"scopes":"read:x"}"#, r#"{"scopes":[{}]}"#, r#"{"ctx":[]}"#, r#"{"ctx":"x"}"#,
-        r#"{"jti":7}"#, r#"{"nonce":[]}"#, r#"{"kid":7}"#, r#"{"exp":9007199254740994}"#,
+        r#"{"iss":null}"#,
+        r#"{"sub":null}"#,
+        r#"{"aud":null}"#,
+        r#"{"iat":null}"#,
+        r#"{"exp":null}"#,
+        r#"{"kid":null}"#,
+        r#"{"iss":1}"#,
+        r#"{"sub":["a"]}"#,
+        r#"{"aud":"service-a"}"#,
+        r#"{"aud":[1]}"#,
+        r#"{"exp":"1800000600"}"#,
+        r#"{"exp":1800000600.5}"#,
+        r#"{"exp":-1}"#,
+        r#"{"exp":1e+300}"#,
+        r#"{"iat":{}}"#,
+        r#"{"nbf":"x"}"#,
+        r#"{"scopes":"read:x"}"#,
+        r#"{"scopes":[{}]}"#,
+        r#"{"ctx":[]}"#,
+        r#"{"ctx":"x"}"#,
+        r#"{"jti":7}"#,
+        r#"{"nonce":[]}"#,
+        r#"{"kid":7}"#,
+        r#"{"exp":9007199254740994}"#,
     ];
     for changes in cases {
         assert_eq!(one(changes, ""), "malformed", "{changes}");

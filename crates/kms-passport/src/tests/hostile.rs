@@ -135,7 +135,10 @@ fn payloads_that_are_not_canonical_are_malformed_though_they_are_signed() {
         good.replace("{\"tenant\":\"t1\"}", "{\"a\":1e400}"),
         good.replace("{\"tenant\":\"t1\"}", "{\"__proto__\":{}}"),
         good.replace("{\"tenant\":\"t1\"}", "{\"b\":1,\"a\":1}"),
-        good.replace("{\"tenant\":\"t1\"}", &format!("{}{}", "{\"a\":".repeat(33), "1").replace('1', "{}")),
+        good.replace(
+            "{\"tenant\":\"t1\"}",
+            &format!("{}{}", "{\"a\":".repeat(33), "1").replace('1', "{}"),
+        ),
         "null".to_owned(),
         "[]".to_owned(),
         "{}".to_owned(),
@@ -143,7 +146,11 @@ fn payloads_that_are_not_canonical_are_malformed_though_they_are_signed() {
     ];
     for payload in &variants {
         assert_ne!(*payload, good);
-        assert_eq!(verdict(&verifier, &signer.envelope(KID, payload.as_bytes())), "malformed", "{payload}");
+        assert_eq!(
+            verdict(&verifier, &signer.envelope(KID, payload.as_bytes())),
+            "malformed",
+            "{payload}"
+        );
     }
     let not_utf8 = [good.as_bytes(), b"\xff"].concat();
     assert_eq!(verdict(&verifier, &signer.envelope(KID, &not_utf8)), "malformed");

@@ -74,10 +74,19 @@ fn verdicts() {
         ("an envelope", envelope.clone()),
         ("a compact JWS", token.clone()),
         ("a JWS with alg Ed25519 and typ", headed("\"EdDSA\"", "\"Ed25519\",\"typ\":\"jwt\"")),
-        ("a JWS whose payload is not canonical", signer.token(&header, &text.replace(':', " : "))),
-        ("an envelope whose payload is not canonical", signer.envelope(KID, format!("{text} ").as_bytes())),
-        ("a name twice", signer.envelope(KID, text.replace("\"sub\":", "\"sub\":\"x\",\"sub\":").as_bytes())),
-        ("an escape that need not be", signer.envelope(KID, text.replace("alice", "\\u0061lice").as_bytes())),
+        ("a JWS whose payload is not canonical", signer.token(&header, &text.replace("\":", "\" : "))),
+        (
+            "an envelope whose payload is not canonical",
+            signer.envelope(KID, format!("{text} ").as_bytes()),
+        ),
+        (
+            "a name twice",
+            signer.envelope(KID, text.replace("\"sub\":", "\"sub\":\"x\",\"sub\":").as_bytes()),
+        ),
+        (
+            "an escape that need not be",
+            signer.envelope(KID, text.replace("alice", "\\u0061lice").as_bytes()),
+        ),
         ("expired", changed(r#"{"exp":1799999880}"#)),
         ("expired, within the skew", changed(r#"{"exp":1799999881}"#)),
         ("not yet", changed(r#"{"nbf":1800000121}"#)),

@@ -28,7 +28,10 @@ fn refuses_the_second_time_within_one_batch() {
     let signer = Signer::new(1);
     let (verifier, _) = guarded(&signer, 10);
     let envelope = signer.envelope(KID, &claims("{}"));
-    assert_eq!(batch(&verifier, &[&envelope, &envelope, &envelope]), ["ok", "replayed", "replayed"]);
+    assert_eq!(
+        batch(&verifier, &[&envelope, &envelope, &envelope]),
+        ["ok", "replayed", "replayed"]
+    );
 }
 
 #[test]
@@ -85,9 +88,8 @@ fn needs_something_to_remember_it_by() {
 fn takes_a_passport_once_on_many_threads() {
     let signer = Signer::new(1);
     let (verifier, _) = guarded(&signer, 1000);
-    let envelopes: Vec<String> = (0..50)
-        .map(|i| signer.envelope(KID, &claims(&format!(r#"{{"jti":"{i}"}}"#))))
-        .collect();
+    let envelopes: Vec<String> =
+        (0..50).map(|i| signer.envelope(KID, &claims(&format!(r#"{{"jti":"{i}"}}"#)))).collect();
     let taken: usize = std::thread::scope(|scope| {
         let verify = || {
             let verdicts = envelopes.iter().map(|envelope| verdict(&verifier, envelope));

@@ -46,8 +46,17 @@ fn what_is_no_passport_spoils_nothing_beside_it() {
     let verifier = signer.verifier(policy());
     let good = signer.envelope(KID, &claims("{}"));
     let odd = [
-        "1", "null", "[]", "{}", r#""text""#, r#"{"alg":"Ed25519"}"#, r#"{"token":1}"#, r#"{"token":"a.b"}"#,
-        r#"{"token":"a.b.c.d"}"#, r#"{"token":"....."}"#, r#"{"token":""}"#,
+        "1",
+        "null",
+        "[]",
+        "{}",
+        r#""text""#,
+        r#"{"alg":"Ed25519"}"#,
+        r#"{"token":1}"#,
+        r#"{"token":"a.b"}"#,
+        r#"{"token":"a.b.c.d"}"#,
+        r#"{"token":"....."}"#,
+        r#"{"token":""}"#,
     ];
     let dup = good.replace(r#"{"alg""#, r#"{"kid":"x","alg""#);
     let unknown = with(&good, r#""extra":1"#);
@@ -67,7 +76,8 @@ fn what_is_no_passport_spoils_nothing_beside_it() {
 #[test]
 fn a_body_that_is_no_array_of_json_is_refused_whole() {
     let verifier = Signer::new(1).verifier(policy());
-    let bodies = ["", "{}", "[", "[{]", "[{\"a\":1,}]", "[1] 2", "\u{feff}[]", "[\"\\ud800\"]", "[1e400]"];
+    let bodies =
+        ["", "{}", "[", "[{]", "[{\"a\":1,}]", "[1] 2", "\u{feff}[]", "[\"\\ud800\"]", "[1e400]"];
     for body in bodies {
         let error = verifier.verify_batch(body.as_bytes(), Now::at(NOW), false).expect_err(body);
         assert_eq!(error.code.name(), "BadRequest", "{body}");
