@@ -3,6 +3,7 @@
 import { parseArgs } from 'node:util'
 import { machineFacts, machineLine } from './lib/machine.mjs'
 import { inProcess } from './passport/in-process.mjs'
+import { issuing } from './passport/issuing.mjs'
 import { overHttp } from './passport/over-http.mjs'
 
 const { values: flags } = parseArgs({
@@ -15,6 +16,9 @@ const { values: flags } = parseArgs({
 
 console.log(machineLine(machineFacts()))
 let kept = true
-if (flags.only !== 'http') kept = (await inProcess(Number(flags.rounds))) && kept
+if (flags.only !== 'http') {
+  kept = (await inProcess(Number(flags.rounds))) && kept
+  await issuing(Number(flags.rounds))
+}
 if (flags.only !== 'process') kept = (await overHttp(Number(flags.rounds), Number(flags.seconds))) && kept
 process.exitCode = kept ? 0 : 1

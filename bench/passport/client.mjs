@@ -3,13 +3,14 @@ import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { quantile } from '../lib/measure.mjs'
 
-function requestOf({ port, path, body }) {
+function requestOf({ port, path, body, token }) {
   const bytes = Buffer.from(body)
   const head = [
     `POST ${path} HTTP/1.1`,
     `Host: 127.0.0.1:${port}`,
     'Content-Type: application/json',
     `Content-Length: ${bytes.length}`,
+    ...(token ? [`Authorization: Bearer ${token}`] : []),
     '',
     '',
   ]
@@ -57,8 +58,8 @@ function cpuMicros(pid) {
  * Over so many connections, each with its next request when it has its answer: requests a second, their p50, and the
  * microseconds that the server computed for each, which tell more than the rate where others use the machine, too.
  */
-export async function load({ port, path, body, connections, seconds, child }) {
-  const request = requestOf({ port, path, body })
+export async function load({ port, token, path, body, connections, seconds, child }) {
+  const request = requestOf({ port, path, body, token })
   let going = true
   let count = 0
   const times = []

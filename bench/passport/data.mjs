@@ -3,7 +3,8 @@ import { Kms } from 'ron-kms'
 import { PassportIssuer } from 'ron-kms/passport'
 
 export const AUDIENCE = 'service-a'
-const WISH = {
+/** What each says. */
+export const WISH = {
   sub: 'user-0b2e7c1e',
   aud: [AUDIENCE],
   scopes: ['read:reports', 'write:reports'],

@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { median } from '../lib/measure.mjs'
 import { load, lone } from './client.mjs'
-import { AUDIENCE } from './data.mjs'
+import { AUDIENCE, WISH } from './data.mjs'
 
 const CONNECTIONS = [1, 8, 64, 256]
 /** What is promised. */
@@ -22,6 +22,7 @@ export async function overHttp(rounds, seconds) {
     const batch = await batches(servers['coalescing on'], Math.ceil(rounds / 5), seconds)
     const share = await singles(servers, Math.ceil(rounds / 5), seconds)
     await alone(servers, rounds)
+    await issued(servers['coalescing on'], seconds)
     return promised(batch, share)
   } finally {
     for (const { child } of Object.values(servers)) child.kill('SIGTERM')
@@ -122,6 +123,23 @@ async function alone(servers, rounds) {
   console.log(`with over without: ${ratio.toFixed(3)}`)
 }
 
+async function issued(server, seconds) {
+  const body = JSON.stringify(WISH)
+  const { rate, p50, cpu } = await load({
+    ...server,
+    path: '/v1/passport/issue',
+    body,
+    connections: 64,
+    seconds,
+  })
+  const cells = [
+    Math.round(rate).toLocaleString('en'),
+    `p50 ${p50.toFixed(3)} ms`,
+    `${cpu.toFixed(1)} µs of CPU`,
+  ]
+  console.log(`\nissue over HTTP, 64 connections: ${cells.join(', ')}`)
+}
+
 async function bodiesOf(servers) {
   const entries = Object.entries(servers).map(async ([name, server]) => {
     const from = name === 'echo' ? servers['coalescing on'] : server
@@ -134,12 +152,7 @@ async function issue({ port, token }) {
   const response = await fetch(`http://127.0.0.1:${port}/v1/passport/issue`, {
     method: 'POST',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-    body: JSON.stringify({
-      sub: 'user-0b2e7c1e',
-      aud: [AUDIENCE],
-      scopes: ['read:reports', 'write:reports'],
-      ctx: { tenant: 't1' },
-    }),
+    body: JSON.stringify(WISH),
   })
   return response.json()
 }

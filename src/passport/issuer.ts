@@ -31,6 +31,8 @@ export class PassportIssuer {
   readonly #native: NativePassport
   readonly #kms: PassportIssuerOptions['kms']
   readonly #key: string
+  /** The version that signed last; whoever rotated since then is found out by the `Conflict` of a stale version. */
+  #head: number | undefined
 
   /**
    * @throws KmsError `BadRequest` naming the option; `Unsupported` without a native binary for this platform.
@@ -61,13 +63,14 @@ export class PassportIssuer {
     requireObject(request, 'request')
     const body = toBody(request)
     for (let attempts = 1; ; attempts += 1) {
-      const { head } = await this.#kms.describeKey(this.#key)
-      const kid = `${this.#key}#v${head}`
+      this.#head ??= (await this.#kms.describeKey(this.#key)).head
+      const kid = `${this.#key}#v${this.#head}`
       const { jwt, signed } = attempt(() => this.#native.issue(body, kid))
       try {
         const signature = await this.#kms.signAsync(kid, signed)
         return jwt ? toToken(signed, signature) : toEnvelope(kid, signed, signature)
       } catch (error) {
+        this.#head = undefined
         if (!(error instanceof KmsError) || error.code !== 'Conflict' || attempts === ATTEMPTS) throw error
       }
     }

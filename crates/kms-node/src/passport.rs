@@ -10,7 +10,7 @@ use kms_passport::{
     Verifier, canonical, issue,
 };
 use napi::Env;
-use napi::bindgen_prelude::{Either, Object, Uint8Array, Uint8ArraySlice};
+use napi::bindgen_prelude::{Either, Object, Uint8Array, Uint8ArraySlice, Uint32ArraySlice};
 use napi_derive::napi;
 
 use crate::bytes;
@@ -166,7 +166,7 @@ impl NativePassport {
         })
     }
 
-    /// Trusts the key of a kid no longer: what is under way under it fails. Whether it was trusted.
+    /// Trusts the key of a kid no longer: what has not yet come to its verdict fails. Whether it was trusted.
     #[napi]
     pub fn distrust(&self, kid: String) -> napi::Result<bool> {
         guard("NativePassport.distrust", || Ok(self.shared.verifier.distrust(&kid)))
@@ -221,17 +221,22 @@ impl NativePassport {
         })
     }
 
-    /// As `verify` for bodies that came at the same time: an answer each, in order.
+    /// As `verify` for bodies that came at the same time: an answer each, in order. Body i is between the offsets i and
+    /// i + 1.
     #[napi]
     pub fn verify_each(
         &self,
-        bodies: Vec<Uint8Array>,
+        bodies: Uint8ArraySlice<'_>,
+        offsets: Uint32ArraySlice<'_>,
         ask: bool,
         at: Option<f64>,
     ) -> napi::Result<Vec<PassportAnswer>> {
         guard("NativePassport.verifyEach", || {
-            let bodies: Vec<Vec<u8>> = bodies.iter().map(|body| body.to_vec()).collect();
-            let bodies: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
+            let (bodies, offsets) = (bytes::owned(&bodies), offsets.to_vec());
+            let body = |ends: &[u32]| bodies.get(ends[0] as usize..ends[1] as usize);
+            let bodies: Option<Vec<&[u8]>> = offsets.windows(2).map(body).collect();
+            let fault = || KmsError::bad_request("must ascend within bodies").field("offsets");
+            let bodies = bodies.ok_or_else(fault)?;
             let answers = self.shared.verifier.verify_each(&bodies, self.shared.now(at), ask);
             Ok(answers.into_iter().map(PassportAnswer::from).collect())
         })

@@ -17,6 +17,7 @@ mod issue;
 mod json;
 mod jws;
 mod keys;
+mod open;
 mod reason;
 mod replay;
 mod request;
@@ -24,6 +25,7 @@ mod request;
 mod tests;
 mod time;
 mod verify;
+mod work;
 
 pub use answer::Outcome;
 pub use counters::{BATCH_BOUNDS, Counters, Snapshot};

@@ -1,23 +1,18 @@
 //! From a body to its answer.
 
-use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::Arc;
 
 use kms_core::{ErrorCode, KmsError, Result};
-use kms_crypto::ed25519::{self, KeyHandle, KeyRef, SIGNATURE_LEN, VerifyLane};
 
 use crate::answer::{self, Outcome};
-use crate::base64url;
-use crate::claims::Claims;
 use crate::counters::Counters;
-use crate::json::Fault;
-use crate::jws;
 use crate::keys::Keys;
+use crate::open::{NotOpened, open};
 use crate::reason::Reason;
 use crate::replay::ReplayWindow;
-use crate::request::{self, BatchFault, Form, Item, NOT_A_PASSPORT};
+use crate::request::{self, BatchFault, NOT_A_PASSPORT};
 use crate::time::Now;
+use crate::work::Work;
 
 /// What a verifier insists on.
 #[derive(Clone, Debug)]
@@ -36,51 +31,11 @@ pub struct Policy {
 
 /// Verifies passports under the keys that it was given.
 pub struct Verifier {
-    policy: Policy,
-    keys: Keys,
-    replay: Option<Arc<ReplayWindow>>,
-    counters: Counters,
+    pub(crate) policy: Policy,
+    pub(crate) keys: Keys,
+    pub(crate) replay: Option<Arc<ReplayWindow>>,
+    pub(crate) counters: Counters,
 }
-
-/// An item whose outer form was read.
-struct Opened<'a> {
-    signed: Signed<'a>,
-    /// Where the payload is in the arena.
-    payload: Range<usize>,
-    /// `None` for a wrong length.
-    signature: Option<[u8; SIGNATURE_LEN]>,
-    kid: Cow<'a, str>,
-    audience: Option<Cow<'a, str>>,
-    scopes: Vec<Cow<'a, str>>,
-}
-
-/// What is signed.
-enum Signed<'a> {
-    /// The payload, which must be canonical.
-    Payload,
-    /// So many bytes of a token.
-    Token(Cow<'a, str>, usize),
-}
-
-/// An item whose claims were read, too.
-struct Ready<'o> {
-    claims: Claims<'o>,
-    payload: &'o [u8],
-}
-
-/// Why an item could not be opened.
-enum NotOpened {
-    /// Not base64url or not of three parts: a single request is refused as such.
-    Undecodable(Fault),
-    /// A single request is answered with it.
-    Malformed,
-    TooLarge,
-}
-
-/// Longest protected header, encoded.
-const MAX_HEADER: usize = 1024;
-const TOKEN: Fault = "has a token that is not three parts";
-const BASE64URL: Fault = "has a part that is not base64url without padding";
 
 impl Verifier {
     /// A verifier that trusts no key yet.
@@ -96,8 +51,7 @@ impl Verifier {
         self.keys.insert(kid, public_key)
     }
 
-    /// Trusts the key of a kid no longer. When this returns, whatever was under way under it fails. Whether it was
-    /// trusted.
+    /// Trusts the key of a kid no longer; what has not yet come to its verdict fails. Whether it was trusted.
     pub fn distrust(&self, kid: &str) -> bool {
         self.keys.remove(kid)
     }
@@ -129,15 +83,16 @@ impl Verifier {
             BatchFault::Malformed(fault) => KmsError::bad_request(fault).field("body"),
             BatchFault::TooLarge => too_large("has more items than a batch may have"),
         })?;
+        let most = self.policy.max_msg_bytes;
         let mut arena = Vec::with_capacity(body.len());
-        let opened: Vec<_> = items.into_iter().map(|item| self.open(item, &mut arena)).collect();
+        let opened: Vec<_> = items.into_iter().map(|item| open(item, most, &mut arena)).collect();
         let work = Work::new(self, &opened, &arena);
         if ask && let Some(kids) = work.unknown() {
             return Ok(Outcome::Unknown(kids));
         }
         let mut out = Vec::with_capacity(arena.len() + 64 * opened.len() + 2);
         out.push(b'[');
-        for (i, verdict) in work.verdicts(now).into_iter().enumerate() {
+        for (i, verdict) in work.verdicts(now, |_| true).enumerate() {
             if i > 0 {
                 out.push(b',');
             }
@@ -168,7 +123,7 @@ impl Verifier {
                 request::one(body).map_err(|fault| KmsError::bad_request(fault).field("body"));
             match item {
                 Ok(Some(item)) => {
-                    let item = self.open(Some(item), &mut arena);
+                    let item = open(Some(item), self.policy.max_msg_bytes, &mut arena);
                     refused.push(match item {
                         Err(NotOpened::Undecodable(fault)) => {
                             Some(KmsError::bad_request(fault).field("body"))
@@ -189,191 +144,22 @@ impl Verifier {
             }
         }
         let work = Work::new(self, &opened, &arena);
-        // All of them wait for what one asks for: it is rare.
-        if ask && let Some(kids) = work.unknown() {
-            return bodies.iter().map(|_| Ok(Outcome::Unknown(kids.clone()))).collect();
-        }
-        let verdicts = work.verdicts(now).into_iter().zip(refused);
-        let answers = verdicts.map(|(verdict, refused)| match refused {
-            Some(error) => Err(error),
-            None => {
-                let mut out = Vec::with_capacity(verdict.map_or(64, |payload| payload.len() + 32));
-                answer::write(&mut out, verdict);
-                Ok(Outcome::Answer(out))
+        // Only the one that names an unknown kid waits for it.
+        let asks: Vec<bool> = (0..bodies.len()).map(|i| ask && work.may_become_known(i)).collect();
+        let mut verdicts = work.verdicts(now, |i| !asks[i]);
+        let mut answer = |(i, refused): (usize, Option<KmsError>)| {
+            if asks[i] {
+                return Ok(Outcome::Unknown(vec![work.kid(i)]));
             }
-        });
-        answers.collect()
-    }
-
-    /// Decodes what is around the payload, and the payload into the arena.
-    fn open<'a>(&self, item: Item<'a>, arena: &mut Vec<u8>) -> Result<Opened<'a>, NotOpened> {
-        let item = item.ok_or(NotOpened::Malformed)?;
-        let start = arena.len();
-        let (msg, sig) = match &item.form {
-            Form::Envelope { msg, sig, .. } => (&**msg, &**sig),
-            Form::Token(token) => {
-                let parts = jws::cut(token).ok_or(NotOpened::Undecodable(TOKEN))?;
-                (parts.payload, parts.signature)
+            let verdict = verdicts.next().unwrap_or(Err(Reason::Internal));
+            if let Some(error) = refused {
+                return Err(error);
             }
+            let mut out = Vec::with_capacity(verdict.map_or(64, |payload| payload.len() + 32));
+            answer::write(&mut out, verdict);
+            Ok(Outcome::Answer(out))
         };
-        // 4 characters for 3 bytes, so this is known before it is decoded.
-        if msg.len() * 3 / 4 > self.policy.max_msg_bytes {
-            return Err(NotOpened::TooLarge);
-        }
-        base64url::decode_into(msg, arena).ok_or(NotOpened::Undecodable(BASE64URL))?;
-        let payload = start..arena.len();
-        let signature =
-            base64url::decode_signature(sig).ok_or(NotOpened::Undecodable(BASE64URL))?;
-        let (kid, signed) = match item.form {
-            Form::Envelope { alg, kid, .. } => {
-                if alg != "Ed25519" {
-                    return Err(NotOpened::Malformed);
-                }
-                (kid, Signed::Payload)
-            }
-            Form::Token(token) => {
-                let parts = jws::cut(&token).ok_or(NotOpened::Undecodable(TOKEN))?;
-                if parts.header.len() > MAX_HEADER {
-                    return Err(NotOpened::Malformed);
-                }
-                let mut header = Vec::new();
-                base64url::decode_into(parts.header, &mut header)
-                    .ok_or(NotOpened::Undecodable(BASE64URL))?;
-                let kid = jws::kid(&header).map_err(|_| NotOpened::Malformed)?.into_owned();
-                let length = parts.signed.len();
-                (Cow::Owned(kid), Signed::Token(token, length))
-            }
-        };
-        Ok(Opened { signed, payload, signature, kid, audience: item.audience, scopes: item.scopes })
-    }
-}
-
-/// A request whose items were opened, on its way to verdicts.
-struct Work<'o, 'a> {
-    verifier: &'o Verifier,
-    opened: &'o [Result<Opened<'a>, NotOpened>],
-    ready: Vec<Option<Ready<'o>>>,
-    keys: Vec<Option<Arc<KeyHandle>>>,
-    /// The keys' epoch before they were looked up.
-    epoch: u64,
-}
-
-impl<'o, 'a> Work<'o, 'a> {
-    fn new(
-        verifier: &'o Verifier,
-        opened: &'o [Result<Opened<'a>, NotOpened>],
-        arena: &'o [u8],
-    ) -> Self {
-        let ready = |opened: &'o Result<Opened<'a>, NotOpened>| {
-            let opened = opened.as_ref().ok()?;
-            let payload = &arena[opened.payload.clone()];
-            let claims = match opened.signed {
-                Signed::Payload => Claims::read::<true>(payload),
-                Signed::Token(..) => Claims::read::<false>(payload),
-            };
-            claims.ok().map(|claims| Ready { claims, payload })
-        };
-        let ready: Vec<_> = opened.iter().map(ready).collect();
-        let epoch = verifier.keys.epoch();
-        let kids = opened.iter().zip(&ready).map(|(opened, ready)| {
-            ready.as_ref()?;
-            opened.as_ref().ok().map(|opened| &*opened.kid)
-        });
-        let keys = verifier.keys.resolve(kids);
-        Work { verifier, opened, ready, keys, epoch }
-    }
-
-    /// Kids that are not known here and may be elsewhere, each once.
-    fn unknown(&self) -> Option<Vec<String>> {
-        let own_key = &*self.verifier.policy.own_key;
-        if own_key.is_empty() {
-            return None;
-        }
-        let mut kids: Vec<String> = Vec::new();
-        for ((opened, ready), key) in self.opened.iter().zip(&self.ready).zip(&self.keys) {
-            if let (Ok(opened), Some(_), None) = (opened, ready, key)
-                && opened.kid.starts_with(own_key)
-                && !kids.iter().any(|kid| *kid == *opened.kid)
-            {
-                kids.push(opened.kid.to_string());
-            }
-        }
-        (!kids.is_empty()).then_some(kids)
-    }
-
-    /// The payload of each passport that is taken, and why each other one is not.
-    fn verdicts(&self, now: Now) -> Vec<Result<&'o [u8], Reason>> {
-        let signed = self.signatures();
-        let counters = &self.verifier.counters;
-        // A key that was distrusted meanwhile has no passports.
-        let changed = self.verifier.keys.epoch() != self.epoch;
-        let verdicts = self.ready.iter().enumerate().map(|(i, ready)| {
-            let verdict = (|| {
-                let ready = ready.as_ref().ok_or(Reason::Malformed)?;
-                let opened = self.opened[i].as_ref().map_err(|_| Reason::Malformed)?;
-                let handle = self.keys[i].as_ref().ok_or(Reason::UnknownKid)?;
-                if changed && !self.verifier.keys.is_current(&opened.kid, handle) {
-                    return Err(Reason::UnknownKid);
-                }
-                if !signed[i] || ready.claims.kid != opened.kid {
-                    return Err(Reason::VerifyFailed);
-                }
-                self.check_claims(opened, &ready.claims, now)?;
-                Ok(ready.payload)
-            })();
-            counters.verdict(verdict.map(drop));
-            verdict
-        });
-        verdicts.collect()
-    }
-
-    fn check_claims(
-        &self,
-        opened: &Opened<'_>,
-        claims: &Claims<'_>,
-        now: Now,
-    ) -> Result<(), Reason> {
-        let Verifier { policy, replay, counters, .. } = self.verifier;
-        claims.check_time(now, policy.clock_skew_s, &counters.skewed)?;
-        claims.check_audience(opened.audience.as_deref(), policy.require_aud)?;
-        claims.check_scopes(&opened.scopes)?;
-        match replay {
-            Some(window) => window.record(claims, now.latest, policy.clock_skew_s),
-            None => Ok(()),
-        }
-    }
-
-    /// Which signatures hold, side by side.
-    fn signatures(&self) -> Vec<bool> {
-        let mut indices = Vec::with_capacity(self.opened.len());
-        let mut items = Vec::with_capacity(self.opened.len());
-        for (i, ((opened, ready), key)) in
-            self.opened.iter().zip(&self.ready).zip(&self.keys).enumerate()
-        {
-            let (Ok(opened), Some(ready), Some(key)) = (opened, ready, key) else { continue };
-            let Some(signature) = &opened.signature else { continue };
-            let message = match &opened.signed {
-                Signed::Payload => ready.payload,
-                Signed::Token(token, length) => &token.as_bytes()[..*length],
-            };
-            indices.push(i);
-            items.push(ed25519::Item { key: KeyRef::Handle(key), message, signature });
-        }
-        let mut held = vec![false; self.opened.len()];
-        if items.is_empty() {
-            return held;
-        }
-        self.verifier.counters.batch(items.len());
-        if let ([i], [item]) = (&*indices, &*items) {
-            held[*i] = ed25519::verify(VerifyLane::Auto, item.key, item.message, item.signature);
-            return held;
-        }
-        let mut verdicts = vec![0; items.len()];
-        ed25519::verify_batch(VerifyLane::Auto, &items, &mut verdicts);
-        for (i, verdict) in indices.into_iter().zip(verdicts) {
-            held[i] = verdict == 1;
-        }
-        held
+        refused.into_iter().enumerate().map(&mut answer).collect()
     }
 }
 

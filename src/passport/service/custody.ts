@@ -21,6 +21,8 @@ export interface Custody {
   readonly reachable: boolean
   /** Has a change of that told. */
   onReachable(listener: (reachable: boolean) => void): void
+  /** Why it verifies and does nothing else, where that is so: store or audit log are not what was acknowledged. */
+  readonly refused: string | undefined
   close(): void
 }
 
@@ -58,6 +60,10 @@ export class LocalCustody implements Custody {
   }
 
   onReachable(): void {}
+
+  get refused(): string | undefined {
+    return this.#kms.audit.status().refused
+  }
 
   close(): void {
     this.#kms.close()

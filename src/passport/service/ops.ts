@@ -9,7 +9,7 @@ import { problemResponse } from './problem.js'
 /** What must hold for the service to take requests. */
 export const READY_KEYS = ['listener_bound', 'keys_known', 'rng_ok', 'clock_ok'] as const
 /** What may be missing while it serves what it can. */
-export const DEGRADED_KEYS = ['kms_reachable'] as const
+export const DEGRADED_KEYS = ['kms_reachable', 'custody_writable'] as const
 
 type ReadyKey = (typeof READY_KEYS)[number]
 type DegradedKey = (typeof DEGRADED_KEYS)[number]

@@ -28,6 +28,8 @@ const SIGNATURE_BYTES = 64
 export class RemoteCustody implements Custody {
   readonly key: string
   readonly backend = 'remote'
+  /** That service says so itself. */
+  readonly refused = undefined
   readonly #base: string
   readonly #options: RemoteOptions
   #reachable = true

@@ -159,6 +159,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       rng_ok: () => requireNative().rngOk(),
       clock_ok: () => native.counters().clockBehindMs <= skewMs,
       kms_reachable: () => custody.reachable,
+      custody_writable: () => custody.refused === undefined,
     },
     version: {
       name: SERVICE_NAME,
@@ -198,6 +199,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     throw error
   }
   status.bound = true
+  if (custody.refused !== undefined) log.integrityFailed({ reason: custody.refused })
   rotation.start()
 
   const shutDown = async (): Promise<number> => {

@@ -70,8 +70,10 @@ export class Verifying {
     const [first] = batch
     // Whatever it throws is that one's.
     if (first && batch.length === 1) return [{ answer: attempt(() => native.verify(first.body, true)) }]
-    const bodies = batch.map(({ body }) => body)
-    return attempt(() => native.verifyEach(bodies, true)).map(({ answer, error, unknown }) => {
+    const offsets = new Uint32Array(batch.length + 1)
+    for (const [i, { body }] of batch.entries()) offsets[i + 1] = (offsets[i] ?? 0) + body.length
+    const bodies = Buffer.concat(batch.map(({ body }) => body))
+    return attempt(() => native.verifyEach(bodies, offsets, true)).map(({ answer, error, unknown }) => {
       if (error !== undefined) return { error: fromRecord(JSON.parse(error) as ErrorRecord) }
       const either = answer ?? unknown
       return either === undefined ? { error: new KmsError('Internal', 'no answer') } : { answer: either }

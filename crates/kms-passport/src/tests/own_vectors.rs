@@ -74,7 +74,10 @@ fn verdicts() {
         ("an envelope", envelope.clone()),
         ("a compact JWS", token.clone()),
         ("a JWS with alg Ed25519 and typ", headed("\"EdDSA\"", "\"Ed25519\",\"typ\":\"jwt\"")),
-        ("a JWS whose payload is not canonical", signer.token(&header, &text.replace("\":", "\" : "))),
+        (
+            "a JWS whose payload is not canonical",
+            signer.token(&header, &text.replace("\":", "\" : ")),
+        ),
         (
             "an envelope whose payload is not canonical",
             signer.envelope(KID, format!("{text} ").as_bytes()),

@@ -114,6 +114,23 @@ fn asks_for_kids_of_its_own_key_before_it_decides() {
 }
 
 #[test]
+fn one_that_asks_for_a_kid_holds_up_no_other_that_came_with_it() {
+    let signer = Signer::new(1);
+    let own = "passport/issuer/ed25519/0b2e7c1e-0000-4000-8000-000000000001#v";
+    let verifier = signer.verifier(Policy { own_key: own.to_owned(), ..policy() });
+    let good = signer.envelope(KID, &claims("{}"));
+    let stranger = good.replacen("#v1", "#v9", 1);
+    let bodies = [good.as_bytes(), stranger.as_bytes(), b"{}", good.as_bytes()];
+    let answers = verifier.verify_each(&bodies, Now::at(NOW), true);
+    assert!(matches!(&answers[0], Ok(Outcome::Answer(json)) if json.starts_with(b"{\"ok\":true")));
+    assert_eq!(answers[1], Ok(Outcome::Unknown(vec![format!("{own}9")])));
+    assert!(answers[2].is_err());
+    assert_eq!(answers[3], answers[0]);
+    let counted = verifier.counters().snapshot();
+    assert_eq!((counted.ok, counted.reasons.iter().sum::<u64>()), (2, 1));
+}
+
+#[test]
 fn a_key_that_is_distrusted_verifies_nothing_from_then_on() {
     let signer = Signer::new(1);
     let verifier = signer.verifier(policy());
