@@ -80,8 +80,8 @@ async function serve(c: AppContext, parts: AppParts, route: Route, meter: RouteM
     if (scope !== undefined) exchange.caller = parts.authenticate(header('authorization'), scope)
     const bindings = c.env ?? {}
     const limits = parts.limits[route.reads === 'batch' ? 'batch' : 'one']
-    const reads = route.reads !== 'nothing' && admitBody(c.req.raw, header, bindings, limits)
-    const body = reads ? await readBody(c.req.raw, bindings, limits) : NO_BODY
+    const coding = route.reads !== 'nothing' && admitBody(c.req.raw, header, bindings, limits)
+    const body = coding ? await readBody(c.req.raw, coding, bindings, limits) : NO_BODY
     const client = exchange.caller?.actor ?? bindings.incoming?.socket.remoteAddress ?? ''
     const asked = { client, body, header, query: (name: string) => c.req.query(name) }
     const answer = await route.answer(parts.routes, asked)

@@ -43,6 +43,8 @@ export interface Service {
 }
 
 const DRAIN_MS = 3000
+/** Bytes of an encoded body that one byte may become, as in the key service. */
+const DECOMPRESS_RATIO_CAP = 10
 /** Room in a body for what is around one payload. It is read on the event loop, which a MiB would hold up. */
 const ONE_BODY_BYTES = 64 * 1024
 const OPS_DRAIN_MS = 250
@@ -115,6 +117,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       : undefined,
     onQueued: seconds => queue.observe(seconds),
   })
+  const bodies = { readTimeoutMs: config.read_timeout, decompressRatioCap: DECOMPRESS_RATIO_CAP }
   const app = createApp({
     routes: {
       native,
@@ -129,10 +132,10 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     },
     authenticate,
     limits: {
-      batch: { maxBodyBytes: limits.max_body_bytes, readTimeoutMs: config.read_timeout },
+      batch: { ...bodies, maxBodyBytes: limits.max_body_bytes },
       one: {
+        ...bodies,
         maxBodyBytes: Math.min(limits.max_body_bytes, 2 * limits.max_msg_bytes + ONE_BODY_BYTES),
-        readTimeoutMs: config.read_timeout,
       },
       maxInflight: limits.max_inflight,
     },
