@@ -120,8 +120,14 @@ export class PassportVerifier {
     if (!Array.isArray(passports)) {
       throw new KmsError('BadRequest', 'must be an array', { field: 'passports' })
     }
-    const body = Buffer.from(JSON.stringify(passports.map(passport => request(passport, demands))))
-    return JSON.parse(Buffer.from(this.verifyBatchBody(body)).toString())
+    const body = Buffer.from(`[${passports.map(passport => requestText(passport, demands)).join()}]`)
+    try {
+      return JSON.parse(Buffer.from(this.verifyBatchBody(body)).toString())
+    } catch (error) {
+      if ((error as KmsError).code !== 'BadRequest') throw error
+      // One of them has text that is no Unicode, or is nested without end: it spoils no other.
+      return passports.map(passport => this.verify(passport, demands))
+    }
   }
 
   /**
@@ -136,7 +142,7 @@ export class PassportVerifier {
   }
 
   #ask(passport: string | Envelope, demands: VerifyDemands, at: number | undefined): string {
-    const body = Buffer.from(JSON.stringify(request(passport, demands)))
+    const body = Buffer.from(requestText(passport, demands))
     try {
       return attempt(() => this.#native.verify(body, false, at)) as string
     } catch (error) {
@@ -145,6 +151,16 @@ export class PassportVerifier {
       if (code === 'BadRequest' || code === 'TooLarge') return '{"ok":false,"reason":"malformed"}'
       throw error
     }
+  }
+}
+
+/** The JSON of a request; of what JSON has no words for, one that is malformed. */
+function requestText(passport: unknown, demands: VerifyDemands): string {
+  const asked = request(passport, demands)
+  try {
+    return JSON.stringify(asked)
+  } catch {
+    return '{}'
   }
 }
 

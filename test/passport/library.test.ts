@@ -109,6 +109,14 @@ describe('PassportVerifier', () => {
     })
   })
 
+  it('lets no item spoil the others of its batch', async () => {
+    const good = await issuer.issue(wish)
+    const deep = JSON.parse('['.repeat(50) + ']'.repeat(50))
+    const odd = ['\ud800', { ...good, kid: '\ud800' }, { ...good, deep }, { ...good, n: 1n }, null, 7]
+    const verdicts = verifier.verifyBatch([good, ...(odd as string[]), good], { audience })
+    expect(verdicts.map(({ ok }) => ok)).toEqual([true, ...odd.map(() => false), true])
+  })
+
   it('goes by the time that it is given', async () => {
     const passport = await issuer.issue({ ...wish, ttl_s: 100 })
     const { iat } = JSON.parse(Buffer.from(passport.msg, 'base64url').toString())

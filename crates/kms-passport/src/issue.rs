@@ -153,14 +153,14 @@ fn read(body: &[u8]) -> Result<Wish<'_>, FieldFault> {
         let name = reader.name().map_err(syntax)?;
         let reader = &mut reader;
         match &*name {
-            "sub" => once(&mut wish.sub, "sub", || text(reader, 1))?,
+            "sub" => once(&mut wish.sub, "sub", || text(reader))?,
             "aud" => once(&mut wish.aud, "aud", || audience(reader))?,
             "scopes" => once(&mut wish.scopes, "scopes", || list(reader))?,
             "ctx" => once(&mut wish.ctx, "ctx", || object(reader))?,
             "ttl_s" => once(&mut wish.ttl_s, "ttl_s", || whole(reader))?,
             "nbf" => once(&mut wish.nbf, "nbf", || whole(reader))?,
-            "nonce" => once(&mut wish.nonce, "nonce", || text(reader, 1))?,
-            "format" => once(&mut wish.format, "format", || text(reader, 1))?,
+            "nonce" => once(&mut wish.nonce, "nonce", || text(reader))?,
+            "format" => once(&mut wish.format, "format", || text(reader))?,
             _ => return Err(("has a field that is not known", "body")),
         }
         more = reader.more_members().map_err(syntax)?;
@@ -181,12 +181,12 @@ fn once<T>(
     Ok(())
 }
 
-fn text<'a>(reader: &mut Reader<'a, false>, least: usize) -> Result<Cow<'a, str>, Fault> {
+fn text<'a>(reader: &mut Reader<'a, false>) -> Result<Cow<'a, str>, Fault> {
     if reader.peek()? != Kind::String {
         return Err("must be a string");
     }
     let text = reader.string()?;
-    if text.len() < least || text.len() > MAX_TEXT {
+    if text.is_empty() || text.len() > MAX_TEXT {
         return Err("must have from 1 to 1024 bytes");
     }
     Ok(text)
@@ -206,7 +206,7 @@ fn list<'a>(reader: &mut Reader<'a, false>) -> Result<Vec<Cow<'a, str>>, Fault> 
 /// One audience is taken as an array of one.
 fn audience<'a>(reader: &mut Reader<'a, false>) -> Result<Vec<Cow<'a, str>>, Fault> {
     if reader.peek()? == Kind::String {
-        return text(reader, 1).map(|one| vec![one]);
+        return text(reader).map(|one| vec![one]);
     }
     let list = list(reader)?;
     if list.is_empty() { Err("must name an audience") } else { Ok(list) }
