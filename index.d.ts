@@ -161,12 +161,15 @@ export declare class NativeKms {
    * keys are in the copy.
    */
   backupStore(to: string): Promise<number>
-  /** Wraps a data key, or one of `size` bytes that is made where `size` is not 0, under the head of `kid`. */
-  wrap(kid: string, size: number, kemMode: string | undefined | null, dataKey: Uint8Array): WrappedKey
+  /**
+   * Wraps a data key, or one of `size` bytes that is made where `size` is not 0, under the head of `kid`. A promise where
+   * the audit log must reach a disk first, as for `unwrap` and `rewrap`.
+   */
+  wrap(kid: string, size: number, kemMode: string | undefined | null, dataKey: Uint8Array): WrappedKey | Promise<WrappedKey>
   /** Unwraps a data key. */
-  unwrap(kid: string | undefined | null, envelope: Uint8Array): UnwrappedKey
+  unwrap(kid: string | undefined | null, envelope: Uint8Array): UnwrappedKey | Promise<UnwrappedKey>
   /** Wraps what is in an envelope anew, under the head of its key. */
-  rewrap(kid: string | undefined | null, envelope: Uint8Array): WrappedKey
+  rewrap(kid: string | undefined | null, envelope: Uint8Array): WrappedKey | Promise<WrappedKey>
 }
 
 /** A verifier with its keys, and the policy of an issuer. */
@@ -175,7 +178,7 @@ export declare class NativePassport {
   constructor(options: PassportOptions)
   /** Trusts a public key of 32 bytes under a kid. */
   trust(kid: string, publicKey: Uint8Array): void
-  /** Trusts the key of a kid no longer: what is under way under it fails. Whether it was trusted. */
+  /** Trusts the key of a kid no longer: what has not yet come to its verdict fails. Whether it was trusted. */
   distrust(kid: string): boolean
   /** Answers an array of passports: the answer's JSON, or with `ask` the kids to look for first. */
   verifyBatch(body: Uint8Array, ask: boolean, at?: number | undefined | null): Uint8Array | Array<string>
@@ -183,8 +186,11 @@ export declare class NativePassport {
   verifyBatchAsync(body: Uint8Array, ask: boolean, at?: number | undefined | null): Promise<Uint8Array | Array<string>>
   /** Answers one passport: the answer's JSON, or with `ask` the kids to look for first. */
   verify(body: Uint8Array, ask: boolean, at?: number | undefined | null): string | Array<string>
-  /** As `verify` for bodies that came at the same time: an answer each, in order. */
-  verifyEach(bodies: Array<Uint8Array>, ask: boolean, at?: number | undefined | null): Array<PassportAnswer>
+  /**
+   * As `verify` for bodies that came at the same time: an answer each, in order. Body i is between the offsets i and
+   * i + 1.
+   */
+  verifyEach(bodies: Uint8Array, offsets: Uint32Array, ask: boolean, at?: number | undefined | null): Array<PassportAnswer>
   /** The bytes to sign for a wish, under the version `kid`. */
   issue(body: Uint8Array, kid: string, at?: number | undefined | null): PassportToSign
   /** What was counted. */

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use kms_core::{Clock, KmsError, OsEntropy, Result, SystemClock};
+use kms_core::{KmsError, OsEntropy, Result, SystemClock};
 use kms_engine::wire::error_json;
 use kms_passport::{
     BATCH_BOUNDS, Format, IssuePolicy, Now, Outcome, Policy, Reason, ReplayWindow, TimeGuard,

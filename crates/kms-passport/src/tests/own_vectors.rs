@@ -53,7 +53,7 @@ fn issued() {
     committed(
         "issued.json",
         &json!({
-            "seed": [SEED; 32].iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+            "seed": format!("{SEED:02x}").repeat(32),
             "public_key": base64url(signer.0.public().as_bytes()),
             "kid": KID, "now": NOW, "issuer": "svc-passport", "cases": cases.collect::<Vec<_>>(),
         }),
