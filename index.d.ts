@@ -197,12 +197,40 @@ export declare class NativeKms {
    * keys are in the copy.
    */
   backupStore(to: string): Promise<number>
-  /** Wraps a data key, or one of `size` bytes that is made where `size` is not 0, under the head of `kid`. */
-  wrap(kid: string, size: number, kemMode: string | undefined | null, dataKey: Uint8Array): WrappedKey
+  /**
+   * Wraps a data key, or one of `size` bytes that is made where `size` is not 0, under the head of `kid`. A promise where
+   * the audit log must reach a disk first, as for `unwrap` and `rewrap`.
+   */
+  wrap(kid: string, size: number, kemMode: string | undefined | null, dataKey: Uint8Array): WrappedKey | Promise<WrappedKey>
   /** Unwraps a data key. */
-  unwrap(kid: string | undefined | null, envelope: Uint8Array): UnwrappedKey
+  unwrap(kid: string | undefined | null, envelope: Uint8Array): UnwrappedKey | Promise<UnwrappedKey>
   /** Wraps what is in an envelope anew, under the head of its key. */
-  rewrap(kid: string | undefined | null, envelope: Uint8Array): WrappedKey
+  rewrap(kid: string | undefined | null, envelope: Uint8Array): WrappedKey | Promise<WrappedKey>
+}
+
+/** A verifier with its keys, and the policy of an issuer. */
+export declare class NativePassport {
+  /** A verifier that trusts no key yet. */
+  constructor(options: PassportOptions)
+  /** Trusts a public key of 32 bytes under a kid. */
+  trust(kid: string, publicKey: Uint8Array): void
+  /** Trusts the key of a kid no longer: what has not yet come to its verdict fails. Whether it was trusted. */
+  distrust(kid: string): boolean
+  /** Answers an array of passports: the answer's JSON, or with `ask` the kids to look for first. */
+  verifyBatch(body: Uint8Array, ask: boolean, at?: number | undefined | null): Uint8Array | Array<string>
+  /** As `verifyBatch`, on the addon's threads. */
+  verifyBatchAsync(body: Uint8Array, ask: boolean, at?: number | undefined | null): Promise<Uint8Array | Array<string>>
+  /** Answers one passport: the answer's JSON, or with `ask` the kids to look for first. */
+  verify(body: Uint8Array, ask: boolean, at?: number | undefined | null): string | Array<string>
+  /**
+   * As `verify` for bodies that came at the same time: an answer each, in order. Body i is between the offsets i and
+   * i + 1.
+   */
+  verifyEach(bodies: Uint8Array, offsets: Uint32Array, ask: boolean, at?: number | undefined | null): Array<PassportAnswer>
+  /** The bytes to sign for a wish, under the version `kid`. */
+  issue(body: Uint8Array, kid: string, at?: number | undefined | null): PassportToSign
+  /** What was counted. */
+  counters(): PassportCounters
 }
 
 /**
@@ -419,6 +447,8 @@ export declare function capabilityRefusals(): Array<string>
 
 /** The names of all scopes, in the order of their bits. */
 export declare function capabilityScopes(): Array<string>
+/** The canonical form of a JSON text (RFC 8785). */
+export declare function canonicalJson(text: Uint8Array): Uint8Array
 
 /** The CPU tier that verification uses: `avx512`, `avx2` or `scalar`. */
 export declare function cpuTier(): string
@@ -535,6 +565,77 @@ export declare function mlKemCheckPublicKey(set: string, publicKey: Uint8Array):
 export declare function mlKemEncapsulate(set: string, laneNumber: number, publicKey: Uint8Array, ciphertext: Uint8Array, sharedSecret: Uint8Array): void
 
 /**
+ * The answer to one of several requests: its JSON, the JSON of its error, or the kids to look for before it is made
+ * again.
+ */
+export interface PassportAnswer {
+  /** The answer's JSON. */
+  answer?: string
+  /** The error's JSON. */
+  error?: string
+  /** Kids that are not known here. */
+  unknown?: Array<string>
+}
+
+/** What was counted since the verifier was made. */
+export interface PassportCounters {
+  /** Passports that were taken. */
+  ok: number
+  /** Passports that were not, by reason. */
+  reasons: Record<string, number>
+  /** Upper bounds of `batches`. */
+  batchBounds: Array<number>
+  /** Native batches by length; not cumulative, the last one is above all bounds. */
+  batches: Array<number>
+  /** Signatures that were checked side by side. */
+  batched: number
+  /** Signatures that were checked alone. */
+  single: number
+  /** Tokens that were over, but by no more than the skew. */
+  skewedExpired: number
+  /** Tokens that had not begun, but by no more than the skew. */
+  skewedEarly: number
+  /** Trusted keys. */
+  keys: number
+  /** Marks in the replay window. */
+  replayMarks: number
+  /** How far the wall clock is behind the time that has passed, in milliseconds. */
+  clockBehindMs: number
+}
+
+/** What a verifier insists on, and what an issuer writes. */
+export interface PassportOptions {
+  /** How far clocks may differ, in seconds. */
+  clockSkewS: number
+  /** Longest payload in bytes. */
+  maxMsgBytes: number
+  /** Most items of a batch. */
+  maxBatch: number
+  /** Whether a caller must say which audience it is. */
+  requireAud: boolean
+  /** Kids that begin with this are asked for where they are not known. */
+  ownKey?: string
+  /** The replay window, which verifiers of one name share in this process; none by default. */
+  replay?: ReplayOptions
+  /** `iss`. */
+  issuer: string
+  /** Lifetime where none is asked for, in seconds. */
+  defaultTtlS: number
+  /** Longest lifetime, in seconds. */
+  maxTtlS: number
+}
+
+/** What is to be signed. */
+export interface PassportToSign {
+  /** Whether it becomes a compact JWS. */
+  jwt: boolean
+  /** The canonical payload, or the signing input of a JWS. */
+  signed: Uint8Array
+  /** `exp`. */
+  expiresAt: number
+}
+
+/**
  * The effective user id of the process that connected a Unix socket, as the kernel noted it then. `fd` is the
  * descriptor of the accepted socket.
  *
@@ -544,6 +645,14 @@ export declare function peerUid(fd: number): number
 
 /** The lanes of ML-DSA and ML-KEM, in the order of their numbers. */
 export declare function postQuantumLanes(): Array<string>
+
+/** A replay window. */
+export interface ReplayOptions {
+  /** Its name in this process. */
+  name: string
+  /** Most marks that it holds; the first to name it decides. */
+  maxItems: number
+}
 
 /** Whether the operating system gives randomness now. */
 export declare function rngOk(): boolean

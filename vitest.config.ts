@@ -11,6 +11,7 @@ export default defineConfig({
       { find: /^ron-kms$/, replacement: at('./src/index.ts') },
       { find: /^ron-kms\/client$/, replacement: at('./src/client.ts') },
       { find: /^ron-kms\/http$/, replacement: at('./src/http.ts') },
+      { find: /^ron-kms\/passport$/, replacement: at('./src/passport.ts') },
       { find: /^ron-kms\/primitives$/, replacement: at('./src/primitives.ts') },
     ],
   },
@@ -31,7 +32,7 @@ export default defineConfig({
       thresholds: {
         lines: 90,
         'src/*.ts': { lines: 90 },
-        'src/{config,lanes,logging,metrics,primitives,server}/**/*.ts': { lines: 90 },
+        'src/{config,lanes,logging,metrics,passport,primitives,server}/**/*.ts': { lines: 90 },
       },
     },
   },

@@ -76,8 +76,8 @@ export interface Caller {
   readonly tenant?: string
   /** What the capability grants, for {@link CallContext.grant}: good for as long as this object is there. */
   readonly grant?: number
-  /** Keeps the number good. */
-  readonly held?: unknown
+  /** Keeps the number good, and says which keys it covers. */
+  readonly held?: Pick<NativeGrant, 'coversKey'>
 }
 
 /** Callers in one of two generations: what is in use stays, what is not goes. */

@@ -15,6 +15,7 @@ export {
   type VerifyLane,
   type VerifyOptions,
 } from './primitives/ed25519.js'
+export { canonicalJson } from './primitives/json.js'
 export type { PostQuantumLane } from './primitives/lanes.js'
 export { type MacaroonInspection, type MacaroonText, macaroon } from './primitives/macaroon.js'
 export {

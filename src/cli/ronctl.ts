@@ -4,6 +4,7 @@ import { VERSION } from '../server/version.js'
 import { auditCommand } from './audit.js'
 import { capabilityCommand } from './capability/command.js'
 import { configCommand } from './config.js'
+import { passportCommand } from './passport.js'
 import { rootKeyCommand } from './root-key.js'
 import { storeCommand } from './store.js'
 
@@ -15,5 +16,6 @@ const program = new Command('ronctl')
   .addCommand(auditCommand())
   .addCommand(configCommand())
   .addCommand(capabilityCommand())
+  .addCommand(passportCommand())
 
 await program.parseAsync()

@@ -3,11 +3,11 @@ import { extname } from 'node:path'
 import { parse as parseToml, TomlError } from 'smol-toml'
 import { ABSENT } from './absent.js'
 import { type Fault, HIDDEN, show } from './faults.js'
-import { KEYS, type Key, SCHEMA } from './schema.js'
+import { KEYS, type Key } from './schema.js'
 
 /** What a file holds: the values of known keys, and the faults of the rest. */
-export interface FileContent {
-  readonly values: ReadonlyMap<Key, unknown>
+export interface FileContent<K extends string = Key> {
+  readonly values: ReadonlyMap<K, unknown>
   /** Values of settings that this version knows by name only. */
   readonly absent: ReadonlyMap<string, unknown>
   readonly faults: readonly Fault[]
@@ -15,15 +15,16 @@ export interface FileContent {
 
 type Table = Readonly<Record<string, unknown>>
 
-const SECTIONS: ReadonlySet<string> = new Set(
-  [...KEYS, ...Object.keys(ABSENT)]
-    .flatMap(key => key.split('.').map((_, i, parts) => parts.slice(0, i).join('.')))
-    .filter(Boolean),
-)
-
 /** Reads a `.toml` or `.json` file. Messages never quote the file: it may hold what should not be printed. */
-export function readConfigFile(path: string, origin: string): FileContent {
-  const refuse = (rule: string): FileContent => ({
+export function readConfigFile(path: string, origin: string): FileContent
+/** The same for the settings of another service. */
+export function readConfigFile<K extends string>(
+  path: string,
+  origin: string,
+  keys: readonly K[],
+): FileContent<K>
+export function readConfigFile(path: string, origin: string, keys?: readonly string[]): FileContent<string> {
+  const refuse = (rule: string): FileContent<string> => ({
     values: new Map(),
     absent: new Map(),
     faults: [{ key: origin, value: show(path), rule }],
@@ -47,15 +48,23 @@ export function readConfigFile(path: string, origin: string): FileContent {
     )
   }
   if (!isTable(content)) return refuse('must hold a table of settings')
-  return flatten(content)
+  return keys ? flatten(content, keys, []) : flatten(content, KEYS, Object.keys(ABSENT))
 }
 
 function isTable(value: unknown): value is Table {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
 }
 
-function flatten(content: Table): FileContent {
-  const values = new Map<Key, unknown>()
+function flatten(
+  content: Table,
+  keys: readonly string[],
+  byNameOnly: readonly string[],
+): FileContent<string> {
+  const known = new Set(keys)
+  const named = new Set(byNameOnly)
+  const above = (key: string) => key.split('.').map((_, i, parts) => parts.slice(0, i).join('.'))
+  const sections = new Set([...keys, ...byNameOnly].flatMap(above).filter(Boolean))
+  const values = new Map<string, unknown>()
   const absent = new Map<string, unknown>()
   const faults: Fault[] = []
   const walk = (table: Table, prefix: string) => {
@@ -63,9 +72,9 @@ function flatten(content: Table): FileContent {
       const key = prefix === '' ? name : `${prefix}.${name}`
       const value = table[name]
       // A quoted name with a dot in it is not a path, though it reads like one.
-      if (!name.includes('.') && isKey(key)) values.set(key, value)
-      else if (!name.includes('.') && Object.hasOwn(ABSENT, key)) absent.set(key, value)
-      else if (!name.includes('.') && SECTIONS.has(key)) {
+      if (!name.includes('.') && known.has(key)) values.set(key, value)
+      else if (!name.includes('.') && named.has(key)) absent.set(key, value)
+      else if (!name.includes('.') && sections.has(key)) {
         if (isTable(value)) walk(value, key)
         else faults.push({ key, value: HIDDEN, rule: 'must be a table' })
       } else faults.push({ key: show(key), value: HIDDEN, rule: 'is not a setting of this version' })
@@ -73,8 +82,4 @@ function flatten(content: Table): FileContent {
   }
   walk(content, '')
   return { values, absent, faults }
-}
-
-function isKey(key: string): key is Key {
-  return Object.hasOwn(SCHEMA, key)
 }

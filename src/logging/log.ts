@@ -5,6 +5,8 @@ import type { KmsErrorCode } from '../errors.js'
 export interface LogOptions {
   readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error'
   readonly format: 'json' | 'text'
+  /** Who writes; `ron-kms` unless given. */
+  readonly service?: string
   /** Takes whole lines; the process's standard error unless given. */
   readonly write?: (line: string) => void
 }
@@ -97,6 +99,14 @@ export interface Log {
   auditOverridden(event: { reason: string }): void
   shutdownStarted(event: { signal: string }): void
   shutdownFinished(event: { aborted: number }): void
+  /** Another version of the key signs passports now. */
+  passportHead(event: { version: number }): void
+  /** A version was distrusted by an operator. */
+  versionDistrusted(event: { version: number }): void
+  /** A rotation by age did not come about; it is tried again. */
+  rotationFailed(event: { code: KmsErrorCode }): void
+  /** The key service of `svc-passport` stopped to answer, or does again. */
+  kmsReachable(event: { reachable: boolean }): void
   /** An exception outside any request. */
   unexpected(event: { where: string; errorName: string }): void
 }
@@ -113,7 +123,7 @@ export function createLog(options: LogOptions): Log {
   const logger = pino(
     {
       level: options.level,
-      base: { service: 'ron-kms' },
+      base: { service: options.service ?? 'ron-kms' },
       timestamp: () => `,"ts":"${new Date().toISOString()}"`,
       formatters: { level: label => ({ level: label.toUpperCase() }) },
     },
@@ -188,6 +198,13 @@ export function createLog(options: LogOptions): Log {
     auditOverridden: ({ reason }) => logger.warn({ event: 'audit_overridden', reason }),
     shutdownStarted: ({ signal }) => logger.info({ event: 'shutdown_started', signal }),
     shutdownFinished: ({ aborted }) => logger.info({ event: 'shutdown_finished', aborted }),
+    passportHead: ({ version }) => logger.info({ event: 'passport_head', version }),
+    versionDistrusted: ({ version }) => logger.warn({ event: 'version_distrusted', version }),
+    rotationFailed: ({ code }) => logger.warn({ event: 'rotation_failed', code }),
+    kmsReachable: ({ reachable }) => {
+      if (reachable) logger.info({ event: 'kms_reachable' })
+      else logger.warn({ event: 'kms_unreachable' })
+    },
     unexpected: ({ where, errorName: name }) =>
       logger.error({ event: 'unexpected', where, error_name: name }),
   }

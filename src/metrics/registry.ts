@@ -46,7 +46,7 @@ export interface MetricSources {
 }
 
 /** One line of the exposition, in prom-client's words. */
-interface Sample {
+export interface Sample {
   readonly labels: Readonly<Record<string, string | number>>
   readonly value: number
   readonly metricName?: string
@@ -56,25 +56,23 @@ interface Sample {
 export function createRegistry(sources: MetricSources): Registry {
   const registry = new Registry()
   const samples = samplesOf(sources)
-  for (const row of CATALOG) {
-    const metric = { name: row.name, help: row.help, type: row.type, aggregator: 'sum', get, reset() {} }
-    // A scrape only calls get(), which prom-client's own classes answer in this form; its types know no other metric.
-    registry.registerMetric(metric as unknown as Metric)
-    async function get() {
-      return {
-        name: row.name,
-        help: row.help,
-        type: row.type,
-        aggregator: 'sum',
-        values: samples[row.name](),
-      }
-    }
-  }
+  for (const row of CATALOG) registerRow(registry, row, samples[row.name])
   registerProcessMetrics(registry)
   return registry
 }
 
-function registerProcessMetrics(registry: Registry): void {
+/** Registers a metric whose samples are read at each scrape. */
+export function registerRow(registry: Registry, row: MetricRow, samples: () => Sample[]): void {
+  const metric = { name: row.name, help: row.help, type: row.type, aggregator: 'sum', get, reset() {} }
+  // A scrape only calls get(), which prom-client's own classes answer in this form; its types know no other metric.
+  registry.registerMetric(metric as unknown as Metric)
+  async function get() {
+    return { name: row.name, help: row.help, type: row.type, aggregator: 'sum', values: samples() }
+  }
+}
+
+/** Registers the metrics of the process. */
+export function registerProcessMetrics(registry: Registry): void {
   const all = new Registry()
   collectDefaultMetrics({ register: all })
   for (const name of PROCESS_METRICS) {
@@ -288,14 +286,16 @@ function busy(engine: EngineMetrics, http: HttpMetrics): Sample[] {
   return Object.entries(queues).map(([queue, value]) => ({ labels: { queue }, value }))
 }
 
-interface Cells {
+/** The counts of one histogram. */
+export interface Cells {
   /** Per bucket, not cumulative, +Inf last. */
   readonly buckets: ArrayLike<number>
   readonly sum: number
   readonly count: number
 }
 
-function histogram(
+/** The samples of one histogram. */
+export function histogram(
   name: MetricRow['name'],
   labels: Sample['labels'],
   bounds: readonly number[],

@@ -17,7 +17,7 @@ import type { RejectReason } from '../metrics/catalog.js'
 import { BindError } from './bind-error.js'
 import { awaitsContinue } from './middleware/body.js'
 import { type Ids, idHeaders, openIds } from './middleware/ids.js'
-import { INTERNAL, problemResponse } from './problem.js'
+import { INTERNAL, envelope as kmsEnvelope, type Problem } from './problem.js'
 import {
   CONNECT,
   EXPECTATION,
@@ -59,6 +59,8 @@ export interface ListenerParts {
   readonly tls?: TlsMaterial | undefined
   /** Told about every connection or request that was refused below the app. */
   readonly onRefused: (refusal: ConnectionRefusal) => void
+  /** The form of error answers below the app; that of the key service unless given. */
+  readonly envelope?: (problem: Problem, requestId: string) => object
 }
 
 /** A bound listener. */
@@ -111,15 +113,19 @@ function requestTimeout({ readTimeoutMs }: ListenerLimits): number {
 }
 
 function createListener(parts: ListenerParts, limits: () => ListenerLimits): Server {
-  const { fetch, tls, address, onRefused } = parts
+  const { fetch, tls, address, onRefused, envelope = kmsEnvelope } = parts
+  const answer = (problem: Problem, status: ContentfulStatusCode, ids: Ids) =>
+    new Response(JSON.stringify(envelope(problem, ids.requestId)), {
+      status,
+      headers: { 'content-type': 'application/json', 'cache-control': 'no-store', ...idHeaders(ids) },
+    })
   const respond = getRequestListener(fetch as Parameters<typeof getRequestListener>[0], {
     // Errors before the app sees a request: no Host header, a target that is no URL.
     errorHandler: error => {
       const ids = openIds(undefined)
-      if (!(error instanceof RequestError))
-        return problemResponse(INTERNAL, 500, ids.requestId, idHeaders(ids))
+      if (!(error instanceof RequestError)) return answer(INTERNAL, 500, ids)
       onRefused({ status: 400, code: 'BadRequest', reason: 'malformed_http', ids, peerAddr: undefined })
-      return problemResponse(MALFORMED.problem, 400, ids.requestId, idHeaders(ids))
+      return answer(MALFORMED.problem, 400, ids)
     },
   })
   const handle = (incoming: IncomingMessage, outgoing: ServerResponse) => {
@@ -153,8 +159,9 @@ function createListener(parts: ListenerParts, limits: () => ListenerLimits): Ser
     onRefused({ status, code: problem.code, reason, ids, peerAddr })
     return ids
   }
-  const refuseRaw = (socket: Duplex, refusal: RawRefusal) =>
-    writeRaw(socket, refusal.status, refusal.problem, refuse(socket, refusal))
+  const write = (socket: Duplex, { status, problem }: RawRefusal, ids: Ids) =>
+    writeRaw(socket, status, envelope(problem, ids.requestId), ids)
+  const refuseRaw = (socket: Duplex, refusal: RawRefusal) => write(socket, refusal, refuse(socket, refusal))
   server.on('checkExpectation', (incoming: IncomingMessage) => refuseRaw(incoming.socket, EXPECTATION))
   server.on('connect', (_incoming: IncomingMessage, socket: Duplex) => refuseRaw(socket, CONNECT))
   const unfinished = new WeakSet<Duplex>()
@@ -166,17 +173,16 @@ function createListener(parts: ListenerParts, limits: () => ListenerLimits): Ser
       socket.destroy()
       return
     }
-    const answer = current.get(socket)
+    const busy = current.get(socket)
     // A peer that left needs no answer; one that has an answer, or the start of it, must not get a second.
-    const answered = answer?.headersSent && !(answer.writableFinished && answer.req.complete)
+    const answered = busy?.headersSent && !(busy.writableFinished && busy.req.complete)
     if (error.code === 'ECONNRESET' || !socket.writable || answered) {
       socket.destroy()
       return
     }
     const refusal = RAW_REFUSALS[error.code ?? ''] ?? MALFORMED
     // In the middle of a body the route's own reader fails too, and counts.
-    if (answer && !answer.writableFinished)
-      writeRaw(socket, refusal.status, refusal.problem, openIds(undefined))
+    if (busy && !busy.writableFinished) write(socket, refusal, openIds(undefined))
     else refuseRaw(socket, refusal)
   })
   server.on('drop', dropped => {

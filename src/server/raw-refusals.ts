@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { RejectReason } from '../metrics/catalog.js'
 import { type Ids, idHeaders } from './middleware/ids.js'
-import { envelope, type Problem } from './problem.js'
+import type { Problem } from './problem.js'
 
 /** An answer that is the same for every request it is for. */
 export interface RawRefusal {
@@ -63,8 +63,8 @@ export const RAW_REFUSALS: Readonly<Record<string, RawRefusal>> = {
 }
 
 /** Answers on a bare socket, where Node made no response object. */
-export function writeRaw(socket: Duplex, status: ContentfulStatusCode, problem: Problem, ids: Ids): void {
-  const body = JSON.stringify(envelope(problem, ids.requestId))
+export function writeRaw(socket: Duplex, status: ContentfulStatusCode, answer: object, ids: Ids): void {
+  const body = JSON.stringify(answer)
   const headers = {
     'content-type': 'application/json',
     'content-length': Buffer.byteLength(body),

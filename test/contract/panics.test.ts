@@ -22,6 +22,7 @@ const CLASSES = [
   'Ed25519PublicKey',
   'MlDsaPublicKey',
   'MlKemPublicKey',
+  'NativePassport',
 ] as const
 
 describe.skipIf(!addon.available)('a panic', () => {
@@ -43,7 +44,9 @@ describe.skipIf(!addon.available)('a panic', () => {
   const kemKid = addon.available
     ? (JSON.parse(kms.dispatch('create', null, context, kemWish) ?? '').kid as string)
     : ''
-  const envelope = addon.available ? kms.wrap(kemKid, 0, undefined, out(32)).wrapped : out(0)
+  const envelope = addon.available
+    ? (kms.wrap(kemKid, 0, undefined, out(32)) as { wrapped: Uint8Array }).wrapped
+    : out(0)
   const sigs = [{ alg: 'ed25519', signature }]
   const policy = '{"service":{"produce_hybrid":true,"verify_mode":"and","rollout_percent":100}}'
   const [latticeKey, latticeSignature] = [out(1952), out(3309)]
@@ -87,6 +90,13 @@ describe.skipIf(!addon.available)('a panic', () => {
     return capabilities.granted()
   }
   const grant = addon.available ? granted() : (undefined as never)
+  const passportOptions = {
+    ...{ clockSkewS: 120, maxMsgBytes: 4096, maxBatch: 512, requireAud: false },
+    ...{ issuer: 'test', defaultTtlS: 60, maxTtlS: 60 },
+  }
+  const passport = addon.available ? new native.NativePassport(passportOptions) : (undefined as never)
+  const passportWish = Buffer.from('{"sub":"a","aud":["b"],"scopes":[]}')
+  const request = Buffer.from('{"alg":"Ed25519","kid":"k","msg":"e30","sig":""}')
 
   const auditLog = join(dir, 'audit-log')
   const log = new LogWriter([ed25519Signer(1)])
@@ -126,6 +136,7 @@ describe.skipIf(!addon.available)('a panic', () => {
     'NativeGrant.number': () => grant.number,
     'NativeGrant.actor': () => grant.actor,
     'NativeGrant.tenant': () => grant.tenant,
+    'NativeGrant.coversKey': () => grant.coversKey('x'),
     capabilityScopes: () => native.capabilityScopes(),
     capabilityRefusals: () => native.capabilityRefusals(),
     macaroonInspect: () => native.macaroonInspect(token),
@@ -203,6 +214,17 @@ describe.skipIf(!addon.available)('a panic', () => {
     'auditInclusion.task': () => native.auditInclusion(auditLog, 0),
     auditConsistency: () => native.auditConsistency(auditLog, 1),
     'auditConsistency.task': () => native.auditConsistency(auditLog, 1),
+    canonicalJson: () => native.canonicalJson(Buffer.from('{}')),
+    NativePassport: () => new native.NativePassport(passportOptions),
+    'NativePassport.trust': () => passport.trust('k', publicKey),
+    'NativePassport.distrust': () => passport.distrust('x'),
+    'NativePassport.verify': () => passport.verify(request, true),
+    'NativePassport.verifyEach': () => passport.verifyEach(request, Uint32Array.of(0, request.length), true),
+    'NativePassport.verifyBatch': () => passport.verifyBatch(Buffer.from('[]'), true),
+    'NativePassport.verifyBatchAsync': () => passport.verifyBatchAsync(Buffer.from('[]'), true),
+    'NativePassport.verifyBatchAsync.task': () => passport.verifyBatchAsync(Buffer.from('[]'), true),
+    'NativePassport.issue': () => passport.issue(passportWish, 'k'),
+    'NativePassport.counters': () => passport.counters(),
     secretMemory: () => native.secretMemory(),
     rngOk: () => native.rngOk(),
     ed25519TableStats: () => native.ed25519TableStats(),

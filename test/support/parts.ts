@@ -47,6 +47,17 @@ const kinds = {
     skips: 'capabilities against pymacaroons',
     debian: 'python3-pymacaroons',
   },
+  'python-jwt': {
+    // Debian's own Python, which its packages are for.
+    find: () => {
+      const python = file('/usr/bin/python3')
+      const works = python && spawnSync(python, ['-c', 'import jwt, cryptography']).status === 0
+      return works ? python : undefined
+    },
+    missing: '/usr/bin/python3 has no PyJWT and cryptography',
+    skips: 'passports against a client in Python',
+    debian: 'python3-jwt python3-cryptography',
+  },
   'fault-addon': {
     find: () => file(join(root, 'test/.addon/ron-kms.fault.node')),
     missing: 'test/.addon/ron-kms.fault.node is not built (npm test builds it)',

@@ -17,6 +17,7 @@ mod lane;
 mod ml_dsa;
 mod ml_kem;
 mod packed;
+mod passport;
 mod peer;
 mod pq;
 mod process;

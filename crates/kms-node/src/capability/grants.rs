@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use kms_capability::{Grant, Refusal, Verifier};
-use kms_core::{ErrorCode, KmsError, Result};
+use kms_core::{ErrorCode, KidRef, KmsError, Result};
 use napi_derive::napi;
 
 use crate::task::guard;
@@ -45,6 +45,17 @@ impl NativeGrant {
     #[napi(getter)]
     pub fn tenant(&self) -> napi::Result<Option<String>> {
         guard("NativeGrant.tenant", || Ok(self.grant.rights.tenants.only().map(str::to_owned)))
+    }
+
+    /// Whether it covers a key with all of its versions; false for what is no kid, and where it is for named payloads
+    /// only.
+    #[napi]
+    pub fn covers_key(&self, kid: String) -> napi::Result<bool> {
+        guard("NativeGrant.coversKey", || {
+            let rights = &self.grant.rights;
+            let covers = KidRef::parse(&kid).and_then(|kid| rights.permit_key(&kid));
+            Ok(covers.is_ok() && rights.permit_without_payload().is_ok())
+        })
     }
 }
 

@@ -1,0 +1,206 @@
+//! RFC 8785.
+
+use kms_testkit::vectors;
+use proptest::prelude::*;
+
+use crate::fuzzing::is_canonical;
+use crate::{MAX_DEPTH, MAX_VALUES, canonical};
+
+fn text(json: &str) -> String {
+    String::from_utf8(canonical(json.as_bytes()).expect("canonical")).expect("UTF-8")
+}
+
+fn refusal(json: impl AsRef<[u8]>) -> String {
+    canonical(json.as_ref()).expect_err("refused").message.into_owned()
+}
+
+#[test]
+fn gives_the_output_of_every_file_of_the_rfcs_author() {
+    for name in ["arrays", "french", "structures", "unicode", "values", "weird"] {
+        let input = vectors::text(&format!("jcs/input/{name}.json"));
+        let output = vectors::text(&format!("jcs/output/{name}.json"));
+        let canonical = canonical(input.as_bytes()).expect(name);
+        assert_eq!(canonical, output.as_bytes(), "{name}");
+        assert!(is_canonical(&canonical), "{name}");
+    }
+}
+
+#[test]
+fn writes_numbers_as_ecmascript_does() {
+    // RFC 8785, appendix B, as far as JSON can say it.
+    let cases = [
+        ("0", "0"),
+        ("-0", "0"),
+        ("-0.0", "0"),
+        ("5e-324", "5e-324"),
+        ("-5e-324", "-5e-324"),
+        ("1.7976931348623157e308", "1.7976931348623157e+308"),
+        ("9007199254740992", "9007199254740992"),
+        ("-9007199254740992", "-9007199254740992"),
+        ("295147905179352830000", "295147905179352830000"),
+        ("9.999999999999997e22", "9.999999999999997e+22"),
+        ("1e23", "1e+23"),
+        ("1.0000000000000001e23", "1.0000000000000001e+23"),
+        ("999999999999999700000", "999999999999999700000"),
+        ("999999999999999900000", "999999999999999900000"),
+        ("1e21", "1e+21"),
+        ("0.000001", "0.000001"),
+        ("9.999999999999997e-7", "9.999999999999997e-7"),
+        ("333333333.3333332", "333333333.3333332"),
+        ("333333333.33333325", "333333333.33333325"),
+        ("0.3333333333333333", "0.3333333333333333"),
+        ("1424953923781206.25", "1424953923781206.2"),
+        ("4.50", "4.5"),
+        ("2e-3", "0.002"),
+        ("1E2", "100"),
+        ("1e-400", "0"),
+        ("12345678901234567890", "12345678901234567000"),
+    ];
+    for (given, expected) in cases {
+        assert_eq!(text(given), expected, "{given}");
+        assert_eq!(is_canonical(given.as_bytes()), given == expected, "{given}");
+    }
+}
+
+#[test]
+fn orders_names_by_utf16() {
+    let json = "{\"\u{fb33}\":3,\"\u{1f602}\":2,\"\u{20ac}\":1,\"a\":0,\"\":9}";
+    assert_eq!(text(json), "{\"\":9,\"a\":0,\"\u{20ac}\":1,\"\u{1f602}\":2,\"\u{fb33}\":3}");
+}
+
+#[test]
+fn refuses_a_name_twice_however_it_is_spelled() {
+    for json in [r#"{"a":1,"a":2}"#, r#"{"a":1,"b":2,"\u0061":3}"#, r#"[{"x":{"é":1,"\u00e9":1}}]"#]
+    {
+        assert_eq!(refusal(json), "has a name twice in one object", "{json}");
+    }
+}
+
+#[test]
+fn refuses_what_is_not_json() {
+    let cases = [
+        "",
+        " ",
+        "{",
+        "[1,]",
+        "[1 2]",
+        "{\"a\":1,}",
+        "{a:1}",
+        "{'a':1}",
+        "nul",
+        "NaN",
+        "Infinity",
+        "-",
+        "01",
+        "+1",
+        "1.",
+        ".5",
+        "1e",
+        "0x1",
+        "[1]]",
+        "1 2",
+        "\"a",
+        "\"\\x\"",
+        "\"\\u12g4\"",
+        "/**/1",
+        "[,1]",
+        "\"\u{7}\"",
+        "\u{b}1",
+    ];
+    for json in cases {
+        assert!(canonical(json.as_bytes()).is_err(), "{json}");
+        assert!(!is_canonical(json.as_bytes()), "{json}");
+    }
+}
+
+#[test]
+fn refuses_numbers_beyond_doubles() {
+    for json in ["1e400", "-1e400", "[1.8e308]", &format!("1{}", "0".repeat(400))] {
+        assert_eq!(refusal(json), "has a number outside of double precision");
+    }
+}
+
+#[test]
+fn refuses_lone_surrogates_and_bad_utf8() {
+    for json in
+        [r#""\ud800""#, r#""\udc00""#, r#""\ud800\u0041""#, r#""\ud800\ud800""#, r#"{"\udfff":1}"#]
+    {
+        assert_eq!(refusal(json), "has a lone surrogate", "{json}");
+    }
+    assert_eq!(text(r#""\ud83d\ude02""#), "\"\u{1f602}\"");
+    assert_eq!(refusal(b"\"\xff\""), "is not valid UTF-8");
+    assert_eq!(refusal(b"\"\xed\xa0\x80\""), "is not valid UTF-8");
+    assert_eq!(refusal(b"\xef\xbb\xbf1"), "begins with a byte order mark");
+}
+
+#[test]
+fn bounds_nesting_and_number_of_values() {
+    let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+    assert_eq!(text(&nested(MAX_DEPTH)), nested(MAX_DEPTH));
+    assert_eq!(refusal(nested(MAX_DEPTH + 1)), "is nested too deeply");
+    assert_eq!(refusal("[".repeat(100_000)), "is nested too deeply");
+    assert_eq!(refusal(format!("[{}1]", "1,".repeat(MAX_VALUES))), "has too many values");
+    assert_eq!(canonical(&vec![b' '; 2 << 20]).expect_err("too long").code.name(), "TooLarge");
+}
+
+#[test]
+fn takes_canonical_text_only_as_it_is_written() {
+    for json in [r#"{"a":1,"b":[true,false,null,"\u0001\b\t\n\f\r\"\\/é"]}"#, "{}", "[]", "-1.5"] {
+        assert_eq!(text(json), json);
+        assert!(is_canonical(json.as_bytes()), "{json}");
+    }
+    let variants = [
+        " 1",
+        "1 ",
+        "[1, 2]",
+        r#"{"b":1,"a":2}"#,
+        r#""\u00e9""#,
+        r#""\/""#,
+        r#""\u000A""#,
+        r#""\u0008""#,
+        r#""\u001F""#,
+        "1.0",
+        "1e2",
+        "-0",
+        "1E400",
+        r#"{"a" :1}"#,
+        r#""\u0041""#,
+    ];
+    for json in variants {
+        assert!(!is_canonical(json.as_bytes()), "{json}");
+    }
+}
+
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(serde_json::Value::from),
+        any::<i64>().prop_map(serde_json::Value::from),
+        any::<f64>().prop_map(serde_json::Value::from),
+        any::<String>().prop_map(serde_json::Value::from),
+    ];
+    leaf.prop_recursive(5, 64, 8, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..8).prop_map(serde_json::Value::from),
+            prop::collection::btree_map("\\PC{0,4}", inner, 0..8)
+                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn canonical_form_is_its_own_and_only_that_is_taken(value in json()) {
+        let given = value.to_string();
+        let once = canonical(given.as_bytes()).expect("canonical");
+        prop_assert_eq!(&canonical(&once).expect("canonical"), &once);
+        prop_assert!(is_canonical(&once));
+        prop_assert_eq!(is_canonical(given.as_bytes()), given.as_bytes() == &*once);
+    }
+
+    #[test]
+    fn any_bytes_are_taken_as_canonical_only_if_they_are(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        let same = canonical(&bytes).is_ok_and(|form| form == bytes);
+        prop_assert_eq!(is_canonical(&bytes), same);
+    }
+}

@@ -1,0 +1,237 @@
+import type { NativePassport } from '../../../index.js'
+import { KmsError } from '../../errors.js'
+import type { KeyDescription } from '../../key-types.js'
+import { type Jwk, toJwk } from '../jwks.js'
+import type { Custody } from './custody.js'
+
+/** A version as it is known here. Its key never changes, its state does. */
+export interface KnownVersion {
+  readonly version: number
+  readonly kid: string
+  readonly publicKey: Uint8Array
+  /** When it was found to sign no longer, in Unix milliseconds. */
+  retiredAt?: number
+  trusted: boolean
+}
+
+/** What a key ring needs to know. */
+export interface KeyRingOptions {
+  readonly custody: Custody
+  readonly native: Pick<NativePassport, 'trust' | 'distrust'>
+  /** How old what is known of states may be. */
+  readonly ttlMs: number
+  /** How long a passport may still live after its key was retired: the longest lifetime and the skew. */
+  readonly afterlifeMs: number
+  /** Kids that are never trusted. */
+  readonly distrusted: readonly string[]
+  /** Told when another version signs. */
+  readonly onHead?: (version: number) => void
+  readonly now?: () => number
+}
+
+/** Keys that are published as living at most: who rotates faster than passports expire publishes only the newest. */
+const MOST_PUBLISHED = 128
+/** How soon an unknown version may have us ask again. */
+const ASK_AGAIN_MS = 250
+
+/**
+ * The versions of the key: which one signs, which are trusted, which are published.
+ *
+ * A version that was learned is kept for ever, so verification goes on while the custody is away. States are asked for
+ * again every TTL.
+ */
+export class KeyRing {
+  readonly #options: KeyRingOptions
+  readonly #versions = new Map<number, KnownVersion>()
+  readonly #distrusted: Set<string>
+  #head = 0
+  #headSince = 0
+  #pending: { version: number; activeAt: number } | undefined
+  #askedAt = Number.NEGATIVE_INFINITY
+  #asking: Promise<void> | undefined
+  #timer: NodeJS.Timeout | undefined
+  #interval: NodeJS.Timeout | undefined
+  #published: { text: string; until: number } | undefined
+  #closed = false
+
+  constructor(options: KeyRingOptions) {
+    this.#options = options
+    this.#distrusted = new Set(options.distrusted)
+  }
+
+  /** Learns the versions for the first time, and again every TTL; rejects where the first time is not possible. */
+  async open(): Promise<void> {
+    await this.#ask()
+    this.#interval = setInterval(() => this.#askInBackground(), this.#options.ttlMs)
+    this.#interval.unref()
+  }
+
+  /** The version that signs. */
+  get headKid(): string {
+    return this.#kid(this.#head)
+  }
+
+  get head(): number {
+    return this.#head
+  }
+
+  /** When the head was first seen to sign, in Unix milliseconds. */
+  get headSince(): number {
+    return this.#headSince
+  }
+
+  /** Says when the head began to sign, where that is remembered from an earlier process. */
+  remember(version: number, since: number): void {
+    if (version === this.#head) this.#headSince = since
+  }
+
+  get pending(): { readonly kid: string; readonly activeAt: number } | undefined {
+    return this.#pending && { kid: this.#kid(this.#pending.version), activeAt: this.#pending.activeAt }
+  }
+
+  /** Number of versions that are trusted. */
+  get trusted(): number {
+    let count = 0
+    for (const { trusted } of this.#versions.values()) if (trusted) count += 1
+    return count
+  }
+
+  /** Number of versions in the published set. */
+  get publishedCount(): number {
+    return this.#living().length
+  }
+
+  /** Looks for versions that a passport names and that are not known; at most a few times a second. */
+  async find(): Promise<void> {
+    if (this.#now() - this.#askedAt < ASK_AGAIN_MS) return this.#asking
+    // Whoever asked is answered in either case: unknown is unknown.
+    await this.#ask().catch(() => {})
+  }
+
+  /** Asks again at once: after a change. */
+  async refresh(): Promise<void> {
+    await this.#asking?.catch(() => {})
+    await this.#ask()
+  }
+
+  /** Trusts a version no longer, at once and for as long as this process lives. */
+  distrust(kid: string): void {
+    this.#distrusted.add(kid)
+    this.#options.native.distrust(kid)
+    for (const known of this.#versions.values()) if (known.kid === kid) known.trusted = false
+    this.#published = undefined
+  }
+
+  /** The keys that verifiers need: pending, head, and those whose passports may still live. */
+  jwks(): string {
+    const now = this.#now()
+    if (!this.#published || this.#published.until <= now) {
+      const living = this.#living()
+      const ends = living
+        .flatMap(({ retiredAt }) => retiredAt ?? [])
+        .map(at => at + this.#options.afterlifeMs)
+      const keys = living.map(toJwk)
+      this.#published = {
+        text: JSON.stringify({ keys }),
+        until: Math.min(now + this.#options.ttlMs, ...ends),
+      }
+    }
+    return this.#published.text
+  }
+
+  /** Every trusted version after one, in order. */
+  page(after: number, limit: number): { keys: Jwk[]; next: number | undefined } {
+    const later = [...this.#versions.values()]
+      .filter(({ version, trusted }) => trusted && version > after)
+      .sort((a, b) => a.version - b.version)
+    const page = later.slice(0, limit)
+    return { keys: page.map(toJwk), next: later.length > limit ? page.at(-1)?.version : undefined }
+  }
+
+  close(): void {
+    this.#closed = true
+    clearTimeout(this.#timer)
+    clearInterval(this.#interval)
+  }
+
+  #now(): number {
+    return (this.#options.now ?? Date.now)()
+  }
+
+  #kid(version: number): string {
+    return `${this.#options.custody.key}#v${version}`
+  }
+
+  #living(): KnownVersion[] {
+    const oldest = this.#now() - this.#options.afterlifeMs
+    return [...this.#versions.values()]
+      .filter(({ trusted, retiredAt }) => trusted && (retiredAt === undefined || retiredAt > oldest))
+      .sort((a, b) => b.version - a.version)
+      .slice(0, MOST_PUBLISHED)
+  }
+
+  #askInBackground(): void {
+    this.#ask().catch(() => {})
+  }
+
+  #ask(): Promise<void> {
+    this.#asking ??= this.#learn().finally(() => {
+      this.#asking = undefined
+    })
+    return this.#asking
+  }
+
+  async #learn(): Promise<void> {
+    // Also where it fails: an unreachable custody is not asked more often.
+    this.#askedAt = this.#now()
+    const described = await this.#options.custody.describe()
+    for (const version of described.versions) {
+      if (!this.#versions.has(version)) await this.#add(version, described)
+    }
+    if (!this.#closed) this.#apply(described)
+  }
+
+  async #add(version: number, head: KeyDescription): Promise<void> {
+    const { kid, alg, publicKey, signs } =
+      version === head.head ? head : await this.#options.custody.describe(version)
+    if (alg !== 'ed25519' || signs !== 'message') {
+      throw new KmsError('Unsupported', 'the key must be of Ed25519 and sign messages', { field: 'kms.key' })
+    }
+    this.#versions.set(version, { version, kid, publicKey, trusted: false })
+  }
+
+  #apply({ head, versionStates, pending }: KeyDescription): void {
+    const now = this.#now()
+    for (const { version, state } of versionStates) {
+      const known = this.#versions.get(version)
+      if (!known) continue
+      const trusted = state === 'enabled' && !this.#distrusted.has(known.kid)
+      if (trusted !== known.trusted) {
+        if (trusted) this.#options.native.trust(known.kid, known.publicKey)
+        else this.#options.native.distrust(known.kid)
+        known.trusted = trusted
+      }
+      if (version < head) known.retiredAt ??= now
+    }
+    if (head !== this.#head) {
+      this.#head = head
+      this.#headSince = now
+      this.#options.onHead?.(head)
+    }
+    this.#pending = pending && {
+      version: Number(pending.kid.split('#v')[1]),
+      activeAt: pending.activeAt.getTime(),
+    }
+    this.#published = undefined
+    this.#schedule(now)
+  }
+
+  /** Has a pending version signing as soon as it may. */
+  #schedule(now: number): void {
+    clearTimeout(this.#timer)
+    if (!this.#pending || this.#closed) return
+    const wait = Math.min(Math.max(this.#pending.activeAt - now, 0) + 1, 0x7fff_ffff)
+    this.#timer = setTimeout(() => this.#askInBackground(), wait)
+    this.#timer.unref()
+  }
+}
