@@ -6,10 +6,11 @@ import type { KeyRing } from './key-ring.js'
 
 /** What issuing is made of. */
 export interface IssuingParts {
-  readonly native: Pick<NativePassport, 'issue' | 'counters'>
+  readonly native: Pick<NativePassport, 'issue'>
   readonly custody: Custody
   readonly ring: KeyRing
-  readonly clockSkewMs: number
+  /** Whether the clock was set back by more than clocks may differ. */
+  readonly clockIsBehind: () => boolean
 }
 
 /** How often the head may change under us. */
@@ -17,11 +18,11 @@ const ATTEMPTS = 3
 
 /** Issues a passport for a request body: the answer's JSON. */
 export async function issue(
-  { native, custody, ring, clockSkewMs }: IssuingParts,
+  { native, custody, ring, clockIsBehind }: IssuingParts,
   body: Uint8Array,
 ): Promise<string> {
   // It would carry times that nobody else has, or live longer than it may once the clock is right.
-  if (native.counters().clockBehindMs > clockSkewMs) {
+  if (clockIsBehind()) {
     throw new KmsError('StoreUnavailable', 'the clock of this machine was set back')
   }
   for (let attempts = 1; ; attempts += 1) {

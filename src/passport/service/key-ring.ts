@@ -103,9 +103,9 @@ export class KeyRing {
 
   /** Looks for versions that a passport names and that are not known; at most a few times a second. */
   async find(): Promise<void> {
-    if (this.#now() - this.#askedAt < ASK_AGAIN_MS) return this.#asking
+    const asking = this.#now() - this.#askedAt < ASK_AGAIN_MS ? this.#asking : this.#ask()
     // Whoever asked is answered in either case: unknown is unknown.
-    await this.#ask().catch(() => {})
+    await asking?.catch(() => {})
   }
 
   /** Asks again at once: after a change. */
