@@ -4,6 +4,7 @@ import { VERSION } from '../server/version.js'
 import { auditCommand } from './audit.js'
 import { configCommand } from './config.js'
 import { rootKeyCommand } from './root-key.js'
+import { softhsmCommand } from './softhsm.js'
 import { storeCommand } from './store.js'
 
 const program = new Command('ronctl')
@@ -13,5 +14,6 @@ const program = new Command('ronctl')
   .addCommand(storeCommand())
   .addCommand(auditCommand())
   .addCommand(configCommand())
+  .addCommand(softhsmCommand())
 
 await program.parseAsync()

@@ -154,7 +154,7 @@ async function serve(
     const context = callContext(exchange.ids.requestId, caller, header('idempotency-key'))
     const dispatched = dispatch(exchange.kid ?? null, body, context)
     const answer = typeof dispatched === 'string' ? dispatched : await dispatched
-    return succeed(exchange, answer, 'application/json')
+    return succeed(exchange, answer, 'application/json', endpoint.op === 'verify' ? cacheAge(answer) : {})
   } catch (error) {
     return fail(c, parts, exchange, error)
   }
@@ -177,7 +177,20 @@ async function serveAudit(
   }
 }
 
-function succeed(exchange: Exchange, answer: string, contentType: string): Response {
+const CACHE_AGE = /"cache_age_ms":(\d+)\}$/
+
+/** While a token is away, for how long what its keys are known by has not been confirmed: in the answer, and as a header. */
+function cacheAge(answer: string): Readonly<Record<string, string>> {
+  const age = CACHE_AGE.exec(answer)?.[1]
+  return age === undefined ? {} : { 'x-kms-cache-age': age }
+}
+
+function succeed(
+  exchange: Exchange,
+  answer: string,
+  contentType: string,
+  more: Readonly<Record<string, string>> = {},
+): Response {
   exchange.meter.end(200, elapsed(exchange))
   return new Response(answer, {
     headers: {
@@ -185,6 +198,7 @@ function succeed(exchange: Exchange, answer: string, contentType: string): Respo
       'cache-control': 'no-store',
       'x-request-id': exchange.ids.requestId,
       'x-corr-id': exchange.ids.corrId,
+      ...more,
     },
   })
 }

@@ -6,9 +6,11 @@ export const READY_KEYS = [
   'config_loaded',
   'listener_bound',
   'backend_ready',
+  'attestation_ready',
   'audit_ready',
   'checkpoint_recent',
   'rng_ok',
+  'verify_cache_ok',
 ] as const
 
 /** One key of `/readyz`. */
@@ -22,18 +24,23 @@ export interface Readiness {
   readonly degraded: readonly ReadyKey[]
 }
 
+/** Whether a key holds; `degraded` where it does not, and the service still serves what it can. */
+export type Check = () => boolean | 'degraded'
+
 /** Evaluates the checks and logs every change of the verdict. */
-export function createReadiness(checks: Record<ReadyKey, () => boolean>, log: Log): () => Readiness {
+export function createReadiness(checks: Record<ReadyKey, Check>, log: Log): () => Readiness {
   let last: string | undefined
   return () => {
-    const missing = READY_KEYS.filter(key => !holds(checks[key]))
+    const held = READY_KEYS.map(key => [key, holds(checks[key])] as const)
+    const missing = held.flatMap(([key, holds]) => (holds === false ? [key] : []))
+    const degraded = held.flatMap(([key, holds]) => (holds === 'degraded' ? [key] : []))
     const ready = missing.length === 0
     const verdict = missing.join(',')
     if (verdict !== last) {
       last = verdict
       log.readyChanged({ ready, missing })
     }
-    return { ready, missing, degraded: [] }
+    return { ready, missing, degraded }
   }
 }
 
@@ -54,7 +61,7 @@ export function isCheckpointRecent(status: AuditStatus, intervalMs: number, now 
   return checkpointAt !== undefined && now - checkpointAt.getTime() <= LATE_INTERVALS * intervalMs + GRACE_MS
 }
 
-function holds(check: () => boolean): boolean {
+function holds(check: Check): boolean | 'degraded' {
   try {
     return check()
   } catch {

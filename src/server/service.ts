@@ -14,6 +14,7 @@ import type { Authenticator } from './middleware/auth.js'
 import type { BodyLimits } from './middleware/body.js'
 import { createOpsApp } from './ops.js'
 import { createReadiness, isAuditReady, isCheckpointRecent } from './ready.js'
+import { tokenChecks, watchToken } from './token.js'
 import { SERVICE_NAME, VERSION } from './version.js'
 
 /** The parts of a running service. */
@@ -22,7 +23,14 @@ export interface ServiceParts {
   /** Closed together with the service. */
   readonly kms: Pick<
     Kms,
-    'dispatch' | 'dispatchAsync' | 'verifyCoalesced' | 'engineMetrics' | 'setPqPolicy' | 'audit' | 'close'
+    | 'dispatch'
+    | 'dispatchAsync'
+    | 'verifyCoalesced'
+    | 'engineMetrics'
+    | 'setPqPolicy'
+    | 'audit'
+    | 'tokenStatus'
+    | 'close'
   >
   readonly authenticate: Authenticator
   readonly log: Log
@@ -54,14 +62,17 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const state = { bound: false, draining: false, open: true, pq: pqPolicy(config.pq) }
   kms.setPqPolicy(state.pq)
 
+  const token = tokenChecks(kms, config.audit.verify_cache_ttl_ms)
   const readiness = createReadiness(
     {
       config_loaded: () => true,
       listener_bound: () => state.bound && !state.draining,
-      backend_ready: () => state.open,
+      backend_ready: () => state.open && token.backend(),
+      attestation_ready: token.attestation,
       audit_ready: () => isAuditReady(kms.audit.status()),
       checkpoint_recent: () => isCheckpointRecent(kms.audit.status(), config.audit.checkpoint_interval),
       rng_ok: () => requireNative().rngOk(),
+      verify_cache_ok: token.verifyCache,
     },
     log,
   )
@@ -88,6 +99,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       secretMemory: () => requireNative().secretMemory(),
       audit: () => kms.audit.status(),
       auditDuties: () => duties.status(),
+      token: () => kms.tokenStatus(),
       http: metrics,
       certificateUntil: () => api?.certificateUntil,
       pq: () => state.pq,
@@ -106,6 +118,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     snapshot: { backend: config.service.backend, amnesia: config.service.amnesia },
     secretMemory: () => requireNative().secretMemory(),
     audit: () => kms.audit.status(),
+    token: () => kms.tokenStatus(),
     log,
   })
 
@@ -134,11 +147,13 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   state.bound = true
   readiness()
   duties.start()
+  const unwatch = watchToken(kms, log)
 
   let closing: Promise<number> | undefined
   const shutDown = async (): Promise<number> => {
     state.draining = true
     readiness()
+    unwatch()
     let aborted = 0
     // The metrics address stays up while requests drain: it is where the state can be seen.
     await listeners.close(DRAIN_MS, () => {

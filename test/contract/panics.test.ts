@@ -106,6 +106,7 @@ describe.skipIf(!addon.available)('a panic', () => {
     rewrap: () => kms.rewrap(kemKid, envelope),
     setPqPolicy: () => kms.setPqPolicy(policy),
     sweep: () => kms.sweep(),
+    tokenStatus: () => kms.tokenStatus(),
     auditStatus: () => kms.auditStatus(),
     auditRefused: () => kms.auditRefused('NotFound'),
     auditCheckpoint: () => logged.auditCheckpoint(),

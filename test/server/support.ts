@@ -64,6 +64,7 @@ export async function start(
       engineMetrics: () => kms.engineMetrics(),
       setPqPolicy: policy => kms.setPqPolicy(policy),
       audit: kms.audit,
+      tokenStatus: () => kms.tokenStatus(),
       close: () => kms.close(),
       ...wrap(kms),
     },

@@ -1,8 +1,11 @@
 //! What every use case is told about its caller.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::error::{ErrorCode, KmsError, Result};
+use crate::signer::Presigned;
 
 /// The caller of a use case, the same for the library, HTTP and any later transport.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,8 @@ pub struct Context {
     pub fingerprint: Option<[u8; 32]>,
     /// After this, on the engine's monotonic clock in milliseconds, work is not begun.
     pub deadline_ms: Option<u64>,
+    /// Signatures that a signer made for this call beforehand; where there are some, no thread waits for others.
+    pub presigned: Option<Arc<Presigned>>,
 }
 
 impl Context {

@@ -30,4 +30,4 @@ pub use key_state::{DestroyAt, KeyState, Life, Transition};
 pub use secret::Secret;
 pub use secret_bytes::SecretBytes;
 pub use secret_memory::SecretBox;
-pub use signer::Signer;
+pub use signer::{Presigned, Signer};

@@ -48,7 +48,7 @@ impl Engine {
             let demand = self.demand_for(&id, policy::bucket(&id), &own);
             self.check_signs(demand, suite).map_err(|error| error.field("alg"))?;
             let facts = self.facts(id, signs, wish.policy_hints.clone(), own);
-            let version = self.fresh_version(suite)?;
+            let version = self.fresh_version(context, &facts.id.at(Version::MIN), suite)?;
             self.publish(Op::Create, context, facts, version)
         })
     }
@@ -84,17 +84,24 @@ impl Engine {
     ) -> Result<Created> {
         let kid = facts.id.at(Version::MIN);
         let (secret, public) = (version.secret, PublicHalves::of(&version));
+        let remote = version.is_remote();
         let key = Arc::new(Key::new(facts, version));
-        let create = || {
+        let create = || -> Result<_> {
             let audit = self.audit_change(op.name(), context, (&kid).into())?;
-            let created = Created { kid, public, audit };
+            let created = Created { kid: kid.clone(), public, audit };
             let first = key.published(Version::MIN)?;
             let answer = || Response::Created(created.clone());
             self.commit_new(op, context, &key, first, answer)?;
             self.keys.insert(Arc::clone(&key))?;
             Ok(created)
         };
-        create().inspect_err(|_| self.arena.remove(secret))
+        create().inspect_err(|error| {
+            self.arena.remove(secret);
+            // Where it is open whether it was committed, the next start finds out.
+            if remote && error.retryable {
+                self.abandon(&kid);
+            }
+        })
     }
 
     /// Refuses to sign with a classical key what nobody would verify.
@@ -113,8 +120,16 @@ impl Engine {
         Err(KmsError::unsupported("policy asks for a post-quantum signature").field("kid"))
     }
 
-    /// Draws a private key into the arena.
-    pub(crate) fn fresh_version(&self, suite: Suite) -> Result<KeyVersion> {
+    /// Makes a private key: in the token, where there is one and the suite has an Ed25519 track, and else in the arena.
+    pub(crate) fn fresh_version(
+        &self,
+        context: &Context,
+        kid: &Kid,
+        suite: Suite,
+    ) -> Result<KeyVersion> {
+        if self.authority().is_remote(suite) {
+            return self.fresh_remote(context, kid, suite);
+        }
         let made = SecretHalf::generate(suite, self.lanes(), &*self.config.entropy)?;
         self.hold(suite, made)
     }
@@ -125,7 +140,8 @@ impl Engine {
         suite: Suite,
         (secret, public): (SecretHalf, PublicHalf),
     ) -> Result<KeyVersion> {
-        Ok(KeyVersion { suite, public, secret: self.arena.insert(secret)? })
+        let secret = self.arena.insert(secret)?;
+        Ok(KeyVersion::new(suite, public, secret, self.authority(), None))
     }
 
     /// A random UUID (RFC 9562, version 4).

@@ -18,9 +18,10 @@ use uuid::Uuid;
 use crate::audit::{Audit, AuditOptions};
 use crate::bytes;
 use crate::known::KnownKids;
+use crate::pkcs11::Pkcs11Options;
 use crate::pq;
 use crate::store::{self, FileStoreOptions};
-use crate::task::{guard, spawn, spawn_recorded};
+use crate::task::{Signing, guard, spawn, spawn_recorded, spawn_recorded_on, spawn_signing};
 
 /// How a key service is opened.
 #[napi(object)]
@@ -45,6 +46,10 @@ pub struct KmsOptions {
     pub audit: Option<AuditOptions>,
     /// Whether a service whose store or log is not what was acknowledged still opens, and only verifies; no by default.
     pub verify_only_on_mismatch: Option<bool>,
+    /// The token that Ed25519 keys are made in; a store is needed beside it.
+    pub pkcs11: Option<Pkcs11Options>,
+    /// Whether a store may have keys of the backend `pkcs11`, which then only verify; no by default.
+    pub with_pkcs11: Option<bool>,
     /// Whether every secret must be in memory that the operating system locked; no by default.
     pub require_mlock: Option<bool>,
 }
@@ -89,7 +94,7 @@ pub struct NativeKms {
 impl NativeKms {
     /// Opens an empty service.
     #[napi(constructor)]
-    pub fn new(options: KmsOptions) -> napi::Result<Self> {
+    pub fn new(env: Env, options: KmsOptions) -> napi::Result<Self> {
         guard("NativeKms", || {
             let mut config = EngineConfig::default();
             if let Some(names) = options.allowed_algs {
@@ -116,12 +121,20 @@ impl NativeKms {
                 config.locked =
                     Some(require_locked().map_err(|error| error.field("requireMlock"))?);
             }
+            config.other_backends = options.with_pkcs11.unwrap_or(false);
             let (engine, audit, store) = store::compose(
                 config,
                 options.store.as_ref(),
                 options.audit.as_ref(),
+                options.pkcs11.as_ref(),
                 options.verify_only_on_mismatch.unwrap_or(false),
             )?;
+            if options.pkcs11.is_some() {
+                // A library of a token must not be left with a thread inside when the process ends.
+                let open = store.token.downgrade();
+                let hook = env.add_env_cleanup_hook(open, |open| open.close());
+                hook.map_err(|_| KmsError::internal("the end of the process cannot be met"))?;
+            }
             Ok(NativeKms {
                 engine: Arc::new(engine),
                 audit,
@@ -169,14 +182,43 @@ impl NativeKms {
             Ok((op, self.context(op, context)?))
         })?;
         let (engine, body) = (Arc::clone(&self.engine), bytes::owned(&body));
+        if matches!(op, Op::Sign | Op::SignBatch) {
+            let body = Arc::new(body);
+            let (own_body, is_short) =
+                (Arc::clone(&body), op == Op::Sign && context.op_id.is_none());
+            let signing = Signing {
+                // A body may bring an op_id of its own: then the answer is recorded, which takes longer.
+                is_short: is_short && !body.windows(7).any(|it| it == b"\"op_id\""),
+                context,
+                needs: move |engine: &Engine, context: &Context| -> Result<_> {
+                    Ok(wire::needs(engine, op, &own_body, context))
+                },
+                work: move |engine: &Engine, context: &Context| -> Result<_> {
+                    let done = answer(engine, op, target.as_deref(), &body, context.clone(), true)?;
+                    done.ok_or_else(|| KmsError::internal("an operation was not carried out"))
+                },
+            };
+            return spawn_signing(env, &engine, "dispatchAsync.task", signing, |_, answer| {
+                Ok(answer)
+            });
+        }
+        let waits = engine.has_token();
         let work = move || {
             let done = answer(&engine, op, target.as_deref(), &body, context, true)?;
             done.ok_or_else(|| KmsError::internal("an operation was not carried out"))
         };
         let finish = |_, answer| Ok(answer);
         match op {
+            Op::Attest if waits => {
+                spawn(env, self.engine.slow_pool(), "dispatchAsync.task", work, finish)
+            }
             Op::Verify | Op::VerifyBatch | Op::Describe | Op::Attest => {
                 spawn(env, self.engine.pool(), "dispatchAsync.task", work, finish)
+            }
+            // What makes or destroys something in a token waits for it.
+            _ if waits && !matches!(op, Op::Wrap | Op::Unwrap | Op::Rewrap) => {
+                let pool = self.engine.slow_pool();
+                spawn_recorded_on(env, &self.engine, pool, "dispatchAsync.task", work, finish)
             }
             _ => spawn_recorded(env, &self.engine, "dispatchAsync.task", work, finish),
         }
@@ -257,10 +299,21 @@ impl NativeKms {
         message: Uint8ArraySlice<'_>,
     ) -> napi::Result<Object<'env>> {
         guard("signAsync", || Ok(()))?;
-        let (engine, context) = (Arc::clone(&self.engine), self.library.clone());
-        let message = bytes::owned(&message);
-        let work = move || engine.sign_one(&context, ItemKid::Named(&kid), &message, true);
-        spawn_recorded(env, &self.engine, "signAsync.task", work, |_, signature| {
+        let asked = Arc::new((kid, bytes::owned(&message)));
+        let again = Arc::clone(&asked);
+        let signing = Signing {
+            context: self.library.clone(),
+            needs: move |engine: &Engine, context: &Context| -> Result<_> {
+                let (kid, message) = &*again;
+                Ok(engine.needs_of_one(context, ItemKid::Named(kid), message))
+            },
+            work: move |engine: &Engine, context: &Context| -> Result<_> {
+                let (kid, message) = &*asked;
+                engine.sign_one(context, ItemKid::Named(kid), message, true)
+            },
+            is_short: true,
+        };
+        spawn_signing(env, &self.engine, "signAsync.task", signing, |_, signature| {
             Ok(Uint8Array::from(signature.as_bytes()))
         })
     }
@@ -351,6 +404,7 @@ impl NativeKms {
             request_id: call.request_id.into(),
             op_id,
             fingerprint: None,
+            presigned: None,
             deadline_ms: call
                 .deadline_ms
                 .map(|wait| self.engine.now_ms().saturating_add(u64::from(wait))),

@@ -17,6 +17,7 @@ mod ml_dsa;
 mod ml_kem;
 mod packed;
 mod peer;
+mod pkcs11;
 mod pq;
 mod process;
 mod secret_memory;

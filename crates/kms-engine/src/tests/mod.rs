@@ -11,6 +11,8 @@ mod hybrid;
 mod idempotency;
 mod key_states;
 mod life_cycle;
+#[cfg(unix)]
+mod remote;
 mod rotation_under_load;
 mod state_races;
 mod state_under_load;
