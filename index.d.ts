@@ -187,6 +187,8 @@ export declare class NativeKms {
   metrics(): string
   /** Wipes every private key; every later call throws `StoreUnavailable`. */
   close(): void
+  /** The token of this service as JSON, for metrics and readiness; null where there is none. */
+  tokenStatus(): string | null
   /**
    * Has another root key open the store of this service from the next time on, and no longer the one before; the
    * service goes on meanwhile.
@@ -517,6 +519,10 @@ export interface KmsOptions {
   audit?: AuditOptions
   /** Whether a service whose store or log is not what was acknowledged still opens, and only verifies; no by default. */
   verifyOnlyOnMismatch?: boolean
+  /** The token that Ed25519 keys are made in; a store is needed beside it. */
+  pkcs11?: Pkcs11Options
+  /** Whether a store may have keys of the backend `pkcs11`, which then only verify; no by default. */
+  withPkcs11?: boolean
   /** Whether every secret must be in memory that the operating system locked; no by default. */
   requireMlock?: boolean
 }
@@ -642,6 +648,41 @@ export interface PassportToSign {
  * Throws `BadRequest` where `fd` is no such socket, and `Unsupported` where the system does not tell.
  */
 export declare function peerUid(fd: number): number
+/** A token behind a PKCS#11 module. Times are in milliseconds. */
+export interface Pkcs11Options {
+  /** The module's library, an absolute path. */
+  modulePath: string
+  /** The token's label, exact. */
+  slotLabel: string
+  /** The environment variable that holds the PIN of the normal user. */
+  pinEnv: string
+  /** Most sessions: 16 by default, at most 256. */
+  maxSessions?: number
+  /** Most calls that wait for a session: 512 by default. */
+  queue?: number
+  /** A session that was idle for this long is asked whether it lives: 30 s by default. */
+  keepAliveMs?: number
+  /** A session that was idle for this long is closed, but for the last one: 5 min by default. */
+  idleCloseMs?: number
+  /** After this many calls failed in a row, the token counts as gone: 5 by default. */
+  tripAfter?: number
+  /** The first delay before a token that is gone is asked again: 100 ms by default. It doubles, with jitter. */
+  backoffFirstMs?: number
+  /** The longest: 5 s by default. */
+  backoffMostMs?: number
+  /** Longest that one operation waits for the token: 2 s by default. */
+  deadlineMs?: number
+  /** Longest that opening it takes: 10 s by default. */
+  openDeadlineMs?: number
+  /** Whether evidence of where keys are is asked for: `never`, `if-available` (by default) or `required`. */
+  attestRequire?: string
+  /** For how long keys are verified with while the token is away; after twice this they are not. 5 min by default. */
+  verifyCacheTtlMs?: number
+  /** Whether the store also has keys that the backend `file` made: they only verify. No by default. */
+  withFile?: boolean
+  /** Whether one of those signs where it claims the same custody as the token's; none does in this version. */
+  allowSignFallback?: boolean
+}
 
 /** The lanes of ML-DSA and ML-KEM, in the order of their numbers. */
 export declare function postQuantumLanes(): Array<string>
@@ -659,7 +700,7 @@ export declare function rngOk(): boolean
 
 /** Where the key at the top of a store comes from: a file, or an environment variable. */
 export interface RootKeyOptions {
-  /** `key-file`, `passphrase` or `age-identity`. */
+  /** `key-file`, `passphrase` or `age-identity`; `hsm` for a key in the token of the service. */
   kind: string
   /** The file that holds it. */
   file?: string

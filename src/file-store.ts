@@ -45,9 +45,9 @@ export class KeyStore {
 /**
  * @throws KmsError `BadRequest` naming the field of a wrong type.
  */
-export function fileStore(options: FileStoreOptions): NativeFileStore {
+export function fileStore(options: FileStoreOptions, otherwise?: RootKeyOptions): NativeFileStore {
   requireObject(options, 'store')
-  const { dir, rootKey: key, anchor, create, acceptOlder } = options
+  const { dir, rootKey: key = otherwise, anchor, create, acceptOlder } = options
   requireString(dir, 'store.dir')
   if (anchor !== undefined) requireString(anchor, 'store.anchor')
   return {
@@ -62,7 +62,7 @@ export function fileStore(options: FileStoreOptions): NativeFileStore {
 /**
  * @throws KmsError `BadRequest` naming the field of a wrong type.
  */
-export function rootKey(options: RootKeyOptions, field = 'store.rootKey'): NativeRootKey {
+export function rootKey(options: RootKeyOptions | undefined, field = 'store.rootKey'): NativeRootKey {
   requireObject(options, field)
   const { kind, file, env } = options
   requireString(kind, `${field}.kind`)

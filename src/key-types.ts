@@ -182,6 +182,8 @@ export interface KeyDescription extends CreatedKey {
   /** The version that becomes the head next, if one waits. */
   pending?: { kid: string; activeAt: Date }
   policyHints?: Record<string, string | number | boolean>
+  /** The class of custody of this version, where a service with a token made it; as in {@link KeyAttestation}. */
+  attestationClass?: string
 }
 
 /** Where the private side of a key is held. */
@@ -195,8 +197,26 @@ export interface KeyAttestation {
   versions: number[]
   /** When version 1 was made. */
   createdAt: Date
-  /** The class of custody: `software-memory` with the backend `inmem`, `software-file` with `file`. */
+  /**
+   * The class of custody, of the weakest half: `software-memory` with the backend `inmem`, `software-file` with `file`,
+   * `pkcs11-<model>` in a token, and `pkcs11-<model>-sealed` where a half is sealed under a key of the token and used outside.
+   */
   class: string
+  /** What a token says of the version named, or of the head. It is the token's word, which no signature vouches for. */
+  evidence?: TokenEvidence
+}
+
+/** What a token says of a version. */
+export interface TokenEvidence {
+  kid: string
+  /** Of the half that is in the token. */
+  class: string
+  /** Whether it says that the key was made there and can never leave. */
+  complete: boolean
+  /** Slot, serial number, firmware and the attributes of the key, by name. */
+  facts: Readonly<Record<string, string>>
+  /** BLAKE3-256 of it in hex, as audit records have it. */
+  b3: string
 }
 
 interface PublicDto {
@@ -231,6 +251,7 @@ export interface DescribedDto extends CreatedDto {
   created_ms: number
   pending?: { kid: string; active_at: string }
   policy_hints?: Record<string, string | number | boolean>
+  attestation_class?: string
 }
 
 /** The answer to `list`. */
@@ -258,6 +279,7 @@ export interface AttestedDto {
   versions: string[]
   created_ms: number
   class: string
+  evidence?: TokenEvidence
 }
 
 export function toCreated({ kid, public: key, audit }: CreatedDto): CreatedKey {
@@ -297,6 +319,7 @@ export function toDescription(dto: DescribedDto): KeyDescription {
     createdAt: new Date(dto.created_ms),
     ...(pending && { pending: { kid: pending.kid, activeAt: new Date(pending.active_at) } }),
     ...(policy_hints && { policyHints: policy_hints }),
+    ...(dto.attestation_class !== undefined && { attestationClass: dto.attestation_class }),
   }
 }
 
@@ -323,6 +346,7 @@ export function toAttestation(dto: AttestedDto): KeyAttestation {
     versions: dto.versions.map(versionNumber),
     createdAt: new Date(dto.created_ms),
     class: dto.class,
+    ...(dto.evidence && { evidence: dto.evidence }),
   }
 }
 

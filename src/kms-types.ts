@@ -3,6 +3,7 @@ import type { CallContext } from '../index.js'
 import type { AuditOptions, AuditPosition } from './audit.js'
 import type { KmsError } from './errors.js'
 import type { AlgorithmFamily, SigningAlgorithm, WrappingAlgorithm } from './key-types.js'
+import type { Pkcs11Options } from './pkcs11.js'
 import type { VerifyLane } from './primitives.js'
 
 export type { CallContext } from '../index.js'
@@ -15,13 +16,30 @@ export type {
   ConsistencyProof,
 } from './audit.js'
 export type { KeyStore } from './file-store.js'
+export type { AttestPolicy, Pkcs11Options, TokenStatus } from './pkcs11.js'
 
 /** How a key service is opened. */
 export interface KmsOptions {
-  /** Where keys live. `inmem`: in this process, and gone with it. `file`: in a directory of sealed files. */
-  backend: 'inmem' | 'file'
-  /** With the backend `file`: where, and what opens it. */
+  /**
+   * Where keys live. `inmem`: in this process, and gone with it. `file`: in a directory of sealed files. `pkcs11`: Ed25519
+   * keys in a token, and what a token does not keep (states, public halves, keys of other algorithms) in a directory of
+   * sealed files beside it.
+   */
+  backend: Backend
+  /** With the backends `file` and `pkcs11`: where, and what opens it. */
   store?: FileStoreOptions
+  /** With the backend `pkcs11`: the token. */
+  pkcs11?: Pkcs11Options
+  /**
+   * The backends whose keys may be in the store; the first is `backend`, which makes keys and signs, and keys of the other
+   * one only verify. `[backend]` by default; `file` and `pkcs11` can be together.
+   */
+  multiBackends?: readonly Backend[]
+  /**
+   * Whether a key of the second backend signs where it claims the same attestation class as those of the first, under
+   * the same kid and version. No by default; a file and a token never claim the same.
+   */
+  allowSignFallback?: boolean
   /** Families of algorithms that keys may be created of, all by default; a hybrid key needs both of its. */
   allowedAlgs?: readonly AlgorithmFamily[]
   /**
@@ -63,14 +81,18 @@ export interface KmsOptions {
   requireMlock?: boolean
 }
 
+/** What holds private keys. */
+export type Backend = 'inmem' | 'file' | 'pkcs11'
+
 /** Where the key at the top of a store comes from: a file, or an environment variable. It never enters JavaScript. */
 export interface RootKeyOptions {
   /**
    * - `key-file`: 32 random bytes, or 64 hex digits. `ronctl root-key new FILE` makes one.
    * - `passphrase`: of at least 12 bytes, stretched with scrypt (N = 2^17, r = 8).
    * - `age-identity`: an X25519 identity as age-keygen writes it, used as key material.
+   * - `hsm`: an AES key in the token of the service, which the first start makes; without `file` and `env`.
    */
-  kind: 'key-file' | 'passphrase' | 'age-identity'
+  kind: 'key-file' | 'passphrase' | 'age-identity' | 'hsm'
   /** The file that holds it. Either this or `env`. */
   file?: string
   /** The name of the environment variable that holds it. */
@@ -84,8 +106,8 @@ export interface RootKeyOptions {
 export interface FileStoreOptions {
   /** The directory. */
   dir: string
-  /** What opens it. */
-  rootKey: RootKeyOptions
+  /** What opens it. May be left out with the backend `pkcs11`: `hsm` then. */
+  rootKey?: RootKeyOptions
   /**
    * A file outside the directory, best on another disk, that remembers how far the store was and what was destroyed:
    * with it an older copy of the directory is refused. Without one it is not found out.

@@ -34,6 +34,7 @@ import {
   toStateChange,
 } from './key-types.js'
 import type {
+  Backend,
   BatchSignatures,
   BatchVerdicts,
   BundleVerdict,
@@ -46,6 +47,7 @@ import type {
   PqPolicy,
   SignatureBundle,
   SignBundleOptions,
+  TokenStatus,
   UnwrappedKey,
   VerifyBundleOptions,
   VerifyRequest,
@@ -53,6 +55,7 @@ import type {
 } from './kms-types.js'
 import { algOf, KnownKids } from './known-kids.js'
 import { requireNative } from './native.js'
+import { pkcs11Options, tokenStatus } from './pkcs11.js'
 import { pqPolicyJson } from './pq-policy.js'
 import { isShort } from './short-work.js'
 import { Sweeper } from './sweeper.js'
@@ -113,14 +116,21 @@ export class Kms {
    * required; `Internal` for a store that is damaged.
    */
   static async open(options: KmsOptions): Promise<Kms> {
-    if (options?.backend !== 'inmem' && options?.backend !== 'file') {
-      const why = 'only the backends `inmem` and `file` are in this version'
+    const { backend } = options ?? {}
+    if (backend !== 'inmem' && backend !== 'file' && backend !== 'pkcs11') {
+      const why = 'only the backends `inmem`, `file` and `pkcs11` are in this version'
       throw new KmsError('Unsupported', why, { field: 'backend' })
     }
-    if ((options.backend === 'file') !== (options.store !== undefined)) {
-      const why = 'is needed with the backend `file`, and only there'
+    if ((backend !== 'inmem') !== (options.store !== undefined)) {
+      const why = 'is needed with the backends `file` and `pkcs11`, and only there'
       throw new KmsError('BadRequest', why, { field: 'store' })
     }
+    if ((backend === 'pkcs11') !== (options.pkcs11 !== undefined)) {
+      throw new KmsError('BadRequest', 'is needed with the backend `pkcs11`, and only there', {
+        field: 'pkcs11',
+      })
+    }
+    const others = otherBackends(backend, options.multiBackends)
     const { NativeKms } = requireNative()
     const { allowedAlgs, minDestroyDelayMs } = options
     if (allowedAlgs !== undefined && !Array.isArray(allowedAlgs)) {
@@ -129,7 +139,8 @@ export class Kms {
     if (minDestroyDelayMs !== undefined && !Number.isSafeInteger(minDestroyDelayMs)) {
       throw new KmsError('BadRequest', 'must be a whole number', { field: 'minDestroyDelayMs' })
     }
-    const waits = options.audit?.durability === 'fsync' && options.audit.dir !== undefined
+    const waits =
+      backend === 'pkcs11' || (options.audit?.durability === 'fsync' && options.audit.dir !== undefined)
     return attempt(
       () =>
         new Kms(
@@ -140,7 +151,16 @@ export class Kms {
             ...(options.lanes?.pq && { pqLane: options.lanes.pq }),
             ...(options.pq !== undefined && { pqPolicy: pqPolicyJson(options.pq) }),
             ...(minDestroyDelayMs !== undefined && { minDestroyDelayMs }),
-            ...(options.store && { store: fileStore(options.store) }),
+            ...(options.store && {
+              store: fileStore(options.store, backend === 'pkcs11' ? { kind: 'hsm' } : undefined),
+            }),
+            ...(options.pkcs11 && {
+              pkcs11: pkcs11Options(options.pkcs11, {
+                withFile: others,
+                allowSignFallback: options.allowSignFallback === true,
+              }),
+            }),
+            ...(backend === 'file' && others && { withPkcs11: true }),
             ...(options.audit !== undefined && { audit: auditOptions(options.audit) }),
             verifyOnlyOnMismatch: options.onMismatch === 'verify-only',
             ...(options.verifyAfterSign !== undefined && { verifyAfterSign: options.verifyAfterSign }),
@@ -331,8 +351,8 @@ export class Kms {
    * @param message Up to the memory at hand. A message that begins with `ron-kms/` is refused.
    * @returns 64 bytes of Ed25519, 2,420, 3,309 or 4,627 of ML-DSA.
    * @throws KmsError `Conflict` for a version that is not the head, `NotFound`, `BadRequest`; `Unsupported` for a
-   * hybrid key ({@link Kms.signBundle} signs with both tracks), for SLH-DSA, which is slow ({@link Kms.signAsync}), and
-   * for a key that wraps.
+   * hybrid key ({@link Kms.signBundle} signs with both tracks), for SLH-DSA, which is slow, and a key in a token
+   * ({@link Kms.signAsync}), and for a key that wraps.
    */
   sign(kid: string, message: Uint8Array): Uint8Array {
     requireBytes(message, 'message')
@@ -648,6 +668,11 @@ export class Kms {
     return JSON.parse(attempt(() => this.#native.metrics())) as EngineMetrics
   }
 
+  /** How the token of the backend `pkcs11` is; undefined with another one, and once the service is closed. */
+  tokenStatus(): TokenStatus | undefined {
+    return tokenStatus(this.#native)
+  }
+
   /** Wipes every private key. Later calls throw `StoreUnavailable`; closing twice is harmless. */
   close(): void {
     this.#sweeper.stop()
@@ -682,6 +707,20 @@ export class Kms {
     const answer = this.dispatch(op, target, bytes, LIBRARY)
     return JSON.parse(answer ?? (await this.dispatchAsync(op, target, bytes, LIBRARY))) as T
   }
+}
+
+/** Whether the keys of another backend are in the store too. */
+function otherBackends(backend: Backend, listed: readonly Backend[] | undefined): boolean {
+  const field = 'multiBackends'
+  if (listed === undefined) return false
+  if (!Array.isArray(listed) || listed[0] !== backend) {
+    throw new KmsError('BadRequest', 'must begin with the backend', { field })
+  }
+  const known = (other: Backend) => other === 'file' || other === 'pkcs11'
+  if (listed.length > 2 || new Set(listed).size !== listed.length || (listed[1] && !listed.every(known))) {
+    throw new KmsError('Unsupported', 'only `file` and `pkcs11` can be together', { field })
+  }
+  return listed.length === 2
 }
 
 /** What JSON has no words for (a BigInt, a cycle) is a fault of the options. */

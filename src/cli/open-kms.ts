@@ -1,6 +1,12 @@
 import { auditDir, beside } from '../config/audit.js'
 import type { Config } from '../config/schema.js'
-import { type AuditOptions, type FileStoreOptions, Kms, type RootKeyOptions } from '../kms.js'
+import {
+  type AuditOptions,
+  type FileStoreOptions,
+  Kms,
+  type Pkcs11Options,
+  type RootKeyOptions,
+} from '../kms.js'
 
 /** Opens the key service that settings ask for. */
 export function openKms(config: Config): Promise<Kms> {
@@ -9,7 +15,10 @@ export function openKms(config: Config): Promise<Kms> {
   const audit = auditOf(config)
   return Kms.open({
     backend,
-    ...(backend === 'file' && { store: storeOf(config) }),
+    ...(backend !== 'inmem' && { store: storeOf(config) }),
+    ...(backend === 'pkcs11' && { pkcs11: tokenOf(config) }),
+    ...(service.multi_backends.length > 0 && { multiBackends: service.multi_backends }),
+    allowSignFallback: service.allow_sign_fallback,
     ...(audit && { audit }),
     onMismatch: 'verify-only',
     allowedAlgs: [...service.allowed_algs],
@@ -31,10 +40,22 @@ function storeOf(config: Config): FileStoreOptions {
   }
 }
 
+function tokenOf({ backends, security, audit }: Config): Pkcs11Options {
+  const { module_path, slot_label, pin_env, max_sessions, queue, keep_alive, ...rest } = backends.pkcs11
+  return {
+    ...{ modulePath: module_path, slotLabel: slot_label, pinEnv: pin_env },
+    ...{ maxSessions: max_sessions, queue, keepAliveMs: keep_alive, idleCloseMs: rest.idle_close },
+    ...{ tripAfter: rest.trip_after, backoffFirstMs: rest.backoff_first, backoffMostMs: rest.backoff_most },
+    ...{ deadlineMs: rest.deadline, openDeadlineMs: rest.open_deadline },
+    attestRequire: security.attest_require,
+    verifyCacheTtlMs: audit.verify_cache_ttl_ms,
+  }
+}
+
 function auditOf(config: Config): AuditOptions | undefined {
   const { service, audit, backends, pq } = config
   if (!audit.enabled) return undefined
-  const stored = service.backend === 'file'
+  const stored = service.backend !== 'inmem'
   const dir = auditDir(config)
   return {
     log: `ron-kms/${audit.instance}`,
@@ -59,6 +80,8 @@ function anchorOf({ audit }: Config, dir: string): string {
 }
 
 /** What opens the store, or gives the audit keys. */
-export function rootKeyOf({ root_key: { kind, file, env } }: Config): RootKeyOptions {
+export function rootKeyOf({ service, root_key: { kind, file, env } }: Config): RootKeyOptions {
+  // With a token the root key is in it, unless another is given.
+  if (kind === 'hsm' || (service.backend === 'pkcs11' && file === '' && env === '')) return { kind: 'hsm' }
   return { kind, ...(file !== '' && { file }), ...(env !== '' && { env }) }
 }

@@ -6,6 +6,7 @@ import { capabilityCommand } from './capability/command.js'
 import { configCommand } from './config.js'
 import { passportCommand } from './passport.js'
 import { rootKeyCommand } from './root-key.js'
+import { softhsmCommand } from './softhsm.js'
 import { storeCommand } from './store.js'
 
 const program = new Command('ronctl')
@@ -17,5 +18,6 @@ const program = new Command('ronctl')
   .addCommand(configCommand())
   .addCommand(capabilityCommand())
   .addCommand(passportCommand())
+  .addCommand(softhsmCommand())
 
 await program.parseAsync()

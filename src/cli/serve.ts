@@ -84,7 +84,9 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
     if (field?.startsWith('capability.'))
       return stop(EXIT_CONFIG, formatFault(unusable(field, config, message)))
     if (field === 'requireMlock') return stop(EXIT_CONFIG, formatFault(notLockable()))
-    return stop(code === 'BadRequest' ? EXIT_CONFIG : 1, `ron-kms: ${message}`)
+    // Where evidence is required, a token that has none is not fit for this configuration.
+    const refused = code === 'BadRequest' || code === 'AttestationMissing'
+    return stop(refused ? EXIT_CONFIG : 1, `ron-kms: ${message}`)
   }
   let service: Service
   try {
@@ -99,6 +101,7 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   }
   log.serverStarted(startedEvent(service, config, cpuTier, dev))
   reportAudit(kms, log)
+  reportToken(kms, log)
   warnOfReadableKey(config, log)
   stopOnSignals(service, log)
   const reloader = new Reloader({ service, kms, capabilities: verifier, log, load }, { config, origins })
@@ -107,7 +110,7 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   if (!dev) return
   const token = devToken(verifier)
   process.stdout.write(
-    await devBanner({ kms, service, token, cpuTier, durable: config.service.backend === 'file' }),
+    await devBanner({ kms, service, token, cpuTier, durable: config.service.backend !== 'inmem' }),
   )
 }
 
@@ -158,6 +161,20 @@ function reportAudit(kms: Kms, log: Log): void {
   if (refused !== undefined) log.integrityFailed({ reason: refused })
   if (droppedBytes > 0) log.auditTorn({ droppedBytes })
   for (const reason of overridden) log.auditOverridden({ reason })
+}
+
+/** What the token can and cannot do, and whether the store's keys are on it. */
+function reportToken(kms: Kms, log: Log): void {
+  const status = kms.tokenStatus()
+  if (status === undefined) return
+  const { class: attestationClass, label, serial, slot, firmware, offers, pinNearLock, found } = status
+  log.tokenOpened({ attestationClass, label, serial, slot, firmware, offers, pinNearLock })
+  if (found === null) return
+  if ('error' in found) log.tokenUnsearched({ reason: found.error })
+  else {
+    const { present, missing, cleaned, strangers } = found
+    log.tokenSearched({ present, missing: missing.length, cleaned, strangers })
+  }
 }
 
 function stop(code: number, ...lines: string[]): void {

@@ -25,7 +25,7 @@ const isOff = is('false', '0')
 /** What opens a store, by the older name of its derivation. */
 const ROOT_KEY_OF_KDF: Readonly<Record<string, string>> = { scrypt: 'passphrase', age: 'age-identity' }
 
-const NO_CACHE = 'is not in this version: public keys are all in memory, so no answer about them has an age'
+const NO_CACHE = 'is not in this version: public keys are all in memory'
 
 /** Every such setting, by its dotted key. A feature that comes takes its row from here to `schema.ts`. */
 export const ABSENT: Readonly<Record<string, AbsentSetting>> = {
@@ -33,25 +33,6 @@ export const ABSENT: Readonly<Record<string, AbsentSetting>> = {
     env: 'RON_KMS_GRPC_ADDR',
     aliases: ['KMS_GRPC_ADDR'],
     rule: 'is not in this version: the service speaks HTTP only',
-  },
-  'service.allow_sign_fallback': {
-    env: 'RON_KMS_ALLOW_SIGN_FALLBACK',
-    flag: '--allow-sign-fallback [boolean]',
-    holds: isOff,
-    rule: 'must be false: there is one backend in this version, and nothing to fall back to',
-  },
-  'service.multi_backends': {
-    env: 'RON_KMS_MULTI_BACKENDS',
-    flag: '--multi-backends <list>',
-    holds: (value, setting) => value === setting('service.backend'),
-    rule: 'must be service.backend alone: more than one backend is not in this version',
-  },
-  'security.attest_require': {
-    env: 'RON_KMS_ATTEST_REQUIRE',
-    aliases: ['KMS_ATTEST_REQUIRE'],
-    flag: '--attest <policy>',
-    holds: is('never', 'if-available'),
-    rule: 'must be never or if-available: no backend of this version can attest',
   },
   'entropy_time.rng_reseed_interval_ops': {
     env: 'RON_KMS_RNG_RESEED_INTERVAL_OPS',
@@ -64,12 +45,6 @@ export const ABSENT: Readonly<Record<string, AbsentSetting>> = {
     flag: '--audit-sealing <word>',
     holds: is('software'),
     rule: 'must be software: checkpoints bound to a device are not in this version',
-  },
-  'audit.verify_cache_ttl_ms': {
-    env: 'RON_KMS_VERIFY_CACHE_TTL_MS',
-    aliases: ['KMS_VERIFY_CACHE_TTL_MS'],
-    flag: '--verify-cache-ttl <ms>',
-    rule: NO_CACHE,
   },
   'audit.verify_cache_max': {
     env: 'RON_KMS_VERIFY_CACHE_MAX',
@@ -93,8 +68,8 @@ export const ABSENT: Readonly<Record<string, AbsentSetting>> = {
   },
   'observability.emit_cache_age_metric': {
     env: 'RON_KMS_EMIT_CACHE_AGE_METRIC',
-    holds: isOff,
-    rule: `must be false: the metric ${NO_CACHE}`,
+    holds: is('true', '1'),
+    rule: 'must be true: kms_verify_cache_age_ms is there wherever there is a token',
   },
   'backends.file.kdf': {
     env: 'RON_KMS_FILE_KDF',
@@ -108,7 +83,7 @@ export const ABSENT: Readonly<Record<string, AbsentSetting>> = {
   },
   'store.postgres_url': {
     env: 'RON_KMS_POSTGRES_URL',
-    rule: 'is not in this version: keys are in files or in memory',
+    rule: 'is not in this version: what is kept is in files or in memory',
     secret: true,
   },
 }

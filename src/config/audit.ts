@@ -6,7 +6,7 @@ import type { Config } from './schema.js'
 /** The directory of the audit log; empty where the log is in memory, or there is none. */
 export function auditDir({ service, audit, backends }: Config): string {
   if (!audit.enabled) return ''
-  return audit.dir || (service.backend === 'file' ? `${backends.file.dir}/audit` : '')
+  return audit.dir || (service.backend === 'inmem' ? '' : `${backends.file.dir}/audit`)
 }
 
 /** A file beside a directory. */

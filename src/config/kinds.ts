@@ -165,6 +165,15 @@ export const networks: Kind<readonly string[]> = {
   },
 }
 
+/** A list that may also be empty. */
+export function orEmpty<T>(kind: Kind<readonly T[]>): Kind<readonly T[]> {
+  const isEmpty = (raw: unknown) => raw === '' || (Array.isArray(raw) && raw.length === 0)
+  return {
+    text: raw => (isEmpty(raw) ? [] : kind.text(raw)),
+    value: raw => (isEmpty(raw) ? [] : kind.value(raw)),
+  }
+}
+
 /** A moment as RFC 3339 has it, in Unix milliseconds; `none` is 0. */
 export const moment: Kind<number> = {
   text(raw) {

@@ -3,6 +3,7 @@ import { amnesiaFaults, witnessFaults } from './audit.js'
 import { type Fault, HIDDEN, show } from './faults.js'
 import { readConfigFile } from './file.js'
 import { formatAddress } from './kinds.js'
+import { hsmFaults, tokenFaults } from './pkcs11.js'
 import { pqContradictions } from './pq.js'
 import { type Config, KEYS, type Key, OTHER_VARIABLES, SCHEMA, type Setting } from './schema.js'
 import { tlsFaults } from './tls.js'
@@ -90,7 +91,7 @@ export function loadConfig(sources: Sources): Loaded {
   if (file) faults.push(...file.faults)
 
   // Development mode forgets its keys, unless it is told on the command line to keep them.
-  const durable = flags['service.backend'] === 'file'
+  const durable = flags['service.backend'] === 'file' || flags['service.backend'] === 'pkcs11'
   const given = (key: Key): Given => {
     const { env: name, aliases: olds, default: fallback } = SCHEMA[key] as Setting<unknown>
     // The variable is looked at even when a flag wins, so that an old name is always reported.
@@ -123,14 +124,15 @@ export function loadConfig(sources: Sources): Loaded {
     if (raw === undefined || holds?.(plainText(raw), key => values.get(key as Key))) continue
     faults.push({ key, value: secret ? HIDDEN : show(raw), rule })
   }
-  faults.push(...unknownVariables(env))
+  const secrets = (['root_key.env', 'backends.pkcs11.pin_env'] as const).map(key => values.get(key))
+  faults.push(...unknownVariables(env, secrets))
   const about = { aliases, origins, ...(named && { file: named.raw }) }
   if (faults.length > 0) return { faults, ...about }
 
   const config = freeze(nest(values)) as Config
   faults.push(...addressClash(config), ...custodyFaults(config), ...pqContradictions(config.pq))
   faults.push(...witnessFaults(config), ...amnesiaFaults(config))
-  faults.push(...tlsFaults(config), ...udsFaults(config))
+  faults.push(...tlsFaults(config), ...udsFaults(config), ...tokenFaults(config, env))
   faults.push(...capabilityFaults(config, sources.dev === true))
   return faults.length > 0 ? { faults, ...about } : { config, faults: [], ...about }
 }
@@ -140,11 +142,13 @@ function plainText(raw: unknown): string {
   return (Array.isArray(raw) ? raw.join(',') : String(raw)).replaceAll(' ', '')
 }
 
-function unknownVariables(env: Sources['env']): Fault[] {
+/** Other settings may name a variable for a secret, whatever it is called. */
+function unknownVariables(env: Sources['env'], named: readonly unknown[]): Fault[] {
   const absent = Object.values(ABSENT).map(({ env: name }) => name)
   const known = new Set<string>([...OTHER_VARIABLES, ...KEYS.map(key => SCHEMA[key].env), ...absent])
   return Object.keys(env)
-    .filter(name => name.startsWith(PREFIX) && !known.has(name) && env[name] !== undefined)
+    .filter(name => name.startsWith(PREFIX) && !known.has(name) && !named.includes(name))
+    .filter(name => env[name] !== undefined)
     .sort()
     .map(name => ({ key: show(name), value: HIDDEN, rule: 'is not a variable of this version' }))
 }
@@ -156,11 +160,15 @@ function addressClash({ bind_addr, metrics_addr }: Config): Fault[] {
 }
 
 function custodyFaults({ service, root_key: rootKey }: Config): Fault[] {
-  if (service.backend !== 'file') return []
+  const { backend } = service
+  if (backend === 'inmem') return []
   if (service.amnesia) {
-    return [{ key: 'service.amnesia', value: 'true', rule: 'contradicts service.backend = file' }]
+    return [{ key: 'service.amnesia', value: 'true', rule: `contradicts service.backend = ${backend}` }]
   }
+  if (rootKey.kind === 'hsm') return hsmFaults(backend, rootKey)
   if ((rootKey.file === '') !== (rootKey.env === '')) return []
+  // Then it is in the token.
+  if (backend === 'pkcs11' && rootKey.file === '') return []
   const rule =
     'this or root_key.env is needed with service.backend = file, and not both: `ronctl root-key new FILE` makes one'
   return [{ key: 'root_key.file', value: show(rootKey.file), rule }]

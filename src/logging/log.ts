@@ -93,6 +93,22 @@ export interface Log {
   integrityFailed(event: { reason: string }): void
   /** Others than its owner may read or write the file of the root key. */
   rootKeyReadable(event: { mode: string }): void
+  /** The token of the backend `pkcs11`, and what it offers. */
+  tokenOpened(event: {
+    attestationClass: string
+    label: string
+    serial: string
+    slot: number
+    firmware: string
+    offers: string
+    pinNearLock: boolean
+  }): void
+  /** How the keys on the token compare with those of the store. A warning where some are missing. */
+  tokenSearched(event: { present: number; missing: number; cleaned: number; strangers: number }): void
+  /** The keys on the token could not be listed. */
+  tokenUnsearched(event: { reason: string }): void
+  /** The token went away, or came back. */
+  tokenChanged(event: { available: boolean; label: string; reason: string | undefined }): void
   /** A last record that a crash left torn was dropped. */
   auditTorn(event: { droppedBytes: number }): void
   /** An operator's decision to go on, which is in the audit log too. */
@@ -194,6 +210,20 @@ export function createLog(options: LogOptions): Log {
     configRefused: ({ faults, first }) => logger.error({ event: 'config_refused', faults, first }),
     integrityFailed: ({ reason }) => logger.error({ event: 'audit_integrity_failed', reason }),
     rootKeyReadable: ({ mode }) => logger.warn({ event: 'root_key_readable', mode }),
+    tokenOpened: ({ attestationClass, pinNearLock, ...token }) =>
+      logger[pinNearLock ? 'warn' : 'info']({
+        event: 'token_opened',
+        attestation_class: attestationClass,
+        ...token,
+        pin_near_lock: pinNearLock,
+      }),
+    tokenSearched: found =>
+      logger[found.missing > 0 ? 'warn' : 'info']({ event: 'token_searched', ...found }),
+    tokenUnsearched: ({ reason }) => logger.warn({ event: 'token_unsearched', reason }),
+    tokenChanged: ({ available, label, reason }) =>
+      available
+        ? logger.info({ event: 'token_back', label })
+        : logger.error({ event: 'token_gone', label, reason }),
     auditTorn: ({ droppedBytes }) => logger.warn({ event: 'audit_torn', dropped_bytes: droppedBytes }),
     auditOverridden: ({ reason }) => logger.warn({ event: 'audit_overridden', reason }),
     shutdownStarted: ({ signal }) => logger.info({ event: 'shutdown_started', signal }),

@@ -1,6 +1,6 @@
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client'
 import type { SecretMemory, TableStats } from '../../index.js'
-import type { AuditStatus, EngineMetrics, PqPolicy, PqRule } from '../kms.js'
+import type { AuditStatus, EngineMetrics, PqPolicy, PqRule, TokenStatus } from '../kms.js'
 import { over, phaseOf } from '../pq-policy.js'
 import type { AuditDuties } from '../server/audit-duties.js'
 import type { FairQueue } from '../server/fair-queue.js'
@@ -30,6 +30,8 @@ export interface MetricSources {
   readonly audit: () => AuditStatus
   /** Where its records and checkpoints go. */
   readonly auditDuties: () => ReturnType<AuditDuties['status']>
+  /** How the token is, where there is one. */
+  readonly token: () => TokenStatus | undefined
   readonly http: HttpMetrics
   /** When the certificate in use ends, where there is one. */
   readonly certificateUntil: () => Date | undefined
@@ -88,6 +90,7 @@ function samplesOf({
   secretMemory,
   audit,
   auditDuties,
+  token,
   http,
   certificateUntil,
   pq,
@@ -196,6 +199,7 @@ function samplesOf({
     kms_clock_drift_seconds: () => [{ labels: {}, value: clockDriftSeconds() }],
     kms_trace_spans_total: () =>
       Object.entries(tracer?.status() ?? {}).map(([result, value]) => ({ labels: { result }, value })),
+    ...ofToken(token),
     kms_build_info: () => [{ labels: { version, cpu_tier: cpuTier }, value: 1 }],
     http_requests_total: () =>
       [...http.meters()].flatMap(({ route, method, statuses }) =>
@@ -233,6 +237,60 @@ function samplesOf({
 /** Records that wait for a checkpoint, where there are any. */
 function uncovered({ kind, size, checkpointSize }: AuditStatus): number {
   return kind === 'log' ? Math.max(0, size - checkpointSize) : 0
+}
+
+/** The only backend with a token. */
+const backend = 'pkcs11'
+
+type TokenMetric = Extract<MetricName, `kms_backend_${string}` | 'kms_verify_cache_age_ms'>
+
+function ofToken(source: () => TokenStatus | undefined): Record<TokenMetric, () => Sample[]> {
+  // As the engine, it is asked once a scrape.
+  let snapshot: { status: TokenStatus | undefined } | undefined
+  const token = () => {
+    if (!snapshot) {
+      snapshot = { status: source() }
+      setImmediate(() => {
+        snapshot = undefined
+      })
+    }
+    return snapshot.status
+  }
+  const gauge = (read: (status: TokenStatus) => number) => () => {
+    const status = token()
+    return status ? [{ labels: { backend }, value: read(status) }] : []
+  }
+  const calls = (read: (call: TokenStatus['calls'][number], status: TokenStatus) => Sample[]) => () => {
+    const status = token()
+    return status ? status.calls.flatMap(call => read(call, status)) : []
+  }
+  return {
+    kms_backend_up: gauge(({ unavailable }) => (unavailable === null ? 1 : 0)),
+    kms_backend_sessions: () => {
+      const sessions = token()?.sessions
+      if (!sessions) return []
+      const { idle, busy, connecting, stuck } = sessions
+      const states = { connected: idle + busy, connecting, error: stuck }
+      return Object.entries(states).map(([state, value]) => ({ labels: { backend, state }, value }))
+    },
+    kms_backend_sessions_busy: gauge(({ sessions }) => sessions.busy),
+    kms_backend_session_limit: gauge(({ sessions }) => sessions.max),
+    kms_backend_queue_depth: gauge(({ queued }) => queued),
+    kms_backend_reconnects_total: gauge(({ reconnects }) => reconnects),
+    kms_backend_trips_total: gauge(({ trips }) => trips),
+    kms_backend_retries_total: gauge(({ retries }) => retries),
+    kms_backend_timeouts_total: gauge(({ timeouts }) => timeouts),
+    kms_backend_call_seconds: calls(({ function: name, ...cells }, { callBounds }) =>
+      histogram('kms_backend_call_seconds', { backend, function: name }, callBounds, cells),
+    ),
+    kms_backend_call_errors_total: calls(({ function: name, errors: value }) => [
+      { labels: { backend, function: name }, value },
+    ]),
+    kms_verify_cache_age_ms: () => {
+      const status = token()
+      return maybe(status && (status.outageMs ?? 0))
+    },
+  }
 }
 
 /** A sample of what is there. */

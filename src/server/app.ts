@@ -167,7 +167,8 @@ async function serve(
     const dispatched = dispatch({ target: exchange.kid ?? null, body, context, place })
     const answer = typeof dispatched === 'string' ? dispatched : await dispatched
     if (parts.log.debugs || parts.tracer) done(c, parts, exchange)
-    return succeed(exchange, answer, JSON_TYPE)
+    const more = endpoint.op === 'verify' ? cacheAge(answer) : {}
+    return succeed(exchange, answer, { ...JSON_TYPE, ...more })
   } catch (error) {
     const hold = isBackpressure(error) ? parts.queue.holdMs() : 0
     if (hold > 0) await setTimeout(hold)
@@ -210,6 +211,14 @@ function authenticate(
   header: (name: string) => string | undefined,
 ): Caller {
   return authenticate({ scopes: SCOPES[op], header, socketPeer: c.env?.incoming?.socket.remoteAddress })
+}
+
+const CACHE_AGE = /"cache_age_ms":(\d+)\}$/
+
+/** While a token is away, for how long what its keys are known by has not been confirmed: in the answer, and as a header. */
+function cacheAge(answer: string): Readonly<Record<string, string>> {
+  const age = CACHE_AGE.exec(answer)?.[1]
+  return age === undefined ? {} : { 'x-kms-cache-age': age }
 }
 
 function succeed(exchange: Exchange, answer: string, headers: DocumentEndpoint['headers']): Response {

@@ -1,12 +1,13 @@
 import { Hono } from 'hono'
 import type { Registry } from 'prom-client'
 import type { SecretMemory } from '../../index.js'
-import type { AuditStatus } from '../kms.js'
+import type { AuditStatus, TokenStatus } from '../kms.js'
 import { errorName, type Log } from '../logging/log.js'
 import { wrongMethod } from './app.js'
 import { type Ids, idHeaders, openIds } from './middleware/ids.js'
 import { INTERNAL, type Problem, problemResponse, Refusal } from './problem.js'
 import type { Readiness } from './ready.js'
+import { shownToken } from './token.js'
 
 /** The parts that the metrics address is built from. */
 export interface OpsParts {
@@ -19,6 +20,8 @@ export interface OpsParts {
   readonly secretMemory: () => SecretMemory
   /** Shown too. */
   readonly audit: () => AuditStatus
+  /** Shown too, where there is one. */
+  readonly token: () => TokenStatus | undefined
   readonly log: Log
 }
 
@@ -37,7 +40,7 @@ const PATHS: ReadonlySet<string> = new Set(['/metrics', '/healthz', '/readyz', '
 
 /** `/metrics`, `/healthz`, `/readyz` and `/version`, without authentication, on an address of their own. */
 export function createOpsApp(parts: OpsParts): Hono {
-  const { registry, readiness, version, snapshot, secretMemory, audit, log } = parts
+  const { registry, readiness, version, snapshot, secretMemory, audit, token, log } = parts
   const app = new Hono()
 
   app.get('/metrics', async c => {
@@ -49,11 +52,13 @@ export function createOpsApp(parts: OpsParts): Hono {
   app.get('/version', c => json(version, openIds(c.req.header('x-corr-id'))))
   app.get('/readyz', c => {
     const ids = openIds(c.req.header('x-corr-id'))
+    const status = token()
     const state = {
       ...readiness(),
       snapshot,
       secret_memory: shown(secretMemory()),
       audit: shownAudit(audit()),
+      ...(status && { token: shownToken(status) }),
     }
     if (state.ready) return json(state, ids)
     const problem: Problem = {

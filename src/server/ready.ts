@@ -6,14 +6,13 @@ export const READY_KEYS = [
   'config_loaded',
   'listener_bound',
   'backend_ready',
+  'attestation_ready',
   'audit_ready',
   'checkpoint_recent',
   'rng_ok',
   'clock_ok',
+  'verify_cache_ok',
 ] as const
-
-/** Keys that only say that something is wrong: the service goes on without them. */
-const WARNINGS: ReadonlySet<string> = new Set<ReadyKey>(['clock_ok'])
 
 /** One key of `/readyz`. */
 export type ReadyKey = (typeof READY_KEYS)[number]
@@ -26,15 +25,18 @@ export interface Readiness {
   readonly degraded: readonly ReadyKey[]
 }
 
+/** Whether a key holds; `degraded` where it does not, and the service still serves what it can. */
+export type Check = () => boolean | 'degraded'
+
 /** Evaluates the checks and logs every change of the verdict. */
-export function createReadiness(checks: Record<ReadyKey, () => boolean>, log: Log): () => Readiness {
+export function createReadiness(checks: Record<ReadyKey, Check>, log: Log): () => Readiness {
   let last: string | undefined
   return () => {
-    const broken = READY_KEYS.filter(key => !holds(checks[key]))
-    const missing = broken.filter(key => !WARNINGS.has(key))
-    const degraded = broken.filter(key => WARNINGS.has(key))
+    const held = READY_KEYS.map(key => [key, holds(checks[key])] as const)
+    const missing = held.flatMap(([key, holds]) => (holds === false ? [key] : []))
+    const degraded = held.flatMap(([key, holds]) => (holds === 'degraded' ? [key] : []))
     const ready = missing.length === 0
-    const verdict = broken.join(',')
+    const verdict = [...missing, ...degraded].join(',')
     if (verdict !== last) {
       last = verdict
       log.readyChanged({ ready, missing, degraded })
@@ -78,7 +80,7 @@ export function isCheckpointRecent(status: AuditStatus, intervalMs: number, now 
   return checkpointAt !== undefined && now - checkpointAt.getTime() <= LATE_INTERVALS * intervalMs + GRACE_MS
 }
 
-function holds(check: () => boolean): boolean {
+function holds(check: Check): boolean | 'degraded' {
   try {
     return check()
   } catch {

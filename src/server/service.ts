@@ -17,6 +17,7 @@ import type { Authenticator } from './middleware/auth.js'
 import type { BodyLimits } from './middleware/body.js'
 import { createOpsApp } from './ops.js'
 import { ClockWatch, createReadiness, isAuditReady, isCheckpointRecent } from './ready.js'
+import { tokenChecks, watchToken } from './token.js'
 import { SERVICE_NAME, VERSION } from './version.js'
 
 /** The parts of a running service. */
@@ -32,6 +33,7 @@ export interface ServiceParts {
     | 'setPqPolicy'
     | 'setSignRate'
     | 'audit'
+    | 'tokenStatus'
     | 'close'
   >
   readonly authenticate: Authenticator
@@ -66,15 +68,18 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   kms.setSignRate(config.security.sign_rate_limit_rps)
 
   const clock = new ClockWatch()
+  const token = tokenChecks(kms, config.audit.verify_cache_ttl_ms)
   const readiness = createReadiness(
     {
       config_loaded: () => true,
       listener_bound: () => state.bound && !state.draining,
-      backend_ready: () => state.open,
+      backend_ready: () => state.open && token.backend(),
+      attestation_ready: token.attestation,
       audit_ready: () => isAuditReady(kms.audit.status()),
       checkpoint_recent: () => isCheckpointRecent(kms.audit.status(), config.audit.checkpoint_interval),
       rng_ok: () => requireNative().rngOk(),
-      clock_ok: () => clock.isOk(),
+      clock_ok: () => clock.isOk() || 'degraded',
+      verify_cache_ok: token.verifyCache,
     },
     log,
   )
@@ -110,6 +115,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       secretMemory: () => requireNative().secretMemory(),
       audit: () => kms.audit.status(),
       auditDuties: () => duties.status(),
+      token: () => kms.tokenStatus(),
       http: metrics,
       queue,
       certificateUntil: () => api?.certificateUntil,
@@ -133,6 +139,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     snapshot: { backend: config.service.backend, amnesia: config.service.amnesia },
     secretMemory: () => requireNative().secretMemory(),
     audit: () => kms.audit.status(),
+    token: () => kms.tokenStatus(),
     log,
   })
 
@@ -161,11 +168,13 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   state.bound = true
   readiness()
   duties.start()
+  const unwatch = watchToken(kms, log)
 
   let closing: Promise<number> | undefined
   const shutDown = async (): Promise<number> => {
     state.draining = true
     readiness()
+    unwatch()
     let aborted = 0
     // The metrics address stays up while requests drain: it is where the state can be seen.
     await listeners.close(DRAIN_MS, () => {

@@ -47,12 +47,8 @@ describe('a setting that is not in this version', () => {
     expect(
       inFile(
         [
-          '[service]',
-          'allow_sign_fallback = false',
-          'multi_backends = ["inmem"]',
           '[security]',
           'sign_rate_limit_rps = 0',
-          'attest_require = "if-available"',
           '[entropy_time]',
           'rng_reseed_interval_ops = 200000',
           '[audit]',
@@ -71,13 +67,9 @@ describe('a setting that is not in this version', () => {
 
   it('is not taken for a feature that it turns on', () => {
     for (const [key, value] of [
-      ['service.multi_backends', '["inmem", "file"]'],
-      ['service.multi_backends', '["file"]'],
-      ['service.allow_sign_fallback', 'true'],
       ['security.sign_rate_limit_rps', '500'],
       ['entropy_time.rng_reseed_interval_ops', '0'],
       ['audit.sealing', '"attested"'],
-      ['security.attest_require', '"required"'],
       ['observability.log_inputs', 'true'],
       ['backends.file.kdf', '"scrypt"'],
     ]) {

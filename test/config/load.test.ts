@@ -61,6 +61,7 @@ describe('defaults', () => {
         verify_after_sign: true,
         require_mlock: false,
         allow_import: false,
+        attest_require: 'if-available',
         time_skew_tolerance_ms: 2000,
         sign_rate_limit_rps: 500,
       },
@@ -77,7 +78,23 @@ describe('defaults', () => {
         max_life: 86_400_000,
       },
       otel: { endpoint: '' },
-      backends: { file: { dir: './kms-sealed', accept_older: false } },
+      backends: {
+        file: { dir: './kms-sealed', accept_older: false },
+        pkcs11: {
+          module_path: '',
+          slot_label: 'RON-KMS',
+          pin_env: '',
+          max_sessions: 16,
+          queue: 512,
+          keep_alive: 30_000,
+          idle_close: 300_000,
+          trip_after: 5,
+          backoff_first: 100,
+          backoff_most: 5000,
+          deadline: 2000,
+          open_deadline: 10_000,
+        },
+      },
       root_key: { kind: 'key-file', file: '', env: '' },
       audit: {
         enabled: true,
@@ -98,8 +115,15 @@ describe('defaults', () => {
         archive_dir: '',
         key_generation: 1,
         retain_records: 0,
+        verify_cache_ttl_ms: 300_000,
       },
-      service: { backend: 'inmem', amnesia: true, allowed_algs: ['ed25519', 'ml-dsa', 'x25519', 'ml-kem'] },
+      service: {
+        backend: 'inmem',
+        amnesia: true,
+        allowed_algs: ['ed25519', 'ml-dsa', 'x25519', 'ml-kem'],
+        multi_backends: [],
+        allow_sign_fallback: false,
+      },
       log: { level: 'info', format: 'json' },
     })
   })
@@ -172,7 +196,7 @@ describe('precedence', () => {
     expect(durable.service).toMatchObject({ backend: 'file', amnesia: false })
     expect(faults({ flags: { 'service.backend': 'tpm' } })).toEqual([
       expect.stringMatching(
-        /^config: service\.backend = tpm: must be inmem or file.*\(from the command line\)$/,
+        /^config: service\.backend = tpm: must be inmem, file or pkcs11.*\(from the command line\)$/,
       ),
     ])
     const both = { 'service.backend': 'file', 'service.amnesia': 'true', 'root_key.file': 'a' } as const
@@ -297,7 +321,7 @@ describe('the environment', () => {
 
   it('takes 1 and 0 for booleans and commas in lists', () => {
     const env = { RON_KMS_AMNESIA: '1', RON_KMS_BACKEND: 'inmem', RON_KMS_ALLOWED_ALGS: ' ed25519 ' }
-    expect(config({ dev: false, env, flags: ROOT_KEY }).service).toEqual({
+    expect(config({ dev: false, env, flags: ROOT_KEY }).service).toMatchObject({
       backend: 'inmem',
       amnesia: true,
       allowed_algs: ['ed25519'],
@@ -444,6 +468,63 @@ describe('addresses', () => {
         const text = formatAddress({ host, port })
         expect(socket.text(text)).toEqual({ host, port })
       }),
+    )
+  })
+})
+
+describe('the backend pkcs11', () => {
+  const module = () => file('module.so', '')
+  const flags = (more: Record<string, string> = {}) => ({
+    'service.backend': 'pkcs11',
+    'backends.pkcs11.module_path': module(),
+    'backends.pkcs11.pin_env': 'RON_KMS_PIN',
+    ...more,
+  })
+  const env = { RON_KMS_PIN: '1234' }
+
+  it('takes the PIN from whatever variable is named, and needs no root key of its own', () => {
+    const { service, root_key } = config({ flags: flags(), env })
+    expect(service).toMatchObject({ backend: 'pkcs11', amnesia: false })
+    expect(root_key.file).toBe('')
+    expect(config({ flags: flags({ 'root_key.kind': 'hsm' }), env }).root_key.kind).toBe('hsm')
+    expect(
+      faults({ flags: flags({ 'backends.pkcs11.pin_env': 'OTHER' }), env: { ...env, OTHER: '1' } }),
+    ).toEqual(['config: RON_KMS_PIN = (not shown): is not a variable of this version'])
+  })
+
+  it('names what cannot work, and never a value that may be a PIN', () => {
+    const both = flags({ 'backends.pkcs11.module_path': 'module.so', 'backends.pkcs11.pin_env': '1234' })
+    expect(faults({ flags: both })).toEqual([
+      'config: backends.pkcs11.module_path = module.so: must be the absolute name of a file that is there',
+      'config: backends.pkcs11.pin_env = (not shown): names no environment variable that is set',
+    ])
+    const contradiction = flags({ 'root_key.kind': 'hsm', 'root_key.file': '/root.key' })
+    expect(faults({ flags: contradiction, env })).toEqual([
+      'config: root_key.file = /root.key: contradicts root_key.kind = hsm',
+    ])
+    const delays = flags({ 'backends.pkcs11.backoff_first': '6s' })
+    expect(faults({ flags: delays, env })[0]).toMatch(/^config: backends\.pkcs11\.backoff_first = 6000ms/)
+    expect(faults({ flags: flags({ 'backends.pkcs11.pin_env': '' }) })[0]).toMatch(/pin_env = \(empty\)/)
+  })
+
+  it('is the first of several backends, of which only file can be another', () => {
+    const listed = (list: string) => ({ flags: flags({ 'service.multi_backends': list }), env })
+    expect(config(listed('pkcs11,file')).service.multi_backends).toEqual(['pkcs11', 'file'])
+    expect(faults(listed('file,pkcs11'))[0]).toMatch(/must begin with service\.backend, which is pkcs11/)
+    expect(faults(listed('pkcs11,inmem'))[0]).toMatch(/only file and pkcs11 can be together/)
+    expect(faults(listed('pkcs11,tpm'))[0]).toMatch(/must name backends, each once/)
+  })
+
+  it('alone can attest', () => {
+    const attest = { 'security.attest_require': 'required' }
+    expect(config({ flags: flags(attest), env }).security.attest_require).toBe('required')
+    expect(faults({ flags: attest })).toEqual([
+      'config: security.attest_require = required: the backend inmem cannot attest: use pkcs11, or if-available',
+    ])
+    const software = { ...attest, 'service.backend': 'file', 'root_key.file': '/root.key' }
+    expect(faults({ flags: software })[0]).toMatch(/the backend file cannot attest/)
+    expect(faults({ flags: { 'root_key.kind': 'hsm', 'service.backend': 'file' } })[0]).toMatch(
+      /needs service\.backend = pkcs11/,
     )
   })
 })

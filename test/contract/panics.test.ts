@@ -144,6 +144,7 @@ describe.skipIf(!addon.available)('a panic', () => {
     setPqPolicy: () => kms.setPqPolicy(policy),
     setSignRate: () => kms.setSignRate(0),
     sweep: () => kms.sweep(),
+    tokenStatus: () => kms.tokenStatus(),
     auditStatus: () => kms.auditStatus(),
     auditRefused: () => kms.auditRefused('NotFound'),
     auditCheckpoint: () => logged.auditCheckpoint(),

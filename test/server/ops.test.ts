@@ -78,10 +78,12 @@ describe('/readyz', () => {
     config_loaded: true,
     listener_bound: true,
     backend_ready: true,
+    attestation_ready: true,
     audit_ready: true,
     checkpoint_recent: true,
     rng_ok: true,
     clock_ok: true,
+    verify_cache_ok: true,
   }
   const lines: Record<string, unknown>[] = []
   const log = createLog({ level: 'info', format: 'json', write: line => lines.push(JSON.parse(line)) })
@@ -89,6 +91,8 @@ describe('/readyz', () => {
     config_loaded: () => state.config_loaded,
     listener_bound: () => state.listener_bound,
     backend_ready: () => state.backend_ready,
+    attestation_ready: () => state.attestation_ready,
+    verify_cache_ok: () => state.verify_cache_ok,
     audit_ready: () => state.audit_ready,
     checkpoint_recent: () => state.checkpoint_recent,
     rng_ok: () => {
@@ -103,6 +107,7 @@ describe('/readyz', () => {
       secretMemory: () => requireNative().secretMemory(),
       audit: () => NO_AUDIT,
       auditDuties: () => ({ exported: undefined, witnesses: [] }),
+      token: () => undefined,
       engine: () => {
         throw new KmsError('StoreUnavailable', 'closed')
       },
@@ -122,6 +127,7 @@ describe('/readyz', () => {
     snapshot: {},
     secretMemory: () => requireNative().secretMemory(),
     audit: () => NO_AUDIT,
+    token: () => undefined,
     log,
   })
   const ask = async () => {
@@ -271,6 +277,7 @@ describe('/metrics', () => {
       secretMemory: () => requireNative().secretMemory(),
       audit: () => NO_AUDIT,
       auditDuties: () => ({ exported: undefined, witnesses: [] }),
+      token: () => undefined,
       engine: () => {
         asked += 1
         return service.kms.engineMetrics()

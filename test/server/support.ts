@@ -71,6 +71,7 @@ export async function start(
       setPqPolicy: policy => kms.setPqPolicy(policy),
       setSignRate: perSecond => kms.setSignRate(perSecond),
       audit: kms.audit,
+      tokenStatus: () => kms.tokenStatus(),
       close: () => kms.close(),
       ...wrap(kms),
     },

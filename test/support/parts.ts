@@ -87,6 +87,17 @@ const kinds = {
     skips: 'crashes and failing system calls injected into the key store and the audit log',
     debian: 'strace',
   },
+  softhsm: {
+    find: softhsm,
+    missing: 'SoftHSM or pkcs11-tool is not installed',
+    skips: 'keys in a token, against a real PKCS#11 module',
+    debian: 'softhsm2 opensc',
+  },
+  'pkcs11-fault': {
+    find: () => FAULT_MODULES.map(path => file(join(root, path))).find(path => path !== undefined),
+    missing: 'the PKCS#11 module that fails on demand is not built (cargo test builds it)',
+    skips: 'tokens that fail, hang and go away under a service',
+  },
   cargo: {
     find: () => (process.platform === 'win32' ? undefined : onPath('cargo')),
     missing: 'cargo is not on the PATH',
@@ -148,6 +159,18 @@ function pythonWithMacaroons(): string | undefined {
   return [onPath('python3'), file('/usr/bin/python3')].find(
     python => python !== undefined && spawnSync(python, ['-c', 'import pymacaroons']).status === 0,
   )
+}
+
+const SOFTHSM = [
+  '/usr/lib/softhsm/libsofthsm2.so',
+  '/usr/lib64/pkcs11/libsofthsm2.so',
+  '/usr/local/lib/softhsm/libsofthsm2.so',
+]
+const FAULT_MODULES = ['target/debug/libkms_pkcs11_fault.so', 'target/debug/deps/libkms_pkcs11_fault.so']
+/** The module of SoftHSM, where its tools are there too. */
+function softhsm(): string | undefined {
+  if (!onPath('softhsm2-util') || !onPath('pkcs11-tool')) return undefined
+  return SOFTHSM.map(path => file(path)).find(path => path !== undefined)
 }
 
 /** Where core dumps are written to the working directory. */

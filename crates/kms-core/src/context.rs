@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::error::{ErrorCode, KmsError, Result};
 use crate::key_id::KidRef;
 use crate::rights::Rights;
+use crate::signer::Presigned;
 
 /// The caller of a use case, the same for the library, HTTP and any later transport.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,8 @@ pub struct Context {
     pub rights: Option<Arc<Rights>>,
     /// After this, on the engine's monotonic clock in milliseconds, work is not begun.
     pub deadline_ms: Option<u64>,
+    /// Signatures that a signer made for this call beforehand; where there are some, no thread waits for others.
+    pub presigned: Option<Arc<Presigned>>,
 }
 
 impl Context {

@@ -32,4 +32,4 @@ pub use rights::{AlgSet, KidPrefix, Rights, Scopes, Tenants};
 pub use secret::Secret;
 pub use secret_bytes::SecretBytes;
 pub use secret_memory::SecretBox;
-pub use signer::Signer;
+pub use signer::{Presigned, Signer};

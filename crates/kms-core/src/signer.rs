@@ -1,6 +1,9 @@
 //! Where private keys are used that this process does not hold: a signer, and what some signers can do besides.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
 
 use crate::algorithm::Algorithm;
 use crate::error::Result;
@@ -18,7 +21,8 @@ use crate::key_id::{KeyId, Kid, Version};
 /// `Backpressure` when too many calls wait; `NotFound` never: a key that should be there and is not is
 /// `StoreUnavailable`, not retryable. In a forked child every call is `StoreUnavailable`, not retryable.
 ///
-/// **Threads.** All methods may be called from many threads at once, and block; none may be called with a lock held.
+/// **Threads.** All methods may be called from many threads at once, and block but where it is said; none may be called
+/// with a lock held that a signature or a verification waits for.
 ///
 /// **Trust.** What a signer returns is not verified by it. Whoever publishes a new key verifies a signature of it
 /// first, and whoever hands out signatures decides whether each is verified.
@@ -31,6 +35,34 @@ pub trait Signer: Send + Sync {
     /// # Errors
     /// `Unsupported` for an algorithm that it does not have.
     fn sign(&self, kid: &Kid, alg: Algorithm, message: &[u8], within: Duration) -> Result<Vec<u8>>;
+
+    /// As [`Signer::sign`] without a thread that waits: `then` is called once, within that time, on a thread of the
+    /// signer or on this one. It must be short, and must not block.
+    fn sign_then(
+        &self,
+        kid: &Kid,
+        alg: Algorithm,
+        message: &[u8],
+        within: Duration,
+        then: SignedThen,
+    ) {
+        then(self.sign(kid, alg, message, within));
+    }
+
+    /// How many calls of [`Signer::sign_then`] are worth having under way at once.
+    fn width(&self) -> usize {
+        1
+    }
+
+    /// The attestation class of its keys, such as `pkcs11-yubihsm`.
+    fn class(&self) -> String {
+        self.kind().to_owned()
+    }
+
+    /// Since when keys cannot be reached; `None` while they can. Does not block.
+    fn outage(&self) -> Option<Duration> {
+        None
+    }
 
     /// Whether keys can be reached now, without asking the device.
     ///
@@ -48,6 +80,11 @@ pub trait Signer: Send + Sync {
         None
     }
 
+    /// Lists keys, where it can.
+    fn lister(&self) -> Option<&dyn ListKeys> {
+        None
+    }
+
     /// Destroys keys, where it can.
     fn destroyer(&self) -> Option<&dyn DestroyKeys> {
         None
@@ -56,6 +93,39 @@ pub trait Signer: Send + Sync {
     /// Tells where keys are, where it can.
     fn attester(&self) -> Option<&dyn AttestKeys> {
         None
+    }
+}
+
+/// What [`Signer::sign_then`] calls.
+pub type SignedThen = Box<dyn FnOnce(Result<Vec<u8>>) + Send>;
+
+/// Signatures that a signer has made for one call, before the call decides whether they leave.
+#[derive(Debug)]
+pub struct Presigned {
+    since: Instant,
+    made: HashMap<(Uuid, Version, Algorithm), HashMap<Box<[u8]>, Result<Vec<u8>>>>,
+}
+
+impl Presigned {
+    /// None yet, for a call that began at this moment.
+    pub fn new(since: Instant) -> Presigned {
+        Presigned { since, made: HashMap::new() }
+    }
+
+    /// When the call began that they were made for.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Adds one, or what became of it.
+    pub fn add(&mut self, kid: &Kid, alg: Algorithm, message: &[u8], outcome: Result<Vec<u8>>) {
+        let of_version = self.made.entry((kid.key.uuid, kid.version, alg)).or_default();
+        of_version.insert(message.into(), outcome);
+    }
+
+    /// What became of the signature by this version of this message; `None` where none was asked for.
+    pub fn find(&self, kid: &Kid, alg: Algorithm, message: &[u8]) -> Option<&Result<Vec<u8>>> {
+        self.made.get(&(kid.key.uuid, kid.version, alg))?.get(message)
     }
 }
 
@@ -81,6 +151,15 @@ pub trait FindKeys {
         alg: Algorithm,
         within: Duration,
     ) -> Result<Vec<(Version, Vec<u8>)>>;
+}
+
+/// Lists what a place holds.
+pub trait ListKeys {
+    /// Every version of every key that has the form of ours, in no order. They may be another service's.
+    ///
+    /// # Errors
+    /// Those of [`Signer`].
+    fn list(&self, within: Duration) -> Result<Vec<Kid>>;
 }
 
 /// Destroys keys for good.

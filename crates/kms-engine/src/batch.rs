@@ -245,7 +245,8 @@ impl Engine {
             .zip(&mut traces)
             .map(|((item, kid), trace)| {
                 let payload = Payload::Local(item.message);
-                let head = self.signing_head(kid.as_ref().map_err(Clone::clone)?, trace)?;
+                let kid = kid.as_ref().map_err(Clone::clone)?;
+                let head = self.signing_head(context, kid, trace)?;
                 payload.check_not_reserved()?;
                 let alg = head.only_track(may_block)?;
                 let covered = match head.key.facts.signs {
@@ -257,7 +258,9 @@ impl Engine {
                 Ok(Made { head, alg, covered, signature })
             })
             .collect();
-        if self.config.verify_after_sign {
+        let from_token =
+            |made: &Result<Made<'_>>| made.as_ref().is_ok_and(|made| made.head.is_remote(made.alg));
+        if self.config.verify_after_sign || made.iter().any(from_token) {
             self.withhold_faulty(&mut made);
         }
         let mut tally = self.tally(Op::Sign);

@@ -36,7 +36,7 @@ impl Engine {
     pub fn create(&self, context: &Context, wish: &CreateKey) -> Result<Created> {
         self.run(Op::Create, context, |trace| {
             let (suite, facts) = self.plan_key(context, wish, trace)?;
-            let version = self.fresh_version(suite)?;
+            let version = self.fresh_version(context, &facts.id.at(Version::MIN), suite)?;
             self.publish(Op::Create, context, facts, version)
         })
     }
@@ -97,10 +97,11 @@ impl Engine {
     ) -> Result<Created> {
         let kid = facts.id.at(Version::MIN);
         let (secret, public) = (version.secret, PublicHalves::of(&version));
+        let remote = version.is_remote();
         let key = Arc::new(Key::new(facts, version));
-        let create = || {
+        let create = || -> Result<_> {
             let audit = self.audit_change(op.name(), context, (&kid).into())?;
-            let created = Created { kid, public, audit };
+            let created = Created { kid: kid.clone(), public, audit };
             let first = key.published(Version::MIN)?;
             let answer = || Response::Created(created.clone());
             self.commit_new(op, context, &key, first, answer)?;
@@ -108,7 +109,13 @@ impl Engine {
             self.plan_rotation(&key);
             Ok(created)
         };
-        create().inspect_err(|_| self.arena.remove(secret))
+        create().inspect_err(|error| {
+            self.arena.remove(secret);
+            // Where it is open whether it was committed, the next start finds out.
+            if remote && error.retryable {
+                self.abandon(&kid);
+            }
+        })
     }
 
     /// Refuses to sign with a classical key what nobody would verify.
@@ -127,8 +134,16 @@ impl Engine {
         Err(KmsError::unsupported("policy asks for a post-quantum signature").field("kid"))
     }
 
-    /// Draws a private key into the arena.
-    pub(crate) fn fresh_version(&self, suite: Suite) -> Result<KeyVersion> {
+    /// Makes a private key: in the token, where there is one and the suite has an Ed25519 track, and else in the arena.
+    pub(crate) fn fresh_version(
+        &self,
+        context: &Context,
+        kid: &Kid,
+        suite: Suite,
+    ) -> Result<KeyVersion> {
+        if self.authority().is_remote(suite) {
+            return self.fresh_remote(context, kid, suite);
+        }
         let made = SecretHalf::generate(suite, self.lanes(), &*self.config.entropy)?;
         self.hold(suite, made)
     }
@@ -139,8 +154,9 @@ impl Engine {
         suite: Suite,
         (secret, public): (SecretHalf, PublicHalf),
     ) -> Result<KeyVersion> {
-        let created_unix_ms = self.config.clock.unix_ms();
-        Ok(KeyVersion { suite, public, secret: self.arena.insert(secret)?, created_unix_ms })
+        let secret = self.arena.insert(secret)?;
+        let created = self.config.clock.unix_ms();
+        Ok(KeyVersion::new(suite, public, secret, created, self.authority(), None))
     }
 
     /// A random UUID (RFC 9562, version 4).

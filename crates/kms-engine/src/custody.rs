@@ -17,10 +17,10 @@ use crate::answers;
 use crate::dispatch::Response;
 use crate::engine::Engine;
 use crate::key::{Head, Key, KeyVersion, Pending};
+use crate::maker::Maker;
 use crate::material::{PublicHalf, SecretHalf};
 use crate::op::Op;
 use crate::policy::KeyPolicy;
-use crate::suite::Suite;
 
 /// The store of an engine, sized so that it can be swapped out.
 pub(crate) struct Custody(Box<dyn MetaStore>);
@@ -36,10 +36,14 @@ impl Engine {
         let mut facts = self.facts(id, signs, policy_hints, policy);
         facts.created_unix_ms = created_unix_ms;
         let versions = stored.versions.iter().map(|version| {
-            let suite = Suite::parse(&version.suite, facts.id.purpose.as_str())?;
+            let (suite, maker) = Maker::parse(&version.suite, facts.id.purpose.as_str())?;
+            if maker != self.authority() && !self.config.other_backends {
+                return Err(of_another_backend(maker));
+            }
             let public = PublicHalf::from_encoded(suite, &version.public)?;
-            let created_unix_ms = version.created_unix_ms;
-            Ok(KeyVersion { suite, public, secret: self.arena.reserve(), created_unix_ms })
+            let secret = self.arena.reserve();
+            let created = version.created_unix_ms;
+            Ok(KeyVersion::new(suite, public, secret, created, maker, None))
         });
         let versions = versions.collect::<Result<Vec<_>>>()?;
         let head = self.head_from(stored.state, &stored.versions)?;
@@ -170,8 +174,7 @@ impl Engine {
             policy_hints: key.facts.policy_hints.clone(),
         };
         let first_facts = self.version_facts(Version::MIN, first, Activation::Active);
-        self.arena.with(first.secret, |secret| {
-            let secret = secret.seed();
+        self.with_seed(first, |secret| {
             let change = Change::Create { facts: &facts, first: &first_facts, secret };
             self.commit(op, context, key, &change, response)
         })?
@@ -196,10 +199,39 @@ impl Engine {
         let at = |it: Pending| Activation::At { unix_ms: it.active_at_unix_ms };
         let activation = pending.map_or(Activation::Active, at);
         let facts = self.version_facts(kid.version, version, activation);
-        self.arena.with(version.secret, |secret| {
-            let change = Change::Rotate { version: &facts, secret: secret.seed() };
+        self.with_seed(version, |secret| {
+            let change = Change::Rotate { version: &facts, secret };
             self.commit(Op::Rotate, context, key, &change, response)
         })?
+    }
+
+    /// Lends what the store seals of a version.
+    fn with_seed<T>(&self, held: &KeyVersion, act: impl FnOnce(&SecretBytes) -> T) -> Result<T> {
+        match held.sealed() {
+            Some(_) => self.arena.with(held.secret, |secret| act(secret.seed())),
+            None => Ok(act(&SecretBytes::copy_of(&IN_TOKEN))),
+        }
+    }
+
+    /// Notes, durably, that a key is about to be made in a token, so that a start knows whose it is.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn note_intent(&self, kid: &Kid) -> Result<()> {
+        let Some(custody) = self.custody()? else { return Ok(()) };
+        let at_unix_ms = self.config.clock.unix_ms();
+        let scope = intent(kid);
+        custody.0.record(&Answer { scope, fingerprint: [0; 32], at_unix_ms, body: vec![] })?;
+        Ok(())
+    }
+
+    /// Whether the store has such a note.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn has_intent(&self, kid: &Kid) -> Result<bool> {
+        let Some(custody) = self.custody()? else { return Ok(false) };
+        Ok(custody.0.answer(&intent(kid))?.is_some())
     }
 
     fn version_facts(
@@ -210,7 +242,7 @@ impl Engine {
     ) -> VersionFacts {
         VersionFacts {
             version,
-            suite: held.suite.name().into(),
+            suite: held.maker.stored_name(held.suite),
             created_unix_ms: held.created_unix_ms,
             state: StoredState::Enabled,
             activation,
@@ -292,10 +324,11 @@ impl Engine {
     pub(crate) fn warm(&self, key: &Key, version: Version) -> Result<()> {
         let custody = self.custody()?.ok_or_else(crate::arena::gone)?;
         let held = key.published(version)?;
+        let suite = held.sealed().ok_or_else(crate::arena::gone)?;
         let seed: SecretBytes = custody.0.unseal(&key.id().uuid, version)?;
-        let (secret, public) = SecretHalf::from_seed(held.suite, self.lanes(), seed)?;
+        let (secret, public) = SecretHalf::from_seed(suite, self.lanes(), seed)?;
         // A public half that is not its secret's would let signatures out that reveal the secret.
-        if public.encoded() != held.public.encoded() {
+        if !held.public.encoded().ends_with(&public.encoded()) {
             return Err(KmsError::internal("a stored public key is not the one of its secret"));
         }
         self.arena.put(held.secret, secret)?;
@@ -305,6 +338,31 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// What a store seals of a version that has no private half outside of the token.
+const IN_TOKEN: [u8; 1] = [1];
+
+/// Where the note of an intention is kept: among the answers, which are durable, and go after a day.
+fn intent(kid: &Kid) -> AnswerScope {
+    AnswerScope {
+        tenant: kid.key.tenant.as_str().into(),
+        actor: "ron-kms".into(),
+        op: "generate".into(),
+        op_id: kid.key.uuid,
+    }
+}
+
+fn of_another_backend(maker: Maker) -> KmsError {
+    let why = match maker {
+        Maker::Token => {
+            "the store has versions of the backend pkcs11, which is not among the backends"
+        }
+        Maker::Software => {
+            "the store has versions of the backend file, which is not among the backends"
+        }
+    };
+    KmsError::bad_request(why).field("service.multi_backends")
 }
 
 /// A state as it is kept.

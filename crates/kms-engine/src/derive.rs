@@ -36,6 +36,11 @@ impl Engine {
             let suite = held.suite;
             trace.alg = suite.label();
             self.check_enabled(parent, &head, version)?;
+            self.check_authority(held)?;
+            if held.is_remote() {
+                let why = "keys are not derived from one that is in a token";
+                return Err(KmsError::unsupported(why).field("kid"));
+            }
             self.check_allowed(suite)?;
             self.check_signs(self.demand(parent), suite)?;
             let id = parent.id();

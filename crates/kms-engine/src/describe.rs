@@ -1,9 +1,13 @@
 //! Showing keys: their public side, and where their private side is held.
 
+use std::sync::Arc;
+
 use kms_core::{Context, ErrorCode, KeyState, Kid, KidRef, KmsError, Result, Signs, Version};
 
 use crate::create::PublicHalves;
 use crate::engine::Engine;
+use crate::evidence::Evidence;
+use crate::maker::Maker;
 use crate::op::Op;
 
 /// The public side of a key.
@@ -29,6 +33,8 @@ pub struct Described {
     pub created_unix_ms: u64,
     /// The JSON object it was made with.
     pub policy_hints: Option<Box<str>>,
+    /// The class of custody of this version, where a service with a token made it.
+    pub class: Option<String>,
 }
 
 /// Where the private side of a key is held.
@@ -42,8 +48,11 @@ pub struct Attested {
     pub newest: Version,
     /// When the key was made, in Unix milliseconds.
     pub created_unix_ms: u64,
-    /// The class of custody: `software-memory`, or `software-file` where keys are kept in sealed files.
-    pub class: &'static str,
+    /// The class of custody, of the weakest half: `software-memory`; `software-file` where keys are kept in sealed files;
+    /// `pkcs11-<model>` in a token, and with `-sealed` after it what is sealed under a key of the token.
+    pub class: String,
+    /// What a token says of the version that was asked for, or of the head.
+    pub evidence: Option<Evidence>,
 }
 
 impl Engine {
@@ -75,29 +84,40 @@ impl Engine {
                     .collect(),
                 created_unix_ms: key.facts.created_unix_ms,
                 policy_hints: key.facts.policy_hints.clone(),
+                class: (version.maker == Maker::Token).then(|| self.class_of(version)),
             })
         })
     }
 
-    /// Says where a key is held. In memory there is no device, so there is no evidence either.
+    /// Says where a key is held. A token is asked for its evidence; elsewhere there is no device, and none.
     ///
     /// # Errors
-    /// `NotFound`, `BadRequest`.
+    /// `NotFound`, `BadRequest`; those of the token.
     pub fn attest(&self, context: &Context, kid: &str) -> Result<Attested> {
         self.run(Op::Attest, context, |trace| {
             let parsed = KidRef::parse(kid)?;
             let key = self.find(&parsed, context)?;
             let head = self.head_of(&key)?;
             trace.alg = key.published(head.active)?.suite.label();
-            if let Some(version) = parsed.version {
-                key.version(&head, version).ok_or_else(KmsError::not_found)?;
-            }
+            let shown = parsed.version.unwrap_or(head.active);
+            let held = key.version(&head, shown).ok_or_else(KmsError::not_found)?;
+            let gone = head.life.effective(shown) == KeyState::Destroyed;
+            let evidence = match &self.config.remote {
+                Some(remote) if held.is_remote() && !gone => {
+                    let within = self.within(remote, context)?;
+                    let evidence = self.ask_evidence(remote, &key.id().at(shown), within)?;
+                    held.evidence.store(Some(Arc::new(evidence.clone())));
+                    Some(evidence)
+                }
+                _ => None,
+            };
             Ok(Attested {
                 kid: key.id().at(head.active),
                 head: head.active,
                 newest: head.newest,
                 created_unix_ms: key.facts.created_unix_ms,
-                class: if self.is_durable() { "software-file" } else { "software-memory" },
+                class: self.class_of(held),
+                evidence,
             })
         })
     }

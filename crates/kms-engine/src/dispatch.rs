@@ -239,7 +239,11 @@ impl Engine {
         }
         self.is_durable()
             && match request {
-                Request::Sign(_) => context.op_id.is_some(),
+                Request::Sign(wish) => {
+                    context.op_id.is_some()
+                        || wish.target.kids().iter().any(|kid| self.asks_token(kid))
+                }
+                Request::Attest(kid) => self.asks_token(kid),
                 Request::Derive(..) => true,
                 request => mutation(request).is_some(),
             }

@@ -29,10 +29,14 @@ use crate::pool::Pool;
 use crate::rate::Rate;
 use crate::recording::AuditVerify;
 use crate::registry::Registry;
+use crate::remote::{Destroyer, Remote};
 use crate::suite::Label;
 
 /// Every family of algorithms, in the order of documents and metrics.
 pub const FAMILIES: [&str; 5] = ["ed25519", "ml-dsa", "slh-dsa", "x25519", "ml-kem"];
+
+/// Calls that wait for a token at once, beside signatures, for which no thread waits.
+const SLOW_THREADS: usize = 4;
 
 /// How an engine is made. The defaults are right for production.
 pub struct EngineConfig {
@@ -61,6 +65,12 @@ pub struct EngineConfig {
     pub audit: Option<Arc<dyn AuditSink>>,
     /// Which verifications it is told of.
     pub audit_verify: AuditVerify,
+    /// The token that makes Ed25519 keys, if there is one.
+    pub remote: Option<Remote>,
+    /// Whether versions that another backend made are in the store too: they only verify.
+    pub other_backends: bool,
+    /// Whether one of those signs where it claims the same custody as the first backend.
+    pub allow_sign_fallback: bool,
     /// What [`secret_memory::require_locked`] gave, where every secret must be locked; held until `close`.
     pub locked: Option<Locked>,
 }
@@ -80,6 +90,9 @@ impl Default for EngineConfig {
             entropy: Arc::new(OsEntropy),
             audit: None,
             audit_verify: AuditVerify::None,
+            remote: None,
+            other_backends: false,
+            allow_sign_fallback: false,
             locked: None,
         }
     }
@@ -92,6 +105,9 @@ pub struct Engine {
     pub(crate) arena: Arena,
     pub(crate) idempotency: Idempotency,
     pub(crate) pool: Pool,
+    /// For what waits for a token.
+    pub(crate) slow: Pool,
+    pub(crate) destroyer: Destroyer,
     pub(crate) counters: Counters,
     pub(crate) deadlines: Deadlines,
     /// When which key is rotated without being asked.
@@ -136,6 +152,8 @@ impl Engine {
             arena: Arena::default(),
             idempotency: Idempotency::default(),
             pool: Pool::default(),
+            slow: Pool::of(SLOW_THREADS),
+            destroyer: Destroyer::default(),
             counters: Counters::default(),
             custody: ArcSwapOption::empty(),
             durable: AtomicBool::new(false),
@@ -198,6 +216,11 @@ impl Engine {
         &self.pool
     }
 
+    /// Threads for what waits for a token: the others have other work.
+    pub fn slow_pool(&self) -> &Pool {
+        &self.slow
+    }
+
     /// The counters, for a metrics endpoint.
     pub fn counters(&self) -> Snapshot {
         self.counters.snapshot(&self.keys.count(), self.pool.queue())
@@ -238,7 +261,9 @@ impl Engine {
         context: &Context,
         work: impl FnOnce(&mut Trace) -> Result<T>,
     ) -> Result<T> {
-        let started = Instant::now();
+        // What a token made beforehand is part of the operation.
+        let before = context.presigned.as_ref().map(|made| made.since());
+        let started = before.unwrap_or_else(Instant::now);
         let mut trace = Trace::default();
         let admitted = self.admit(context).and_then(|()| self.check_served(op));
         let result = admitted.and_then(|()| contain(AssertUnwindSafe(|| work(&mut trace))));

@@ -42,6 +42,10 @@ impl Engine {
                 return Err(KmsError::new(ErrorCode::NoCapability, why));
             }
             let (suite, facts) = self.plan_key(context, &wish.key, trace)?;
+            if self.authority().is_remote(suite) {
+                let error = KmsError::unsupported("keys of this backend are made in the token");
+                return Err(error.field("alg"));
+            }
             let given = wish.private.0.expose();
             if given.len() != suite.seed_len() {
                 let error = KmsError::bad_request("has not the length of this algorithm's seed");

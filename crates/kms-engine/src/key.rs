@@ -3,10 +3,12 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use kms_core::{KeyId, KeyState, KmsError, Life, Result, Signs, Transition, Version};
 
 use crate::arena::SecretHandle;
+use crate::evidence::Evidence;
+use crate::maker::Maker;
 use crate::material::PublicHalf;
 use crate::policy::{self, KeyPolicy};
 use crate::suite::Suite;
@@ -15,8 +17,36 @@ use crate::suite::Suite;
 pub(crate) struct KeyVersion {
     pub(crate) suite: Suite,
     pub(crate) public: PublicHalf,
+    /// The halves that are here; empty where there are none.
     pub(crate) secret: SecretHandle,
     pub(crate) created_unix_ms: u64,
+    pub(crate) maker: Maker,
+    /// What the token said of it last.
+    pub(crate) evidence: ArcSwapOption<Evidence>,
+}
+
+impl KeyVersion {
+    pub(crate) fn new(
+        suite: Suite,
+        public: PublicHalf,
+        secret: SecretHandle,
+        created_unix_ms: u64,
+        maker: Maker,
+        evidence: Option<Evidence>,
+    ) -> KeyVersion {
+        let evidence = ArcSwapOption::from(evidence.map(Arc::new));
+        KeyVersion { suite, public, secret, created_unix_ms, maker, evidence }
+    }
+
+    /// Whether its Ed25519 half is in a token.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.maker.is_remote(self.suite)
+    }
+
+    /// The suite of the halves that are here, where there are some.
+    pub(crate) fn sealed(&self) -> Option<Suite> {
+        self.maker.sealed(self.suite)
+    }
 }
 
 /// Which versions exist, which one signs and which are in use. Replaced whole, so readers never see a mix.

@@ -99,6 +99,7 @@ impl Engine {
         let head = self.head_of(&kid.key)?;
         let held = kid.key.version(&head, version).ok_or_else(KmsError::not_found)?;
         self.check_enabled(&kid.key, &head, version)?;
+        self.cache_age_ms(held)?;
         Ok(held)
     }
 

@@ -22,6 +22,7 @@ use crate::engine::{Engine, contain, only_verifies};
 use crate::key::{Change, Head, Key};
 use crate::material::SecretHalf;
 use crate::op::Op;
+use crate::remote::is_in_token;
 
 /// The longest wait before what is scheduled is destroyed: ten years, in milliseconds.
 pub const MAX_DESTROY_DELAY_MS: u64 = 10 * 366 * 24 * 3_600_000;
@@ -119,6 +120,9 @@ impl Engine {
                 return Err(KmsError::not_found());
             }
             trace.alg = key.published(target.unwrap_or(change.head.active))?.suite.label();
+            if op == Op::Destroy {
+                self.check_destroyable(&key, target)?;
+            }
             let next = change.head.after(target, transition(now_ms)?, now_ms)?;
             let before = own_state(&change.head, target);
             let state = own_state(&next, target);
@@ -167,7 +171,19 @@ impl Engine {
         };
         let next = change.head.after(target, Transition::Destroy, now_ms)?;
         let before = own_state(&change.head, target);
-        self.effect(change, Op::Destroy, &service, target, next, record)
+        let destroy = || -> Result<_> {
+            // A token is told after the record and before the store: what a crash interrupts is told to it again.
+            if is_in_token(change.key, target) {
+                let kid = KidRef { version: target, ..change.key.id().into() };
+                record(kid)?;
+                if !self.destroyed_in_token(change.key, target)? {
+                    let why = "the token is being told to destroy it";
+                    return Err(KmsError::new(ErrorCode::StoreUnavailable, why));
+                }
+            }
+            self.effect(change, Op::Destroy, &service, target, next, record)
+        };
+        destroy()
             .inspect_err(|_| self.unfinished.failed((uuid, target), recorded.get(), now_ms))?;
         self.unfinished.done(&(uuid, target));
         self.deadlines.moved(uuid, target, before, KeyState::Destroyed);
@@ -313,8 +329,7 @@ impl Engine {
         let _recording = keys.into_iter().map(Key::record_use).collect::<Result<Vec<_>>>()?;
         uses.iter().try_for_each(check)?;
         let record = |Use { key, version, input, .. }: &Use<'_>| {
-            let kid = KidRef { version: Some(*version), ..key.id().into() };
-            self.audit_use(op, context, kid, input)
+            self.audit_use(op, context, (key, *version), input)
         };
         uses.iter().map(record).collect()
     }

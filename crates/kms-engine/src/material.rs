@@ -80,6 +80,17 @@ impl PublicHalf {
         }
     }
 
+    /// With an Ed25519 key beside it, whose private half is elsewhere.
+    ///
+    /// # Errors
+    /// `Internal` for what has no such companion.
+    pub(crate) fn beside(self, ed25519: Arc<KeyHandle>) -> Result<PublicHalf> {
+        match self {
+            PublicHalf::MlDsa(ml_dsa) => Ok(PublicHalf::Hybrid { ed25519, ml_dsa }),
+            _ => Err(KmsError::internal("this is no companion of an Ed25519 key")),
+        }
+    }
+
     /// The Ed25519 key, where there is one.
     pub(crate) fn ed25519(&self) -> Option<&Arc<KeyHandle>> {
         match self {

@@ -13,6 +13,8 @@ use crate::counters::Latency;
 /// ended when the pool is dropped.
 #[derive(Default)]
 pub struct Pool {
+    /// 0 for as many as there are processors.
+    size: usize,
     threads: OnceLock<Option<ThreadPool>>,
     jobs: Arc<Mutex<Jobs>>,
     /// How long jobs waited for their turn.
@@ -29,13 +31,20 @@ struct Jobs {
 }
 
 impl Pool {
+    /// A pool of that many threads.
+    pub(crate) fn of(size: usize) -> Pool {
+        Pool { size, ..Pool::default() }
+    }
+
     /// The threads.
     ///
     /// # Errors
     /// `StoreUnavailable` when the operating system refuses to start them.
     pub fn threads(&self) -> Result<&ThreadPool> {
-        let build =
-            || ThreadPoolBuilder::new().thread_name(|i| format!("ron-kms-{i}")).build().ok();
+        let build = || {
+            let named = ThreadPoolBuilder::new().thread_name(|i| format!("ron-kms-{i}"));
+            named.num_threads(self.size).build().ok()
+        };
         self.threads.get_or_init(build).as_ref().ok_or_else(|| {
             KmsError::new(ErrorCode::StoreUnavailable, "worker threads could not be started")
         })

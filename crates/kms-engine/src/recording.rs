@@ -91,13 +91,16 @@ impl Engine {
         &self,
         op: Op,
         context: &Context,
-        kid: KidRef<'_>,
+        (key, version): (&Key, Version),
         input: &[u8],
     ) -> Result<Option<u64>> {
         let Some(sink) = self.sink() else { return Ok(None) };
         let input_hash = kms_crypto::digest::blake3(input);
+        let kid = KidRef { version: Some(version), ..key.id().into() };
+        let evidence = key.published(version)?.evidence.load();
+        let attestation = evidence.as_ref().map(|it| &it.hash);
         let event = event(op.name(), context, Some(kid));
-        sink.append(&AuditEvent { input_hash: Some(&input_hash), ..event })
+        sink.append(&AuditEvent { input_hash: Some(&input_hash), attestation, ..event })
     }
 
     /// Has a head vouch for the version after it, where the log takes such proofs. A head that does not sign, or is out of
@@ -110,7 +113,8 @@ impl Engine {
         (to, new): (Version, &KeyVersion),
     ) -> Result<Option<u64>> {
         let Some(sink) = self.sink() else { return Ok(None) };
-        if old.suite.wraps() || key.check_enabled(from).is_err() {
+        let silent = old.suite.wraps() || self.check_authority(old).is_err();
+        if silent || key.check_enabled(from).is_err() {
             return Ok(None);
         }
         let names = |version: &KeyVersion| version.suite.algs().iter().map(|alg| alg.name());
@@ -123,7 +127,7 @@ impl Engine {
             public: &tracks(names(new), &new_halves),
         };
         let Some(statement) = sink.continuity_statement(&rotation)? else { return Ok(None) };
-        let signatures = self.vouch(key, from, &statement)?;
+        let signatures = self.vouch(context, key, from, &statement)?;
         let signatures = &tracks(names(old), &signatures);
         sink.append_continuity(&ContinuityEvent { context, rotation, signatures })
     }

@@ -74,6 +74,11 @@ impl Registry {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).get(uuid).cloned()
     }
 
+    /// Every key.
+    pub(crate) fn all(&self) -> Vec<Arc<Key>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     /// How many keys there are of each algorithm that a kid can show.
     pub(crate) fn count(&self) -> [u64; Algorithm::ALL.len()] {
         let mut counts = [0; Algorithm::ALL.len()];

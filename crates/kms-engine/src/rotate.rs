@@ -71,23 +71,24 @@ impl Engine {
             self.check_allowed(suite)?;
             trace.alg = suite.label();
             self.check_signs(self.demand(&key), suite)?;
-            let version = self.fresh_version(suite)?;
+            let next = change.next()?;
+            let version = self.fresh_version(context, &key.id().at(next), suite)?;
             let secret = version.secret;
             let record = || -> Result<_> {
-                let next = change.next()?;
                 let (from, to) = ((head.active, old), (next, &version));
                 let continuity = self.audit_continuity(context, &key, from, to)?;
                 let kid = KidRef { version: Some(next), ..key.id().into() };
                 let audit = self.audit_change(Op::Rotate.name(), context, kid)?;
-                Ok((next, audit, continuity))
+                Ok((audit, continuity))
             };
             let recorded = record().inspect_err(|_| self.arena.remove(secret));
-            let (next, audit, continuity) = recorded?;
+            let (audit, continuity) = recorded?;
             let wait = wish.activate_after_ms;
             let active_at = (wait > 0).then(|| self.config.clock.unix_ms() + wait);
             let pending = active_at.map(|active_at_unix_ms| Pending {
                 version: next,
-                due_ms: now + wait,
+                // Making it may have taken a while.
+                due_ms: self.now_ms() + wait,
                 active_at_unix_ms,
             });
             let rotated = Rotated {

@@ -151,7 +151,7 @@ impl Engine {
         self.run(Op::Sign, context, |trace| {
             let payload = Payload::Local(message);
             let kid = self.find_item(context, kid)?;
-            let head = self.signing_head(&kid, trace)?;
+            let head = self.signing_head(context, &kid, trace)?;
             payload.check_not_reserved()?;
             let alg = head.only_track(may_block)?;
             let covered = payload.covered(head.key.facts.signs)?;
@@ -179,7 +179,7 @@ impl Engine {
             let mut heads: Vec<SigningHead<'_>> = Vec::with_capacity(known.len());
             for (i, kid) in known.iter().enumerate() {
                 let at = |error| wish.target.at(i, error);
-                let head = self.signing_head(kid, trace).map_err(at)?;
+                let head = self.signing_head(context, kid, trace).map_err(at)?;
                 head.check_wish(wish, signed_under).map_err(|error| match &error.field {
                     Some(field) if field == "kid" => at(error),
                     _ => error,
@@ -215,6 +215,7 @@ impl Engine {
     /// The head that will sign under a kid.
     pub(crate) fn signing_head<'a>(
         &self,
+        context: &'a Context,
         kid: &'a KnownKid,
         trace: &mut Trace,
     ) -> Result<SigningHead<'a>> {
@@ -238,7 +239,9 @@ impl Engine {
         }
         let demand = self.demand(key);
         self.check_signs(demand, held.suite)?;
-        Ok(SigningHead { key, version, held, demand })
+        self.check_authority(held)?;
+        self.check_attested(key, version)?;
+        Ok(SigningHead { key, version, held, demand, caller: context })
     }
 
     /// A signature by one track, verified before it is given where the service does so.
@@ -250,7 +253,8 @@ impl Engine {
         context: SignatureContext<'_>,
     ) -> Result<Signature> {
         let signature = self.sign_unverified(head, alg, covered, context)?;
-        if self.config.verify_after_sign {
+        // What a token gave is what a library of its maker says that it gave.
+        if self.config.verify_after_sign || head.is_remote(alg) {
             let check = Check::new(
                 head.key,
                 head.version,
@@ -277,6 +281,9 @@ impl Engine {
         context: SignatureContext<'_>,
     ) -> Result<Signature> {
         crate::faults::point("sign.act");
+        if head.is_remote(alg) {
+            return self.sign_in_token(head, alg, covered);
+        }
         let bound = match alg {
             Algorithm::Ed25519 => None,
             _ => head.held.public.hybrid_context(&LazyKid(head), context),
@@ -293,12 +300,13 @@ impl Engine {
     /// the key's signatures cover otherwise.
     pub(crate) fn vouch(
         &self,
+        context: &Context,
         key: &Arc<Key>,
         version: Version,
         statement: &[u8],
     ) -> Result<Vec<Vec<u8>>> {
         let (held, demand) = (key.published(version)?, self.demand(key));
-        let head = SigningHead { key, version, held, demand };
+        let head = SigningHead { key, version, held, demand, caller: context };
         let sign = |alg: &Algorithm| {
             let signature = self.sign_track(&head, *alg, statement, SignatureContext::EMPTY)?;
             Ok(signature.as_bytes().to_vec())
@@ -324,6 +332,7 @@ pub(crate) struct SigningHead<'a> {
     pub(crate) version: Version,
     pub(crate) held: &'a KeyVersion,
     demand: Demand,
+    pub(crate) caller: &'a Context,
 }
 
 impl SigningHead<'_> {
@@ -341,6 +350,10 @@ impl SigningHead<'_> {
             let error = KmsError::unsupported("this key signs with two tracks: sign a bundle");
             return Err(error.field("kid"));
         }
+        if self.held.is_remote() && !may_block {
+            let why = "the private half is in a token: use the asynchronous call";
+            return Err(KmsError::unsupported(why).field("kid"));
+        }
         if suite.is_slow() && !may_block {
             let error = KmsError::unsupported("SLH-DSA is slow: use the asynchronous call");
             return Err(error.field("kid"));
@@ -349,14 +362,23 @@ impl SigningHead<'_> {
     }
 
     /// The tracks that sign. A request may ask for more of them than policy does, not for fewer.
-    fn tracks(&self, produce_hybrid: Option<bool>) -> &'static [Algorithm] {
+    pub(crate) fn tracks(&self, produce_hybrid: Option<bool>) -> &'static [Algorithm] {
         if produce_hybrid == Some(true) {
             return self.held.suite.algs();
         }
         self.demand.signing_tracks(self.held.suite)
     }
 
-    fn check_wish(&self, wish: &SignRequest<'_>, context: SignatureContext<'_>) -> Result<()> {
+    /// Whether this track is in a token.
+    pub(crate) fn is_remote(&self, alg: Algorithm) -> bool {
+        alg == Algorithm::Ed25519 && self.held.is_remote()
+    }
+
+    pub(crate) fn check_wish(
+        &self,
+        wish: &SignRequest<'_>,
+        context: SignatureContext<'_>,
+    ) -> Result<()> {
         wish.payload.covered(self.key.facts.signs)?;
         if wish.produce_hybrid == Some(true) && !self.held.suite.is_hybrid() {
             let error = KmsError::unsupported("this key has one track");

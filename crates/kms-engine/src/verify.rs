@@ -54,6 +54,8 @@ pub struct Verified {
     pub checked: Vec<Algorithm>,
     /// The mode that was asked for in the end, where it is satisfied; of several kids the loosest.
     pub satisfied_mode: Option<Mode>,
+    /// While a token is away whose keys are among them: for how long.
+    pub cache_age_ms: Option<u64>,
 }
 
 impl Engine {
@@ -236,8 +238,11 @@ impl Engine {
     /// # Errors
     /// `Conflict` for a version that was taken out of use meanwhile.
     fn verified(&self, plan: &mut Plan, verdicts: &[bool]) -> Result<Verified> {
+        let mut cache_age_ms = None;
         for OwnedGroup { kid, .. } in &plan.groups {
-            kid.key.check_enabled(kid.version.ok_or_else(kms_core::version_needed)?)?;
+            let version = kid.version.ok_or_else(kms_core::version_needed)?;
+            kid.key.check_enabled(version)?;
+            cache_age_ms = cache_age_ms.max(self.cache_age_ms(kid.key.published(version)?)?);
         }
         for ((group, track), verdict) in plan.places.iter().zip(verdicts) {
             plan.groups[*group].halves[*track] = Some(*verdict);
@@ -251,6 +256,7 @@ impl Engine {
             ok,
             checked: std::mem::take(&mut plan.checked),
             satisfied_mode: least.filter(|_| ok),
+            cache_age_ms,
         })
     }
 

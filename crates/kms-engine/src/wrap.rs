@@ -208,6 +208,7 @@ impl Engine {
         let held = key.published(head.active)?;
         trace.alg = held.suite.label();
         self.check_enabled(key, &head, head.active)?;
+        self.check_authority(held)?;
         let PublicHalf::Kem(public) = &held.public else { return Err(signs()) };
         let kid = key.id().at(head.active);
         Ok(HeadToWrap { kid, public, alg: alg_name(held.suite) })

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use kms_core::{Context, Result};
+use kms_engine::Engine;
 use napi::Env;
 use napi::bindgen_prelude::{Object, Uint8Array, Uint8ArraySlice, Uint32ArraySlice};
 use napi_derive::napi;
@@ -9,7 +11,7 @@ use napi_derive::napi;
 use crate::bytes;
 use crate::kms::NativeKms;
 use crate::packed::{self, OwnedKids};
-use crate::task::{guard, spawn, spawn_recorded};
+use crate::task::{Signing, guard, spawn, spawn_signing};
 
 /// What a batch came to.
 #[napi(object)]
@@ -79,13 +81,23 @@ impl NativeKms {
         offsets: Uint32ArraySlice<'_>,
     ) -> napi::Result<Object<'env>> {
         let owned = guard("signBatchAsync", || Ok(self.owned_kids(kids, &kid_numbers)))?;
-        let (engine, context) = (Arc::clone(&self.engine), self.library.clone());
-        let (messages, offsets) = (bytes::owned(&messages), offsets.to_vec());
-        let work = move || {
-            let items = packed::messages(&owned.kids()?, &messages, &offsets)?;
-            packed::sign(&engine, &context, &items, true)
+        let asked = Arc::new((owned, bytes::owned(&messages), offsets.to_vec()));
+        let again = Arc::clone(&asked);
+        let signing = Signing {
+            context: self.library.clone(),
+            needs: move |engine: &Engine, context: &Context| -> Result<_> {
+                let (owned, messages, offsets) = &*again;
+                let items = packed::messages(&owned.kids()?, messages, offsets)?;
+                Ok(engine.needs_of_items(context, &items))
+            },
+            work: move |engine: &Engine, context: &Context| -> Result<_> {
+                let (owned, messages, offsets) = &*asked;
+                let items = packed::messages(&owned.kids()?, messages, offsets)?;
+                packed::sign(engine, context, &items, true)
+            },
+            is_short: false,
         };
-        spawn_recorded(env, &self.engine, "signBatchAsync.task", work, |_, mut signed| {
+        spawn_signing(env, &self.engine, "signBatchAsync.task", signing, |_, mut signed| {
             let signatures = std::mem::take(&mut signed.packed).into_flattened().into();
             Ok(BatchSignatures { signatures, rest: rest(signed) })
         })

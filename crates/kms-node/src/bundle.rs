@@ -13,7 +13,7 @@ use napi_derive::napi;
 
 use crate::bytes;
 use crate::kms::NativeKms;
-use crate::task::{guard, spawn_recorded};
+use crate::task::{Signing, guard, spawn_signing};
 
 /// One signature of a bundle.
 #[napi(object)]
@@ -76,6 +76,7 @@ impl NativeKms {
                 context: bytes::owned(&context),
             };
             self.engine.check_need_not_wait()?;
+            self.engine.check_at_hand(&wish.kid)?;
             let signed = wish.sign(&self.engine, &self.library)?;
             Ok(bundle(signed, self.engine.log()))
         })
@@ -92,11 +93,21 @@ impl NativeKms {
         context: Uint8ArraySlice<'_>,
     ) -> napi::Result<Object<'env>> {
         guard("signBundleAsync", || Ok(()))?;
-        let (engine, library) = (Arc::clone(&self.engine), self.library.clone());
         let (message, context) = (bytes::owned(&message), bytes::owned(&context));
-        let work = move || Wish { kid, produce_hybrid, message, context }.sign(&engine, &library);
+        let wish = Arc::new(Wish { kid, produce_hybrid, message, context });
+        let again = Arc::clone(&wish);
+        let signing = Signing {
+            context: self.library.clone(),
+            needs: move |engine: &Engine, caller: &Context| -> Result<_> {
+                Ok(engine.needs(caller, &again.request()))
+            },
+            work: move |engine: &Engine, caller: &Context| -> Result<_> {
+                wish.sign(engine, caller)
+            },
+            is_short: true,
+        };
         let named = Arc::clone(&self.engine);
-        spawn_recorded(env, &self.engine, "signBundleAsync.task", work, move |_, signed| {
+        spawn_signing(env, &self.engine, "signBundleAsync.task", signing, move |_, signed| {
             Ok(bundle(signed, named.log()))
         })
     }
@@ -150,14 +161,17 @@ struct Wish {
 }
 
 impl Wish {
-    fn sign(self, engine: &Engine, library: &Context) -> Result<Vec<Signed>> {
-        let wish = SignRequest {
-            target: Target::Kid(self.kid),
+    fn request(&self) -> SignRequest<'_> {
+        SignRequest {
+            target: Target::Kid(self.kid.clone()),
             payload: Payload::Local(&self.message),
-            context: self.context,
+            context: self.context.clone(),
             produce_hybrid: self.produce_hybrid.then_some(true),
-        };
-        engine.sign(library, &wish)
+        }
+    }
+
+    fn sign(&self, engine: &Engine, library: &Context) -> Result<Vec<Signed>> {
+        engine.sign(library, &self.request())
     }
 }
 

@@ -20,9 +20,10 @@ use crate::audit::{Audit, AuditOptions};
 use crate::bytes;
 use crate::capability;
 use crate::known::KnownKids;
+use crate::pkcs11::Pkcs11Options;
 use crate::pq;
 use crate::store::{self, FileStoreOptions};
-use crate::task::{guard, spawn, spawn_recorded};
+use crate::task::{Signing, guard, spawn, spawn_recorded, spawn_recorded_on, spawn_signing};
 
 /// How a key service is opened.
 #[napi(object)]
@@ -49,6 +50,10 @@ pub struct KmsOptions {
     pub verify_only_on_mismatch: Option<bool>,
     /// Whether private keys that were made elsewhere may be imported; no by default.
     pub allow_import: Option<bool>,
+    /// The token that Ed25519 keys are made in; a store is needed beside it.
+    pub pkcs11: Option<Pkcs11Options>,
+    /// Whether a store may have keys of the backend `pkcs11`, which then only verify; no by default.
+    pub with_pkcs11: Option<bool>,
     /// Whether every secret must be in memory that the operating system locked; no by default.
     pub require_mlock: Option<bool>,
 }
@@ -95,7 +100,7 @@ pub struct NativeKms {
 impl NativeKms {
     /// Opens an empty service.
     #[napi(constructor)]
-    pub fn new(options: KmsOptions) -> napi::Result<Self> {
+    pub fn new(env: Env, options: KmsOptions) -> napi::Result<Self> {
         guard("NativeKms", || {
             let mut config = EngineConfig::default();
             if let Some(names) = options.allowed_algs {
@@ -123,12 +128,20 @@ impl NativeKms {
                 config.locked =
                     Some(require_locked().map_err(|error| error.field("requireMlock"))?);
             }
+            config.other_backends = options.with_pkcs11.unwrap_or(false);
             let (engine, audit, store) = store::compose(
                 config,
                 options.store.as_ref(),
                 options.audit.as_ref(),
+                options.pkcs11.as_ref(),
                 options.verify_only_on_mismatch.unwrap_or(false),
             )?;
+            if options.pkcs11.is_some() {
+                // A library of a token must not be left with a thread inside when the process ends.
+                let open = store.token.downgrade();
+                let hook = env.add_env_cleanup_hook(open, |open| open.close());
+                hook.map_err(|_| KmsError::internal("the end of the process cannot be met"))?;
+            }
             Ok(NativeKms {
                 engine: Arc::new(engine),
                 audit,
@@ -176,15 +189,45 @@ impl NativeKms {
             Ok((op, self.context(op, context)?))
         })?;
         let (engine, body) = (Arc::clone(&self.engine), bytes::owned(&body));
+        if matches!(op, Op::Sign | Op::SignBatch) {
+            let body = Arc::new(body);
+            let (own_body, is_short) =
+                (Arc::clone(&body), op == Op::Sign && context.op_id.is_none());
+            let signing = Signing {
+                // A body may bring an op_id of its own: then the answer is recorded, which takes longer.
+                is_short: is_short && !body.windows(7).any(|it| it == b"\"op_id\""),
+                context,
+                needs: move |engine: &Engine, context: &Context| -> Result<_> {
+                    Ok(wire::needs(engine, op, &own_body, context))
+                },
+                work: move |engine: &Engine, context: &Context| -> Result<_> {
+                    let done = answer(engine, op, target.as_deref(), &body, context.clone(), true)?;
+                    done.ok_or_else(|| KmsError::internal("an operation was not carried out"))
+                },
+            };
+            return spawn_signing(env, &engine, "dispatchAsync.task", signing, |_, answer| {
+                Ok(answer)
+            });
+        }
+        let waits = engine.has_token();
         let work = move || {
             let done = answer(&engine, op, target.as_deref(), &body, context, true)?;
             done.ok_or_else(|| KmsError::internal("an operation was not carried out"))
         };
-        let finish = |_, answer| Ok(answer);
+        let (engine_of, finish) = (&self.engine, |_, answer| Ok(answer));
+        // What a token is asked for waits, and on threads that may.
+        let asks = waits && !matches!(op, Op::Wrap | Op::Unwrap | Op::Rewrap);
         if op.only_reads() {
-            return spawn(env, self.engine.pool(), "dispatchAsync.task", work, finish);
+            let pool =
+                if asks && op == Op::Attest { engine_of.slow_pool() } else { engine_of.pool() };
+            return spawn(env, pool, "dispatchAsync.task", work, finish);
         }
-        spawn_recorded(env, &self.engine, "dispatchAsync.task", work, finish)
+        if asks {
+            // What makes or destroys something in a token.
+            let pool = engine_of.slow_pool();
+            return spawn_recorded_on(env, engine_of, pool, "dispatchAsync.task", work, finish);
+        }
+        spawn_recorded(env, engine_of, "dispatchAsync.task", work, finish)
     }
 
     /// As `dispatch` of `verify` for requests that came at the same time, whose signatures are verified side by
@@ -262,10 +305,21 @@ impl NativeKms {
         message: Uint8ArraySlice<'_>,
     ) -> napi::Result<Object<'env>> {
         guard("signAsync", || Ok(()))?;
-        let (engine, context) = (Arc::clone(&self.engine), self.library.clone());
-        let message = bytes::owned(&message);
-        let work = move || engine.sign_one(&context, ItemKid::Named(&kid), &message, true);
-        spawn_recorded(env, &self.engine, "signAsync.task", work, |_, signature| {
+        let asked = Arc::new((kid, bytes::owned(&message)));
+        let again = Arc::clone(&asked);
+        let signing = Signing {
+            context: self.library.clone(),
+            needs: move |engine: &Engine, context: &Context| -> Result<_> {
+                let (kid, message) = &*again;
+                Ok(engine.needs_of_one(context, ItemKid::Named(kid), message))
+            },
+            work: move |engine: &Engine, context: &Context| -> Result<_> {
+                let (kid, message) = &*asked;
+                engine.sign_one(context, ItemKid::Named(kid), message, true)
+            },
+            is_short: true,
+        };
+        spawn_signing(env, &self.engine, "signAsync.task", signing, |_, signature| {
             Ok(Uint8Array::from(signature.as_bytes()))
         })
     }
@@ -379,6 +433,7 @@ impl NativeKms {
             request_id: call.request_id.into(),
             op_id,
             fingerprint: None,
+            presigned: None,
             deadline_ms: call
                 .deadline_ms
                 .map(|wait| self.engine.now_ms().saturating_add(u64::from(wait))),

@@ -19,6 +19,7 @@ mod ml_kem;
 mod packed;
 mod passport;
 mod peer;
+mod pkcs11;
 mod pq;
 mod process;
 mod secret_memory;

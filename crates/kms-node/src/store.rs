@@ -1,9 +1,11 @@
 //! Key stores in directories: opened for a service, and looked after while none has them open.
 
 use std::path::Path;
+use std::time::Duration;
 
 use kms_core::custody::RootKey;
 use kms_core::{KmsError, Result, SecretBytes};
+use kms_pkcs11::{HsmRootKey, STORE_ROOT, Token};
 use napi::Env;
 use napi::bindgen_prelude::Object;
 use napi_derive::napi;
@@ -15,7 +17,7 @@ use crate::task::{guard, spawn};
 /// Where the key at the top of a store comes from: a file, or an environment variable.
 #[napi(object)]
 pub struct RootKeyOptions {
-    /// `key-file`, `passphrase` or `age-identity`.
+    /// `key-file`, `passphrase` or `age-identity`; `hsm` for a key in the token of the service.
     pub kind: String,
     /// The file that holds it.
     pub file: Option<String>,
@@ -38,6 +40,11 @@ pub struct FileStoreOptions {
     pub accept_older: Option<bool>,
 }
 
+/// The kind of a root key that is in a token.
+pub(crate) const HSM: &str = "hsm";
+/// Longest that a token may take to seal or open a root.
+const ROOT_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Longest root key file or variable in bytes.
 const MAX_ROOT_KEY_LEN: u64 = 64 * 1024;
 
@@ -51,9 +58,20 @@ impl RootKeyOptions {
         }
     }
 
-    /// Reads and parses the key.
-    pub(crate) fn load(&self) -> Result<Box<dyn RootKey>> {
-        imp::root_key(&self.kind, self.read()?)
+    /// Reads and parses the key; one that is in a token is found there.
+    pub(crate) fn load(&self, token: Option<&Token>) -> Result<Box<dyn RootKey>> {
+        if self.kind != HSM {
+            return imp::root_key(&self.kind, self.read()?);
+        }
+        let fault = |why: &'static str| KmsError::bad_request(why).field("root_key.kind");
+        let Some(token) = token else {
+            return Err(fault("hsm needs the backend pkcs11, and a service that has it open"));
+        };
+        if !token.capabilities().aes_gcm {
+            let why = "the token does not offer AES-GCM: give a key file, a passphrase or an age identity";
+            return Err(fault(why));
+        }
+        Ok(Box::new(HsmRootKey::new(token.clone(), STORE_ROOT, ROOT_DEADLINE)))
     }
 }
 
@@ -99,15 +117,17 @@ mod imp {
     use kms_core::anchor::Anchor;
     use kms_core::custody::{RootKey, StoredKey};
     use kms_core::{AuditSink, KmsError, OsEntropy, Result, SecretBytes};
-    use kms_engine::{Engine, EngineConfig};
+    use kms_engine::{AttestPolicy, Engine, EngineConfig};
+    use kms_pkcs11::Token;
     use kms_store::root_key::{AgeIdentity, Cost, KeyFile, Passphrase};
     use kms_store::{
         FileAnchor, FileStore, OnOverride, OpenReport, Options, Problem, StoreError, Unlocked,
     };
 
-    use super::{FileStoreOptions, RootKeyOptions};
+    use super::{FileStoreOptions, HSM, RootKeyOptions};
     use crate::audit::open::{OPERATOR, OpenError, fault};
     use crate::audit::{Audit, AuditOptions};
+    use crate::pkcs11::{Opened, Pkcs11Options};
 
     pub(super) fn root_key(kind: &str, mut content: SecretBytes) -> Result<Box<dyn RootKey>> {
         Ok(match kind {
@@ -121,7 +141,7 @@ mod imp {
             }
             "age-identity" => Box::new(AgeIdentity::parse(&content)?),
             _ => {
-                let why = "must be key-file, passphrase or age-identity";
+                let why = "must be key-file, passphrase, age-identity or hsm";
                 return Err(KmsError::bad_request(why).field("root_key.kind"));
             }
         })
@@ -132,6 +152,26 @@ mod imp {
         mut config: EngineConfig,
         store: Option<&FileStoreOptions>,
         audit: Option<&AuditOptions>,
+        pkcs11: Option<&Pkcs11Options>,
+        may_only_verify: bool,
+    ) -> Result<(Engine, Audit, Kept)> {
+        if pkcs11.is_some() && store.is_none() {
+            let why = "a token needs one beside it, for what it does not keep";
+            return Err(KmsError::bad_request(why).field("store"));
+        }
+        let seals = store.is_some_and(|store| store.root_key.kind == HSM);
+        let token = pkcs11.map(|options| options.open(&mut config, seals)).transpose()?;
+        let held = token.clone().map(Opened::new).unwrap_or_default();
+        composed(config, store, audit, token.as_ref(), &held, may_only_verify)
+            .inspect_err(|_| held.close())
+    }
+
+    fn composed(
+        mut config: EngineConfig,
+        store: Option<&FileStoreOptions>,
+        audit: Option<&AuditOptions>,
+        token: Option<&Token>,
+        held: &Opened,
         may_only_verify: bool,
     ) -> Result<(Engine, Audit, Kept)> {
         let mut refused: Option<KmsError> = None;
@@ -144,7 +184,7 @@ mod imp {
             false => Err(error),
         };
         let overridden = Arc::new(Mutex::new(Vec::new()));
-        let unlocked = store.map(unlock).transpose()?;
+        let unlocked = store.map(|store| unlock(store, token)).transpose()?;
         let anchor = match (store, &unlocked) {
             (Some(store), Some(unlocked)) => anchor_of(unlocked, store, audit)?,
             _ => None,
@@ -181,6 +221,7 @@ mod imp {
             Audit::Memory(log) => Some(Arc::clone(log) as Arc<dyn AuditSink>),
             Audit::Log(log) => Some(Arc::clone(log) as Arc<dyn AuditSink>),
         };
+        let required = config.remote.as_ref().is_some_and(|it| it.attest == AttestPolicy::Required);
         let engine = Engine::new(config);
         let mut open = None;
         if let (Some(options), Some(unlocked)) = (store, unlocked) {
@@ -193,7 +234,7 @@ mod imp {
                 if let Some(fault) = &no_anchor {
                     note(fault)?;
                 }
-                match open_unlocked(options, unlocked, anchor, Some(note), &mut visit) {
+                match open_unlocked(options, token, unlocked, anchor, Some(note), &mut visit) {
                     Ok((kept, _)) => open = Some(Arc::new(kept)),
                     Err(Failed { error, older: true }) => refuse(error)?,
                     Err(Failed { error, older: false }) => return Err(error),
@@ -209,8 +250,12 @@ mod imp {
             (None, Some(store)) => engine.keep_in(Box::new(Arc::clone(store))),
             (None, None) => {}
         }
+        if token.is_some() {
+            held.begin(&engine, required)?;
+        }
         let overridden = overridden.lock().map(|it| it.clone()).unwrap_or_default();
-        Ok((engine, audit, Kept { store: Mutex::new(open), overridden }))
+        let token = held.clone();
+        Ok((engine, audit, Kept { store: Mutex::new(open), token, overridden }))
     }
 
     fn log_of(
@@ -253,6 +298,7 @@ mod imp {
     /// The store of a service that is open.
     pub(crate) struct Kept {
         store: Mutex<Option<Arc<FileStore>>>,
+        pub(crate) token: Opened,
         /// What an operator's decision overrode when it was opened.
         pub(crate) overridden: Vec<String>,
     }
@@ -260,6 +306,7 @@ mod imp {
     impl Kept {
         pub(crate) fn close(&self) {
             self.store.lock().unwrap_or_else(PoisonError::into_inner).take();
+            self.token.close();
         }
 
         pub(super) fn store(&self) -> Result<Arc<FileStore>> {
@@ -270,8 +317,12 @@ mod imp {
         }
     }
 
-    pub(super) fn rekey_open(store: &FileStore, new: &RootKeyOptions) -> Result<()> {
-        Ok(store.rekey(&*new.load()?, &mut |_, _| {})?)
+    pub(super) fn rekey_open(
+        store: &FileStore,
+        token: Option<&Token>,
+        new: &RootKeyOptions,
+    ) -> Result<()> {
+        Ok(store.rekey(&*new.load(token)?, &mut |_, _| {})?)
     }
 
     pub(super) fn backup_open(store: &FileStore, to: &str) -> Result<usize> {
@@ -297,8 +348,8 @@ mod imp {
         }
     }
 
-    fn unlock(options: &FileStoreOptions) -> Result<Unlocked> {
-        unlock_with(options, &*options.root_key.load()?)
+    fn unlock(options: &FileStoreOptions, token: Option<&Token>) -> Result<Unlocked> {
+        unlock_with(options, &*options.root_key.load(token)?)
     }
 
     fn unlock_with(options: &FileStoreOptions, root: &dyn RootKey) -> Result<Unlocked> {
@@ -323,6 +374,7 @@ mod imp {
 
     fn open_unlocked(
         options: &FileStoreOptions,
+        token: Option<&Token>,
         unlocked: Unlocked,
         anchor: Option<Arc<dyn Anchor>>,
         on_override: Option<OnOverride>,
@@ -332,21 +384,21 @@ mod imp {
         let opened = Options { anchor, accept_older, on_override, ..Options::default() };
         let (store, report) = FileStore::open(unlocked, opened, visit)?;
         if report.unfinished_rekey {
-            store.finish_rekey(&*options.root_key.load()?, &mut |_, _| {})?;
+            store.finish_rekey(&*options.root_key.load(token)?, &mut |_, _| {})?;
         }
         Ok((store, report))
     }
 
     fn opened(options: &FileStoreOptions) -> Result<FileStore> {
-        let unlocked = unlock(options)?;
+        let unlocked = unlock(options, None)?;
         let anchor = anchor_of(&unlocked, options, None)?;
-        let opened = open_unlocked(options, unlocked, anchor, None, &mut |_| Ok(()));
+        let opened = open_unlocked(options, None, unlocked, anchor, None, &mut |_| Ok(()));
         opened.map(|(store, _)| store).map_err(|failed| failed.error)
     }
 
     /// What is not sound, and how many keys and versions are.
     pub(super) fn check(options: &FileStoreOptions) -> Result<(usize, u64, Vec<String>)> {
-        let report = kms_store::check(Path::new(&options.dir), &*options.root_key.load()?)?;
+        let report = kms_store::check(Path::new(&options.dir), &*options.root_key.load(None)?)?;
         let problem = |it: &Problem| format!("{}: {}", it.path, it.error);
         Ok((report.keys, report.versions, report.problems.iter().map(problem).collect()))
     }
@@ -356,11 +408,11 @@ mod imp {
     }
 
     pub(super) fn restore(from: &str, root_key: &RootKeyOptions, dir: &str) -> Result<usize> {
-        Ok(kms_store::restore(Path::new(from), Path::new(dir), &*root_key.load()?)?)
+        Ok(kms_store::restore(Path::new(from), Path::new(dir), &*root_key.load(None)?)?)
     }
 
     pub(super) fn rekey(options: &FileStoreOptions, new: &RootKeyOptions) -> Result<()> {
-        let new = new.load()?;
+        let new = new.load(None)?;
         Ok(opened(options)?.rekey(&*new, &mut |_, _| {})?)
     }
 
@@ -388,8 +440,11 @@ mod imp {
     use kms_core::{KmsError, Result, SecretBytes};
     use kms_engine::{Engine, EngineConfig};
 
+    use kms_pkcs11::Token;
+
     use super::{FileStoreOptions, RootKeyOptions};
     use crate::audit::{Audit, AuditOptions};
+    use crate::pkcs11::{Opened, Pkcs11Options};
 
     fn absent<T>() -> Result<T> {
         let why = "the file backend needs a Unix system";
@@ -399,6 +454,7 @@ mod imp {
     /// No store can be open.
     #[derive(Default)]
     pub(crate) struct Kept {
+        pub(crate) token: Opened,
         pub(crate) overridden: Vec<String>,
     }
 
@@ -413,7 +469,7 @@ mod imp {
         }
     }
 
-    pub(super) fn rekey_open(store: &Store, _: &RootKeyOptions) -> Result<()> {
+    pub(super) fn rekey_open(store: &Store, _: Option<&Token>, _: &RootKeyOptions) -> Result<()> {
         match *store {}
     }
 
@@ -429,8 +485,12 @@ mod imp {
         config: EngineConfig,
         store: Option<&FileStoreOptions>,
         audit: Option<&AuditOptions>,
+        pkcs11: Option<&Pkcs11Options>,
         _: bool,
     ) -> Result<(Engine, Audit, Kept)> {
+        if pkcs11.is_some() {
+            return absent();
+        }
         match (store, audit) {
             (None, None) => Ok((Engine::new(config), Audit::Off, Kept::default())),
             (None, Some(_)) => {
@@ -471,7 +531,8 @@ impl NativeKms {
         new_root_key: RootKeyOptions,
     ) -> napi::Result<Object<'env>> {
         let store = guard("rekeyStore", || self.store.store())?;
-        let work = move || imp::rekey_open(&store, &new_root_key);
+        let token = self.store.token.token();
+        let work = move || imp::rekey_open(&store, token.as_ref(), &new_root_key);
         spawn(env, self.engine.pool(), "rekeyStore.task", work, |_, ()| Ok(()))
     }
 

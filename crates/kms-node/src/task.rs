@@ -3,8 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
+use kms_core::Context;
 use kms_core::{KmsError, Result};
-use kms_engine::{Engine, Pool, faults};
+use kms_engine::{Engine, Need, Pool, faults, is_moved};
 use napi::Env;
 use napi::bindgen_prelude::{Either, Object, ToNapiValue};
 
@@ -96,7 +97,23 @@ where
     T: Send + 'static,
     J: ToNapiValue + 'static,
 {
-    engine.pool().threads().map_err(|error| to_js(&error))?;
+    spawn_recorded_on(env, engine, engine.pool(), name, work, finish)
+}
+
+/// As [`spawn_recorded`], on other threads of the engine.
+pub(crate) fn spawn_recorded_on<'env, T, J>(
+    env: &'env Env,
+    engine: &Arc<Engine>,
+    pool: &Pool,
+    name: &'static str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+    finish: impl FnOnce(Env, T) -> napi::Result<J> + Send + 'static,
+) -> napi::Result<Object<'env>>
+where
+    T: Send + 'static,
+    J: ToNapiValue + 'static,
+{
+    pool.threads().map_err(|error| to_js(&error))?;
     let (deferred, promise) = env.create_deferred::<J, Finish<J>>()?;
     let recorder = Arc::clone(engine);
     let job = move || match contained(name, work) {
@@ -106,6 +123,97 @@ where
         })),
         Err(error) => deferred.reject(to_js(&error)),
     };
-    engine.pool().spawn(job).map_err(|error| to_js(&error))?;
+    pool.spawn(job).map_err(|error| to_js(&error))?;
     Ok(promise)
+}
+
+/// What signs, and may need a token for it.
+pub(crate) struct Signing<N, W> {
+    /// Who asks.
+    pub(crate) context: Context,
+    /// What the token has to make.
+    pub(crate) needs: N,
+    /// The use case, with a context that has what the token made.
+    pub(crate) work: W,
+    /// Whether the use case takes microseconds once that is there: then it runs on the token's thread.
+    pub(crate) is_short: bool,
+}
+
+/// As [`spawn_recorded`] for what signs: where a token has to, it is asked first, and no thread waits for it.
+pub(crate) fn spawn_signing<'env, T, J, N, W>(
+    env: &'env Env,
+    engine: &Arc<Engine>,
+    name: &'static str,
+    signing: Signing<N, W>,
+    finish: impl FnOnce(Env, T) -> napi::Result<J> + Send + 'static,
+) -> napi::Result<Object<'env>>
+where
+    T: Send + 'static,
+    J: ToNapiValue + 'static,
+    N: Fn(&Engine, &Context) -> Result<Vec<Need>> + Send + Sync + 'static,
+    W: Fn(&Engine, &Context) -> Result<T> + Send + Sync + 'static,
+{
+    let needs = || contained("needs", || (signing.needs)(engine, &signing.context));
+    // What is at fault is said by the use case.
+    let needs = if engine.has_token() { needs().unwrap_or_default() } else { Vec::new() };
+    if needs.is_empty() {
+        let (own, Signing { context, work, .. }) = (Arc::clone(engine), signing);
+        return spawn_recorded(env, engine, name, move || work(&own, &context), finish);
+    }
+    engine.pool().threads().map_err(|error| to_js(&error))?;
+    let (deferred, promise) = env.create_deferred::<J, Finish<J>>()?;
+    let recorder = Arc::clone(engine);
+    let done = move |result: Result<T>| match result {
+        Ok(result) => recorder.when_settled(Box::new(move |settled| match settled {
+            Ok(()) => deferred.resolve(Box::new(move |env| finish(env, result))),
+            Err(error) => deferred.reject(to_js(&error)),
+        })),
+        Err(error) => deferred.reject(to_js(&error)),
+    };
+    let (engine, signing) = (Arc::clone(engine), Arc::new(signing));
+    go_on(Begun { engine, name, signing, tries: 0, done: Box::new(done) }, needs);
+    Ok(promise)
+}
+
+/// A request whose signatures a token makes.
+struct Begun<T, N, W> {
+    engine: Arc<Engine>,
+    name: &'static str,
+    signing: Arc<Signing<N, W>>,
+    tries: u32,
+    done: Box<dyn FnOnce(Result<T>) + Send>,
+}
+
+/// How often a request is begun anew because the head of its key changed while the token signed.
+const MOST_TRIES: u32 = 3;
+
+fn go_on<T, N, W>(begun: Begun<T, N, W>, needs: Vec<Need>)
+where
+    T: Send + 'static,
+    N: Fn(&Engine, &Context) -> Result<Vec<Need>> + Send + Sync + 'static,
+    W: Fn(&Engine, &Context) -> Result<T> + Send + Sync + 'static,
+{
+    let engine = Arc::clone(&begun.engine);
+    let inline = begun.signing.is_short && !needs.is_empty();
+    let context = begun.signing.context.clone();
+    let carry_on = move |context: Context| {
+        let Begun { engine, name, signing, tries, done } = begun;
+        match contained(name, || (signing.work)(&engine, &context)) {
+            Err(error) if is_moved(&error) && tries < MOST_TRIES => {
+                let needs = contained("needs", || (signing.needs)(&engine, &signing.context));
+                let begun = Begun { engine, name, signing, tries: tries + 1, done };
+                go_on(begun, needs.unwrap_or_default());
+            }
+            result => done(result),
+        }
+    };
+    let pool_engine = Arc::clone(&engine);
+    let go = move |context: Context| {
+        if inline {
+            return carry_on(context);
+        }
+        // The threads are there: they were asked for before.
+        let _ = pool_engine.pool().spawn(move || carry_on(context));
+    };
+    engine.presign(context, needs, Box::new(go));
 }

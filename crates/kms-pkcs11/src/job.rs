@@ -18,9 +18,15 @@ pub(crate) trait Work: Send + Sync {
     fn put_back(&self) -> bool;
     /// Does it once. The result is kept for [`Work::finish`].
     fn attempt(&self, live: &mut Live) -> Result<()>;
-    /// Hands the result of the last attempt, or the error, to the caller.
+    /// Hands the result of the last attempt, or the error, to the caller. Not to be called with a lock held: the caller
+    /// may be a function that is run here.
     fn finish(&self, outcome: Result<()>);
+    /// Gives up for a caller that does not wait by itself; `true` where it had not ended.
+    fn expire(&self) -> bool;
 }
+
+/// What is called with the result of a job that nobody waits for.
+pub(crate) type Then<T> = Box<dyn FnOnce(Result<T>) + Send>;
 
 enum Phase<T> {
     Waiting,
@@ -38,6 +44,8 @@ pub(crate) struct Job<T, F> {
     made: Mutex<Option<T>>,
     phase: Mutex<Phase<T>>,
     changed: Condvar,
+    /// Taken by whoever ends the job.
+    then: Mutex<Option<Then<T>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -46,8 +54,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<T: Send, F: FnMut(&mut Live) -> Result<T> + Send> Job<T, F> {
-    pub(crate) fn new(deadline: Instant, idempotent: bool, act: F) -> Self {
+    /// A job that is waited for, or whose result goes to `then`.
+    pub(crate) fn new(deadline: Instant, idempotent: bool, then: Option<Then<T>>, act: F) -> Self {
         Job {
+            then: Mutex::new(then),
             deadline,
             idempotent,
             act: Mutex::new(act),
@@ -116,10 +126,27 @@ impl<T: Send, F: FnMut(&mut Live) -> Result<T> + Send> Work for Job<T, F> {
 
     fn finish(&self, outcome: Result<()>) {
         let made = lock(&self.made).take();
+        let result = outcome.and_then(|()| made.ok_or(Error::Panicked));
+        let then = lock(&self.then).take();
         let mut phase = lock(&self.phase);
-        if !matches!(*phase, Phase::Abandoned) {
-            *phase = Phase::Done(outcome.and_then(|()| made.ok_or(Error::Panicked)));
-            self.changed.notify_one();
+        match then {
+            Some(then) => {
+                *phase = Phase::Abandoned;
+                drop(phase);
+                then(result);
+            }
+            None if !matches!(*phase, Phase::Abandoned) => {
+                *phase = Phase::Done(result);
+                self.changed.notify_one();
+            }
+            None => {}
         }
+    }
+
+    fn expire(&self) -> bool {
+        let Some(then) = lock(&self.then).take() else { return false };
+        let was = std::mem::replace(&mut *lock(&self.phase), Phase::Abandoned);
+        then(Err(Error::Timeout { begun: matches!(was, Phase::Begun) }));
+        true
     }
 }

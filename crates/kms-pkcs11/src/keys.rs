@@ -10,7 +10,7 @@ use kms_core::{Algorithm, KeyId, Kid, Version};
 use crate::calls::Function;
 use crate::codes::Class;
 use crate::error::{Error, Result};
-use crate::object_id::{ObjectId, key_id, key_label, version_of};
+use crate::object_id::{ObjectId, key_id, key_label, kid_of, version_of};
 use crate::session::Live;
 use crate::token::Token;
 
@@ -116,14 +116,38 @@ impl Token {
     /// # Errors
     /// [`Error::NoSuchKey`], and those of every call.
     pub fn sign(&self, kid: &Kid, message: &[u8], within: Duration) -> Result<[u8; SIGNATURE_LEN]> {
-        let (id, message) = (ObjectId::private(kid), message.to_vec());
+        self.run(within, true, signing(kid, message))
+    }
+
+    /// As [`Token::sign`] without a thread that waits: `then` is called once, by that time, on a thread of the token's or
+    /// on this one.
+    pub fn sign_then(
+        &self,
+        kid: &Kid,
+        message: &[u8],
+        within: Duration,
+        then: impl FnOnce(Result<[u8; SIGNATURE_LEN]>) + Send + 'static,
+    ) {
+        self.run_then(within, true, signing(kid, message), Box::new(then));
+    }
+
+    /// Every version that is on the token in the form of ours, of any key, in no order. Others are left out.
+    ///
+    /// # Errors
+    /// Those of every call.
+    pub fn list_versions(&self, within: Duration) -> Result<Vec<Kid>> {
         self.run(within, true, move |live| {
-            let key = live.object(&id)?;
-            let mechanism = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure));
-            let signature =
-                live.call(Function::Sign, |session| session.sign(&mechanism, key, &message))?;
-            let wrong = |_| Error::Malformed { what: "a signature of another length" };
-            signature.as_slice().try_into().map_err(wrong)
+            let template = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Token(true)];
+            let mut listed = Vec::new();
+            for handle in live.find(&template)? {
+                let attributes = [AttributeType::Label, AttributeType::Id];
+                let call = Function::GetAttributeValue;
+                let got = live.call(call, |session| session.get_attributes(handle, &attributes))?;
+                if let [Attribute::Label(label), Attribute::Id(id)] = &got[..] {
+                    listed.extend(kid_of(label, id));
+                }
+            }
+            Ok(listed)
         })
     }
 
@@ -144,6 +168,21 @@ impl Token {
             }
             Ok(())
         })
+    }
+}
+
+fn signing(
+    kid: &Kid,
+    message: &[u8],
+) -> impl FnMut(&mut Live) -> Result<[u8; SIGNATURE_LEN]> + Send + use<> {
+    let (id, message) = (ObjectId::private(kid), message.to_vec());
+    move |live| {
+        let key = live.object(&id)?;
+        let mechanism = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure));
+        let signature =
+            live.call(Function::Sign, |session| session.sign(&mechanism, key, &message))?;
+        let wrong = |_| Error::Malformed { what: "a signature of another length" };
+        signature.as_slice().try_into().map_err(wrong)
     }
 }
 

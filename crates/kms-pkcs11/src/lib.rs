@@ -6,7 +6,7 @@
 //!
 //! Who does what: `module.rs` the registry of the process · `login.rs` one login, no second try of a wrong PIN ·
 //! `session.rs` one session and its handles · `pool.rs` the threads · `worker.rs` one of them · `link.rs` the circuit
-//! breaker, pure · `job.rs` a call and its deadline · `codes.rs` every return code · `object_id.rs` how keys are found
+//! breaker, pure · `job.rs` a call and its deadline · `watch.rs` deadlines of calls that nobody waits for · `codes.rs` every return code · `object_id.rs` how keys are found
 //! again.
 
 mod calls;
@@ -26,6 +26,7 @@ mod root_key;
 mod session;
 mod signer;
 mod token;
+mod watch;
 mod worker;
 mod wrapping;
 
@@ -40,6 +41,6 @@ pub use evidence::Evidence;
 pub use keys::{FoundVersion, PUBLIC_KEY_LEN, SIGNATURE_LEN};
 pub use object_id::{KEY_ID_LEN, WRAPPING_ID_LEN};
 pub use pool::Sessions;
-pub use root_key::HsmRootKey;
+pub use root_key::{HsmRootKey, STORE_ROOT};
 pub use token::{Stats, Token};
 pub use wrapping::{MAX_SECRET_LEN, OVERHEAD};

@@ -16,6 +16,8 @@ pub(crate) enum Link {
     },
     /// Calls fail at once. One thread at a time asks whether the token is back.
     Down {
+        /// When it went down.
+        since: Instant,
         /// Attempts that failed since it went down.
         attempts: u32,
         /// When the next attempt is due.
@@ -27,6 +29,8 @@ pub(crate) enum Link {
     },
     /// For good: the PIN was refused.
     Refused {
+        /// When.
+        since: Instant,
         /// Why.
         cause: Error,
     },
@@ -35,7 +39,7 @@ pub(crate) enum Link {
 impl Link {
     /// Before the first attempt, which is due at once.
     pub(crate) fn start(now: Instant) -> Link {
-        Link::Down { attempts: 0, due: now, trying_until: None, cause: None }
+        Link::Down { since: now, attempts: 0, due: now, trying_until: None, cause: None }
     }
 
     /// Lets a call through, or says why not and when to come back.
@@ -46,7 +50,7 @@ impl Link {
                 let at = trying_until.map_or(*due, |until| until.max(*due));
                 (at.saturating_duration_since(now), cause.clone().unwrap_or(Error::Closed))
             }
-            Link::Refused { cause } => (Duration::ZERO, cause.clone()),
+            Link::Refused { cause, .. } => (Duration::ZERO, cause.clone()),
         };
         let retry_after = retry_after.max(Duration::from_millis(1));
         Err(Error::Unavailable { retry_after, cause: Box::new(cause) })
@@ -70,7 +74,7 @@ impl Link {
         let Link::Up { failures } = self else { return false };
         let class = error.class();
         if class == Some(Class::Pin) {
-            *self = Link::Refused { cause: error.clone() };
+            *self = Link::Refused { since: now, cause: error.clone() };
             return true;
         }
         if !matches!(class, Some(Class::Session | Class::Gone | Class::Device)) {
@@ -81,7 +85,7 @@ impl Link {
             return false;
         }
         let cause = Some(error.clone());
-        *self = Link::Down { attempts: 0, due: now + delay, trying_until: None, cause };
+        *self = Link::Down { since: now, attempts: 0, due: now + delay, trying_until: None, cause };
         true
     }
 
@@ -122,15 +126,23 @@ impl Link {
         backoff: &Backoff,
         random: u32,
     ) {
-        let Link::Down { attempts, due, trying_until, cause } = self else { return };
+        let Link::Down { since, attempts, due, trying_until, cause } = self else { return };
         if error.class() == Some(Class::Pin) {
-            *self = Link::Refused { cause: error };
+            *self = Link::Refused { since: *since, cause: error };
             return;
         }
         *due = now + backoff.delay(attempts.saturating_add(1), random);
         *attempts = attempts.saturating_add(1);
         *trying_until = None;
         *cause = Some(error);
+    }
+
+    /// When it went down; `None` while it is up.
+    pub(crate) fn down_since(&self) -> Option<Instant> {
+        match self {
+            Link::Up { .. } => None,
+            Link::Down { since, .. } | Link::Refused { since, .. } => Some(*since),
+        }
     }
 
     /// Attempts that failed since the link went down.

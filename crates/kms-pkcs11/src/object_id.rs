@@ -10,7 +10,7 @@
 //! the id is not ours.
 
 use cryptoki::object::{Attribute, ObjectClass};
-use kms_core::{KeyId, Kid, KidRef, Version};
+use kms_core::{KeyId, Kid, KidRef, Name, Version};
 use uuid::Uuid;
 
 const WRAPPING_PREFIX: &[u8; 12] = b"ron-kms-wrap";
@@ -92,9 +92,21 @@ pub(crate) fn version_of(key: &KeyId, label: &[u8], id: &[u8]) -> Option<Version
     if ours { Version::new(version) } else { None }
 }
 
+/// The version that an object is of, whatever key it is; `None` for what does not have the form of ours.
+pub(crate) fn kid_of(label: &[u8], id: &[u8]) -> Option<Kid> {
+    let named = KidRef::parse(std::str::from_utf8(label).ok()?).ok()?;
+    let key = KeyId {
+        tenant: Name::parse(named.tenant, "tenant").ok()?,
+        purpose: Name::parse(named.purpose, "purpose").ok()?,
+        alg: named.alg,
+        uuid: named.uuid,
+    };
+    version_of(&key, label, id).map(|version| key.at(version))
+}
+
 #[cfg(test)]
 mod tests {
-    use kms_core::{Algorithm, Name};
+    use kms_core::Algorithm;
 
     use super::*;
 
@@ -112,6 +124,8 @@ mod tests {
         let version = Version::new(0x0102).unwrap();
         let (label, id) = (key_label(&key()), key_id(&key().at(version)));
         assert_eq!(version_of(&key(), &label, &id), Some(version));
+        assert_eq!(kid_of(&label, &id), Some(key().at(version)));
+        assert_eq!(kid_of(b"another program's", &id), None);
         let mut other = key();
         other.uuid = Uuid::nil();
         assert_eq!(version_of(&other, &label, &id), None);

@@ -15,10 +15,11 @@ use kms_core::{Entropy, OsEntropy};
 use crate::codes::Class;
 use crate::config::{Backoff, Deadlines, PoolLimits};
 use crate::error::{Error, Result};
-use crate::job::{Job, Work};
+use crate::job::{Job, Then, Work};
 use crate::link::Link;
 use crate::module::ModuleUse;
 use crate::session::{Live, Site};
+use crate::watch::Watch;
 use crate::worker;
 
 /// How long a limit that the token showed is kept, before more sessions are tried.
@@ -35,6 +36,8 @@ pub(crate) struct Pool {
     work: Condvar,
     /// The state of the link changed, or a thread left.
     changed: Condvar,
+    /// Ends calls that nobody waits for at their deadlines.
+    watch: Watch,
     pub(crate) counters: Counters,
 }
 
@@ -79,6 +82,8 @@ pub struct Sessions {
     pub idle: usize,
     /// In use by a call.
     pub busy: usize,
+    /// Being opened.
+    pub connecting: usize,
     /// In a call that has passed its deadline.
     pub stuck: usize,
 }
@@ -114,7 +119,8 @@ impl State {
         for slot in &self.slots {
             match slot {
                 Slot::Busy { until, .. } if *until < now => sessions.stuck += 1,
-                Slot::Busy { .. } => sessions.busy += 1,
+                Slot::Busy { session: true, .. } => sessions.busy += 1,
+                Slot::Busy { session: false, .. } => sessions.connecting += 1,
                 Slot::Idle { session: true } => sessions.idle += 1,
                 Slot::Idle { session: false } | Slot::Free => {}
             }
@@ -154,6 +160,7 @@ impl Pool {
             state: Mutex::new(state),
             work: Condvar::new(),
             changed: Condvar::new(),
+            watch: Watch::default(),
             counters: Counters::default(),
         })
     }
@@ -195,17 +202,52 @@ impl Pool {
         let now = Instant::now();
         // A time beyond what the clock can say is as good as an hour.
         let deadline = now.checked_add(within).unwrap_or(now + Duration::from_secs(3600));
-        let job = Arc::new(Job::new(deadline, idempotent, act));
+        let job = Arc::new(Job::new(deadline, idempotent, None, act));
         self.submit(job.clone(), now)?;
         let result = job.wait();
         if let Err(Error::Timeout { begun }) = result {
             self.counters.timeouts.fetch_add(1, Relaxed);
             if !begun {
-                let given_up = Arc::as_ptr(&job).cast::<()>();
-                self.lock().queue.retain(|other| Arc::as_ptr(other).cast::<()>() != given_up);
+                self.forget(&(job as Arc<dyn Work>));
             }
         }
         result
+    }
+
+    /// As [`Pool::run`] without a thread that waits: the result, or why there is none, goes to `then`, at once or by
+    /// that time, on a thread of the pool or on this one.
+    pub(crate) fn run_then<T: Send + 'static>(
+        self: &Arc<Self>,
+        within: Duration,
+        idempotent: bool,
+        act: impl FnMut(&mut Live) -> Result<T> + Send + 'static,
+        then: Then<T>,
+    ) {
+        if let Err(error) = check_process() {
+            return then(Err(error.into()));
+        }
+        let now = Instant::now();
+        let deadline = now.checked_add(within).unwrap_or(now + Duration::from_secs(3600));
+        let job: Arc<dyn Work> = Arc::new(Job::new(deadline, idempotent, Some(then), act));
+        if let Err(error) =
+            self.watch.add(self, &job).and_then(|()| self.submit(Arc::clone(&job), now))
+        {
+            job.finish(Err(error));
+        }
+    }
+
+    /// A call that nobody waits for has come to its deadline, or has ended before.
+    pub(crate) fn expired(&self, job: &Arc<dyn Work>) {
+        if job.expire() {
+            self.counters.timeouts.fetch_add(1, Relaxed);
+            self.forget(job);
+        }
+    }
+
+    /// Takes a call that nobody wants any more out of the queue.
+    fn forget(&self, job: &Arc<dyn Work>) {
+        let given_up = Arc::as_ptr(job).cast::<()>();
+        self.lock().queue.retain(|other| Arc::as_ptr(other).cast::<()>() != given_up);
     }
 
     fn submit(self: &Arc<Self>, job: Arc<dyn Work>, now: Instant) -> Result<()> {
@@ -285,23 +327,26 @@ impl Pool {
         let delay = self.backoff.delay(0, random);
         let mut state = self.lock();
         if state.link.failed(error, self.limits.trip_after, now, delay) {
-            self.went_down(&mut state, now);
+            let told = self.went_down(&mut state, now);
+            drop(state);
+            for (job, error) in told {
+                job.finish(Err(error));
+            }
         }
     }
 
-    /// Whoever waits is told at once, and no session of before is used again.
-    fn went_down(&self, state: &mut State, now: Instant) {
+    /// Whoever waits is to be told at once, and no session of before is used again.
+    fn went_down(&self, state: &mut State, now: Instant) -> Vec<(Arc<dyn Work>, Error)> {
         self.counters.trips.fetch_add(1, Relaxed);
         state.epoch += 1;
         state.crowded = None;
         self.site.forget_place();
-        if let Err(error) = state.link.admit(now) {
-            for job in state.queue.drain(..) {
-                job.finish(Err(error.clone()));
-            }
-        }
         self.work.notify_all();
         self.changed.notify_all();
+        match state.link.admit(now) {
+            Err(error) => state.queue.drain(..).map(|job| (job, error.clone())).collect(),
+            Ok(()) => Vec::new(),
+        }
     }
 
     /// What became of an attempt to reach the token again. Says which epoch the new session belongs to.
@@ -378,7 +423,7 @@ impl Pool {
             let now = Instant::now();
             match &state.link {
                 Link::Up { .. } => return Ok(()),
-                Link::Down { cause: Some(cause), .. } | Link::Refused { cause } => {
+                Link::Down { cause: Some(cause), .. } | Link::Refused { cause, .. } => {
                     return Err(cause.clone());
                 }
                 Link::Down { cause: None, .. } if deadline <= now => {
@@ -395,11 +440,13 @@ impl Pool {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         let module = state.module.take();
-        for job in state.queue.drain(..) {
-            job.finish(Err(Error::Closed));
-        }
+        let told: Vec<_> = state.queue.drain(..).collect();
         self.work.notify_all();
         drop(state);
+        for job in told {
+            job.finish(Err(Error::Closed));
+        }
+        self.watch.close();
         drop(module);
     }
 
@@ -430,6 +477,16 @@ impl Pool {
             return Err(Error::AllStuck { retry_after: self.deadlines.call });
         }
         Ok(())
+    }
+
+    /// For how long the token has been away; `None` while it is there.
+    pub(crate) fn outage(self: &Arc<Self>) -> Option<Duration> {
+        let mut state = self.lock();
+        let since = state.link.down_since()?;
+        let now = Instant::now();
+        // Whoever asks keeps the search for it going.
+        self.staff(&mut state, now);
+        Some(now.saturating_duration_since(since))
     }
 
     pub(crate) fn sessions(&self) -> (Sessions, usize) {

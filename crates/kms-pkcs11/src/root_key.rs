@@ -6,9 +6,14 @@ use kms_core::custody::RootKey;
 use kms_core::{Entropy, ErrorCode, KmsError, Result, Secret, SecretBytes};
 use uuid::Uuid;
 
+use crate::error::Error;
 use crate::token::Token;
 
-/// Seals the keys of a store under a wrapping key of the token.
+/// The wrapping key of the stores of this service, whose UUID nobody has to remember: several stores may share it, since
+/// nothing that it seals repeats.
+pub const STORE_ROOT: Uuid = Uuid::from_u128(0x726f_6e2d_6b6d_8001_8000_7374_6f72_6501);
+
+/// Seals the keys of a store under a wrapping key of the token, which the first seal makes if it is not there.
 pub struct HsmRootKey {
     token: Token,
     key: Uuid,
@@ -16,8 +21,7 @@ pub struct HsmRootKey {
 }
 
 impl HsmRootKey {
-    /// Uses the wrapping key with this UUID, which [`Token::generate_wrapping_key`] made; each use takes that long at
-    /// most.
+    /// Uses the wrapping key with this UUID; each use takes that long at most.
     pub fn new(token: Token, key: Uuid, within: Duration) -> HsmRootKey {
         HsmRootKey { token, key, within }
     }
@@ -30,7 +34,18 @@ impl RootKey for HsmRootKey {
 
     fn seal(&self, key: &Secret<32>, context: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>> {
         let key = SecretBytes::copy_of(key.expose());
-        Ok(self.token.wrap(&self.key, &key, context, entropy, self.within)?)
+        let seal = || self.token.wrap(&self.key, &key, context, entropy, self.within);
+        match seal() {
+            Err(Error::NoSuchKey) => {
+                match self.token.generate_wrapping_key(&self.key, self.within) {
+                    // Another store did at the same time.
+                    Err(Error::KeyExists) => {}
+                    made => made?,
+                }
+                Ok(seal()?)
+            }
+            sealed => Ok(sealed?),
+        }
     }
 
     fn unseal(&self, sealed: &[u8], context: &[u8]) -> Result<Secret<32>> {

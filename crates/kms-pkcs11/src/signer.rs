@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kms_core::signer::{AttestKeys, DestroyKeys, FindKeys, GenerateKeys, KeyEvidence, Signer};
+use kms_core::signer::{
+    AttestKeys, DestroyKeys, FindKeys, GenerateKeys, KeyEvidence, ListKeys, SignedThen, Signer,
+};
 use kms_core::{Algorithm, KeyId, Kid, KmsError, Result, Version};
 
 use crate::token::Token;
@@ -24,6 +26,34 @@ impl Signer for Token {
         Ok(Token::sign(self, kid, message, within)?.to_vec())
     }
 
+    fn sign_then(
+        &self,
+        kid: &Kid,
+        alg: Algorithm,
+        message: &[u8],
+        within: Duration,
+        then: SignedThen,
+    ) {
+        match only_ed25519(alg) {
+            Ok(()) => Token::sign_then(self, kid, message, within, move |signed| {
+                then(signed.map(|it| it.to_vec()).map_err(KmsError::from));
+            }),
+            Err(error) => then(Err(error)),
+        }
+    }
+
+    fn width(&self) -> usize {
+        self.max_sessions()
+    }
+
+    fn class(&self) -> String {
+        self.capabilities().identity.class()
+    }
+
+    fn outage(&self) -> Option<Duration> {
+        Token::outage(self)
+    }
+
     fn health(&self) -> Result<()> {
         Ok(Token::health(self)?)
     }
@@ -34,6 +64,10 @@ impl Signer for Token {
     }
 
     fn finder(&self) -> Option<&dyn FindKeys> {
+        Some(self)
+    }
+
+    fn lister(&self) -> Option<&dyn ListKeys> {
         Some(self)
     }
 
@@ -63,6 +97,12 @@ impl FindKeys for Token {
         only_ed25519(alg)?;
         let found = self.find_versions(key, within)?;
         Ok(found.into_iter().map(|it| (it.version, it.public.to_vec())).collect())
+    }
+}
+
+impl ListKeys for Token {
+    fn list(&self, within: Duration) -> Result<Vec<Kid>> {
+        Ok(self.list_versions(within)?)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::calls::{CallStats, Calls};
 use crate::capabilities::Capabilities;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::job::Then;
 use crate::module;
 use crate::pool::{Pool, Sessions};
 use crate::session::{Live, Site};
@@ -103,6 +104,11 @@ impl Token {
         self.0.pool.health()
     }
 
+    /// For how long the token has been away; `None` while it is there. Does not ask it.
+    pub fn outage(&self) -> Option<Duration> {
+        self.0.pool.outage()
+    }
+
     /// Numbers for metrics.
     pub fn stats(&self) -> Stats {
         let pool = &self.0.pool;
@@ -139,6 +145,22 @@ impl Token {
         act: impl FnMut(&mut Live) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.0.pool.run(within, idempotent, act)
+    }
+
+    /// As [`Token::run`]; the result goes to `then`.
+    pub(crate) fn run_then<T: Send + 'static>(
+        &self,
+        within: Duration,
+        idempotent: bool,
+        act: impl FnMut(&mut Live) -> Result<T> + Send + 'static,
+        then: Then<T>,
+    ) {
+        self.0.pool.run_then(within, idempotent, act, then);
+    }
+
+    /// The configured limit of sessions.
+    pub(crate) fn max_sessions(&self) -> usize {
+        self.0.pool.limits.max_sessions
     }
 }
 

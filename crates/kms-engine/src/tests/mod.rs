@@ -14,6 +14,8 @@ mod key_states;
 mod life_cycle;
 mod list;
 mod permission;
+#[cfg(unix)]
+mod remote;
 mod rotate_by_age;
 mod rotation_under_load;
 mod state_races;

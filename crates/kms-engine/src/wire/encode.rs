@@ -1,5 +1,7 @@
 //! Answers to JSON.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kms_core::{KeyState, KmsError, Result, Version};
@@ -60,6 +62,8 @@ struct DescribedDto<'a> {
     pending: Option<PendingDto>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy_hints: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attestation_class: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -135,7 +139,19 @@ struct AttestedDto {
     head: String,
     versions: Vec<String>,
     created_ms: u64,
-    class: &'static str,
+    class: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<EvidenceDto>,
+}
+
+/// What a token says of a version.
+#[derive(Serialize)]
+struct EvidenceDto {
+    kid: String,
+    class: String,
+    complete: bool,
+    facts: BTreeMap<&'static str, String>,
+    b3: String,
 }
 
 #[derive(Serialize)]
@@ -171,6 +187,9 @@ struct SignatureDto<'a> {
 struct VerifiedDto {
     ok: bool,
     details: DetailsDto,
+    /// For how long what the keys are known by has not been confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_age_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -374,6 +393,7 @@ fn describe(described: &Described) -> DescribedDto<'_> {
             .policy_hints
             .as_deref()
             .and_then(|hints| serde_json::from_str(hints).ok()),
+        attestation_class: described.class.as_deref(),
     }
 }
 
@@ -397,7 +417,14 @@ fn attest(attested: &Attested) -> AttestedDto {
         head: format!("#v{}", attested.head),
         versions: versions(attested.newest),
         created_ms: attested.created_unix_ms,
-        class: attested.class,
+        class: attested.class.clone(),
+        evidence: attested.evidence.as_ref().map(|it| EvidenceDto {
+            kid: it.kid.to_string(),
+            class: it.class.clone(),
+            complete: it.complete,
+            facts: it.facts.iter().cloned().collect(),
+            b3: base16ct::lower::encode_string(&it.hash),
+        }),
     }
 }
 
@@ -426,6 +453,7 @@ fn verify(verified: &Verified) -> VerifiedDto {
             checked: verified.checked.iter().map(|alg| alg.name()).collect(),
             satisfied_mode: verified.satisfied_mode.map(Mode::name),
         },
+        cache_age_ms: verified.cache_age_ms,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::cost;
 use crate::dispatch::{Request, Response};
 use crate::engine::Engine;
 use crate::op::Op;
+use crate::presign::Need;
 use crate::recording::AuditVerify;
 
 /// Most items in an array.
@@ -135,6 +136,23 @@ fn signatures_of(request: &Request) -> usize {
     match request {
         Request::Sign(wish) => wish.target.kids().len(),
         _ => 0,
+    }
+}
+
+/// What a token has to make for a request to sign: [`Engine::presign`]. Nothing where the request will be refused.
+pub fn needs(engine: &Engine, op: Op, body: &[u8], context: &Context) -> Vec<Need> {
+    let of = |context: &Context, request: &Result<Request>| match request {
+        Ok(Request::Sign(wish)) => engine.needs(context, wish),
+        _ => Vec::new(),
+    };
+    match op {
+        _ if !engine.has_token() => Vec::new(),
+        Op::Sign => of(context, &decode::sign(body, &mut context.clone())),
+        Op::SignBatch => decode::sign_batch(body, context).map_or_else(
+            |_| Vec::new(),
+            |batch| batch.requests.iter().flat_map(|(context, it)| of(context, it)).collect(),
+        ),
+        _ => Vec::new(),
     }
 }
 

@@ -134,7 +134,7 @@ impl AuditOptions {
     /// The keys of a log that has no store beside it: a header in its own directory, which the root key opens.
     pub(crate) fn own_keys(&self, dir: &Path) -> Result<Unlocked> {
         let missing = || fault("audit.root_key", "is needed for a log without a key store");
-        let root = self.root_key.as_ref().ok_or_else(missing)?.load()?;
+        let root = self.root_key.as_ref().ok_or_else(missing)?.load(None)?;
         kms_durable::Dir::open_or_create(dir).map_err(StoreError::from)?;
         let header = dir.join("root");
         match Unlocked::open(&header, &*root) {
