@@ -86,6 +86,11 @@ export declare class NativeGrant {
   get actor(): string
   /** The one tenant that it is for, if there is one only. */
   get tenant(): string | null
+  /**
+   * Whether it covers a key with all of its versions; false for what is no kid, and where it is for named payloads
+   * only.
+   */
+  coversKey(kid: string): boolean
 }
 
 /** A key service. Its private keys are wiped when it is closed or collected. */
@@ -181,7 +186,12 @@ export declare class NativeKms {
    * `{"produce_hybrid", "verify_mode", "rollout_percent", "legacy_grace_until_ms"?}`.
    */
   setPqPolicy(policy: string): void
-  /** Destroys what is due, and returns in how many milliseconds something is due next; null where nothing is. */
+  /** Bounds the signatures a second that `dispatch` and `dispatchAsync` make; 0 for no bound, as at the start. */
+  setSignRate(perSecond: number): void
+  /**
+   * Destroys what is due, has the service's threads rotate what is due, and returns in how many milliseconds
+   * something is due next; null where nothing is.
+   */
   sweep(): number | null
   /** The engine's counters as JSON, for a metrics endpoint. */
   metrics(): string
@@ -422,6 +432,9 @@ export interface CallContext {
   deadlineMs?: number
 }
 
+/** The canonical form of a JSON text (RFC 8785). */
+export declare function canonicalJson(text: Uint8Array): Uint8Array
+
 /** How capabilities are verified and minted. */
 export interface CapabilityOptions {
   /** The file of the root keys; without it and without `rootKeyEnv` there is a fresh one in memory. */
@@ -449,8 +462,6 @@ export declare function capabilityRefusals(): Array<string>
 
 /** The names of all scopes, in the order of their bits. */
 export declare function capabilityScopes(): Array<string>
-/** The canonical form of a JSON text (RFC 8785). */
-export declare function canonicalJson(text: Uint8Array): Uint8Array
 
 /** The CPU tier that verification uses: `avx512`, `avx2` or `scalar`. */
 export declare function cpuTier(): string
@@ -519,6 +530,8 @@ export interface KmsOptions {
   audit?: AuditOptions
   /** Whether a service whose store or log is not what was acknowledged still opens, and only verifies; no by default. */
   verifyOnlyOnMismatch?: boolean
+  /** Whether private keys that were made elsewhere may be imported; no by default. */
+  allowImport?: boolean
   /** The token that Ed25519 keys are made in; a store is needed beside it. */
   pkcs11?: Pkcs11Options
   /** Whether a store may have keys of the backend `pkcs11`, which then only verify; no by default. */
@@ -648,6 +661,7 @@ export interface PassportToSign {
  * Throws `BadRequest` where `fd` is no such socket, and `Unsupported` where the system does not tell.
  */
 export declare function peerUid(fd: number): number
+
 /** A token behind a PKCS#11 module. Times are in milliseconds. */
 export interface Pkcs11Options {
   /** The module's library, an absolute path. */
