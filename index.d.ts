@@ -145,7 +145,10 @@ export declare class NativeKms {
    * `{"produce_hybrid", "verify_mode", "rollout_percent", "legacy_grace_until_ms"?}`.
    */
   setPqPolicy(policy: string): void
-  /** Destroys what is due, and returns in how many milliseconds something is due next; null where nothing is. */
+  /**
+   * Destroys what is due, has the service's threads rotate what is due, and returns in how many milliseconds
+   * something is due next; null where nothing is.
+   */
   sweep(): number | null
   /** The engine's counters as JSON, for a metrics endpoint. */
   metrics(): string
@@ -161,12 +164,15 @@ export declare class NativeKms {
    * keys are in the copy.
    */
   backupStore(to: string): Promise<number>
-  /** Wraps a data key, or one of `size` bytes that is made where `size` is not 0, under the head of `kid`. */
-  wrap(kid: string, size: number, kemMode: string | undefined | null, dataKey: Uint8Array): WrappedKey
+  /**
+   * Wraps a data key, or one of `size` bytes that is made where `size` is not 0, under the head of `kid`. A promise where
+   * the audit log must reach a disk first, as for `unwrap` and `rewrap`.
+   */
+  wrap(kid: string, size: number, kemMode: string | undefined | null, dataKey: Uint8Array): WrappedKey | Promise<WrappedKey>
   /** Unwraps a data key. */
-  unwrap(kid: string | undefined | null, envelope: Uint8Array): UnwrappedKey
+  unwrap(kid: string | undefined | null, envelope: Uint8Array): UnwrappedKey | Promise<UnwrappedKey>
   /** Wraps what is in an envelope anew, under the head of its key. */
-  rewrap(kid: string | undefined | null, envelope: Uint8Array): WrappedKey
+  rewrap(kid: string | undefined | null, envelope: Uint8Array): WrappedKey | Promise<WrappedKey>
 }
 
 /**
@@ -421,6 +427,8 @@ export interface KmsOptions {
   audit?: AuditOptions
   /** Whether a service whose store or log is not what was acknowledged still opens, and only verifies; no by default. */
   verifyOnlyOnMismatch?: boolean
+  /** Whether private keys that were made elsewhere may be imported; no by default. */
+  allowImport?: boolean
   /** Whether every secret must be in memory that the operating system locked; no by default. */
   requireMlock?: boolean
 }
