@@ -4,6 +4,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
+import type { WrappedKey } from '../../index.js'
 import { toKmsError } from '../../src/errors.js'
 import type { Native } from '../../src/native.js'
 import { ed25519Signer, LogWriter } from '../support/audit-log.js'
@@ -41,7 +42,7 @@ describe.skipIf(!addon.available)('a panic', () => {
   const kemKid = addon.available
     ? (JSON.parse(kms.dispatch('create', null, context, kemWish) ?? '').kid as string)
     : ''
-  const envelope = addon.available ? kms.wrap(kemKid, 0, undefined, out(32)).wrapped : out(0)
+  const envelope = addon.available ? (kms.wrap(kemKid, 0, undefined, out(32)) as WrappedKey).wrapped : out(0)
   const sigs = [{ alg: 'ed25519', signature }]
   const policy = '{"service":{"produce_hybrid":true,"verify_mode":"and","rollout_percent":100}}'
   const [latticeKey, latticeSignature] = [out(1952), out(3309)]
