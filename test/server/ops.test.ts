@@ -240,13 +240,14 @@ describe('/metrics', () => {
     for (const [, name = '', labels = '', value] of text.matchAll(
       /^(\w+)_bucket\{(.*),?le="[^"]+"\} (\d+)$/gm,
     )) {
-      const id = `${name}{${labels.replace(/,$/, '')}}`
+      const own = labels.replace(/,$/, '')
+      const id = own === '' ? `${name} ` : `${name}{${own}}`
       series.set(id, [...(series.get(id) ?? []), Number(value)])
     }
     expect(series.size).toBeGreaterThan(10)
     for (const [id, values] of series) {
       expect(values).toEqual([...values].sort((a, b) => a - b))
-      const count = text.split('\n').find(line => line.startsWith(id.replace('{', '_count{')))
+      const count = text.split('\n').find(line => line.startsWith(id.replace(/[ {]/, '_count$&')))
       expect(Number(count?.split(' ')[1])).toBe(values.at(-1))
     }
   })
