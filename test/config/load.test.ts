@@ -63,7 +63,7 @@ describe('defaults', () => {
         allow_import: false,
         attest_require: 'if-available',
         time_skew_tolerance_ms: 2000,
-        sign_rate_limit_rps: 500,
+        sign_rate_limit_rps: 0,
       },
       queue: { max_inflight_sign: 512, max_inflight_verify: 1024, tenant_share_min: 0.05 },
       capability: {

@@ -2,6 +2,7 @@ import { openApiDocument } from '../../api/document.js'
 import { REFERENCE_POLICY, referencePage } from '../../api/reference.js'
 import { VERSION } from '../version.js'
 import { auditEndpoints } from './audit.js'
+import { capabilityEndpoints } from './capabilities.js'
 import { BASE } from './endpoint.js'
 import { keyEndpoints } from './keys.js'
 import { signatureEndpoints } from './signatures.js'
@@ -17,7 +18,13 @@ export interface DocumentEndpoint {
 
 /** The OpenAPI document of this version; with `families` of a service that makes keys of these only. */
 export function apiDocument(families?: readonly string[]) {
-  const endpoints = [...keyEndpoints, ...signatureEndpoints, ...wrappingEndpoints, ...auditEndpoints]
+  const endpoints = [
+    ...keyEndpoints,
+    ...signatureEndpoints,
+    ...wrappingEndpoints,
+    ...capabilityEndpoints,
+    ...auditEndpoints,
+  ]
   const routes = endpoints.map(endpoint => ({ ...endpoint, path: BASE + endpoint.path }))
   return openApiDocument(routes, { version: VERSION, ...(families && { families }) })
 }
