@@ -231,6 +231,7 @@ describe.skipIf(!addonStatus().loaded)('a service', () => {
       'audit.dir': at('audit'),
       'audit.export': url,
       'audit.instance': 'test',
+      'service.amnesia': 'false',
       'audit.witnesses': JSON.stringify({ one: { url: one.url, key: one.key } }),
       'root_key.file': at('root.key'),
     }
