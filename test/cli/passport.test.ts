@@ -83,7 +83,7 @@ describe('svc-passport serve', () => {
   it('refuses to start without --dev, and with settings at fault, and says why', async () => {
     const bare = await run('passport-main.js', ['serve'])
     expect(bare.code).toBe(78)
-    expect(bare.stderr).toContain('config: --dev = absent')
+    expect(bare.stderr).toContain('config: capability.root_key_file = (empty)')
     expect(bare.stderr).toContain('config: root_key.file')
     const wrong = await run('passport-main.js', ['serve', '--dev'], '', { PASSPORT_MAX_BATCH: 'x' })
     expect(wrong).toMatchObject({ code: 78, stderr: expect.stringContaining('config: limits.max_batch = x') })

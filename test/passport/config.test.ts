@@ -101,7 +101,7 @@ require_aud = false
     expect(faults({ flags: { 'passport.default_ttl_s': '90000' } })).toEqual(['passport.default_ttl_s'])
     expect(faults({ flags: { 'verify.target_batch': '300' } })).toEqual(['verify.target_batch'])
     expect(faults({ flags: { 'kms.url': 'http://127.0.0.1:1' } })).toEqual(['kms.capability_file', 'kms.key'])
-    expect(faults({ dev: false })).toEqual(['root_key.file'])
+    expect(faults({ dev: false })).toEqual(['root_key.file', 'capability.root_key_file'])
     expect(faults({ flags: { bind_addr: '127.0.0.1:1', admin_addr: '127.0.0.1:1' } })).toEqual(['admin_addr'])
     const key = 'a/b/ed25519/0b2e7c1e-0000-4000-8000-000000000001'
     expect(faults({ flags: { 'kms.key': key } })).toEqual(['kms.key'])

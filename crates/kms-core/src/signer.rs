@@ -99,11 +99,16 @@ pub trait Signer: Send + Sync {
 /// What [`Signer::sign_then`] calls.
 pub type SignedThen = Box<dyn FnOnce(Result<Vec<u8>>) + Send>;
 
+/// One track of one version.
+type Track = (Uuid, Version, Algorithm);
+/// What became of each message.
+type Outcomes = HashMap<Box<[u8]>, Result<Vec<u8>>>;
+
 /// Signatures that a signer has made for one call, before the call decides whether they leave.
 #[derive(Debug)]
 pub struct Presigned {
     since: Instant,
-    made: HashMap<(Uuid, Version, Algorithm), HashMap<Box<[u8]>, Result<Vec<u8>>>>,
+    made: HashMap<Track, Outcomes>,
 }
 
 impl Presigned {

@@ -96,7 +96,7 @@ impl Pkcs11Options {
         let attest = self
             .attest_require
             .as_deref()
-            .map_or(Ok(AttestPolicy::default()), |name| AttestPolicy::parse(name))?;
+            .map_or(Ok(AttestPolicy::default()), AttestPolicy::parse)?;
         let verify_ttl = millis(self.verify_cache_ttl_ms, Duration::from_secs(300));
         let opened = self.config()?;
         let deadline = opened.deadlines.call;

@@ -148,9 +148,10 @@ impl SigningKey {
     /// `Internal` if the lane refuses, which none does today.
     pub fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN]> {
         match &self.secret {
-            Expanded::Dalek(expanded) => {
-                Ok(raw_sign::<Sha512>(expanded, message, self.public.verifying()).to_bytes())
-            }
+            // The hash leaves its state on the stack, which begins with half of the expanded key.
+            Expanded::Dalek(expanded) => Ok(scrubbed::<LIGHT, _>(|| {
+                raw_sign::<Sha512>(expanded, message, self.public.verifying()).to_bytes()
+            })),
             #[cfg(feature = "aws-lc")]
             Expanded::AwsLc(key) => key.sign(&self.public, message),
             #[cfg(feature = "ring")]

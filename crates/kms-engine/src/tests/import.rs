@@ -57,7 +57,7 @@ fn a_public_key_that_is_not_the_derived_one_is_refused() {
     let two =
         ImportKey { public: vec![hex(PUBLIC), hex(PUBLIC)], ..import(&hex(SEED), &hex(PUBLIC)) };
     assert_eq!(refusal(engine.import(&Context::library(), &two)), fault);
-    assert!(engine.keys.page("core", None, 10).is_empty(), "nothing was made");
+    assert!(engine.keys.page(&Context::library(), "core", None, 10).is_empty(), "nothing was made");
 }
 
 #[test]

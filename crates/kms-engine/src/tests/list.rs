@@ -62,7 +62,10 @@ fn a_tenant_sees_its_own_keys_only() {
     let stranger = Context { tenant: Some("other".into()), ..Context::library() };
     let of = |tenant: &str| ListKeys { tenant: tenant.into(), limit: None, after: None };
     let listed = engine.list(&stranger, &of("other")).unwrap();
-    assert_eq!(listed.keys.iter().map(|key| key.kid.clone()).collect::<Vec<_>>(), [theirs.clone()]);
+    assert_eq!(
+        listed.keys.iter().map(|key| key.kid.clone()).collect::<Vec<_>>(),
+        std::slice::from_ref(&theirs)
+    );
     assert_eq!(refusal(engine.list(&stranger, &of("core"))), ("NotFound", Some("tenant".into())));
     assert!(engine.list(&Context::library(), &of("nobody")).unwrap().keys.is_empty());
     let foreign = ListKeys { after: Some(theirs.to_string()), ..of("core") };

@@ -360,7 +360,10 @@ fn a_key_that_is_not_on_the_token_any_more_is_named() {
     let kid = create_as(&engine, "ed25519").unwrap();
     place.token.keys.lock().unwrap().clear();
     let (engine, found) = place.reopen(engine);
-    assert_eq!(found.missing.iter().map(Kid::to_string).collect::<Vec<_>>(), [kid.clone()]);
+    assert_eq!(
+        found.missing.iter().map(Kid::to_string).collect::<Vec<_>>(),
+        std::slice::from_ref(&kid)
+    );
     assert_eq!(refusal(sign_later(&engine, &kid, b"m")).0, "StoreUnavailable");
 }
 
