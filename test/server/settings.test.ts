@@ -32,7 +32,13 @@ describe('a start', () => {
     expect(await service.event('config_loaded')).toMatchObject({
       level: 'INFO',
       file: 'none: defaults are used',
-      given: ['bind_addr', 'metrics_addr', 'service.backend', 'service.amnesia'],
+      given: [
+        'bind_addr',
+        'metrics_addr',
+        'service.backend',
+        'service.amnesia',
+        'security.sign_rate_limit_rps',
+      ],
     })
   })
 
@@ -41,7 +47,14 @@ describe('a start', () => {
     await service.start()
     expect(await service.event('config_loaded')).toMatchObject({
       file: service.at('kms.toml'),
-      given: ['bind_addr', 'metrics_addr', 'max_conns', 'service.backend', 'service.amnesia'],
+      given: [
+        'bind_addr',
+        'metrics_addr',
+        'max_conns',
+        'service.backend',
+        'service.amnesia',
+        'security.sign_rate_limit_rps',
+      ],
     })
   })
 
@@ -62,7 +75,7 @@ describe('a start', () => {
     [
       'attestation that there is none of',
       ['--attest', 'required'],
-      'security.attest_require = required: must be never or if-available',
+      'security.attest_require = required: the backend inmem cannot attest',
     ],
   ])('is refused with exit code 78 for %s', async (_name, flags, line) => {
     expect(await service.start(flags)).toBe(78)
