@@ -90,6 +90,12 @@ export function createApp(parts: AppParts): Hono<Env> {
     const dispatch = dispatchOf(endpoint, parts.kms)
     app.on(endpoint.method, BASE + endpoint.path, c => serve(c, parts, endpoint, meter, dispatch))
     known.add('ALL', BASE + endpoint.path, endpoint)
+    if (endpoint.alone) {
+      app.all(BASE + endpoint.path, c => {
+        const exchange = open(c, parts.metrics.meter(endpoint.label, c.req.method, endpoint.op))
+        return fail(c, parts, exchange, wrongMethod([endpoint.method]))
+      })
+    }
   }
   for (const endpoint of auditEndpoints) {
     const meter = parts.metrics.meter(endpoint.label, endpoint.method, endpoint.op)

@@ -82,6 +82,8 @@ describe('routes and methods', () => {
   it.each([
     ['GET', '/v1/kms/sign', 'POST'],
     ['PUT', '/v1/kms/keys', 'POST, GET, HEAD'],
+    ['GET', '/v1/kms/keys/import', 'POST'],
+    ['OPTIONS', '/v1/kms/keys/import', 'POST'],
     ['PUT', `/v1/kms/keys/${KID}`, 'GET, HEAD'],
     ['DELETE', `/v1/kms/keys/${encodeURIComponent(KID)}`, 'GET, HEAD'],
     ['GET', `/v1/kms/keys/${KID}/rotate`, 'POST'],

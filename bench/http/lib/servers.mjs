@@ -1,6 +1,6 @@
 // The servers that are measured, each a process of its own on one core, where taskset is to be had.
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -53,7 +53,9 @@ export function startEcho(node) {
 
 /** `ron-kms serve` with keys in memory and a queued audit log in files; everything else as it is by default. */
 export async function startKms(node, more = []) {
-  const dir = mkdtempSync(join(tmpdir(), 'ron-kms-bench-'))
+  // Development mode forgets: what it writes must be in memory.
+  const base = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
+  const dir = mkdtempSync(join(base, 'ron-kms-bench-'))
   const key = join(dir, 'root.key')
   writeFileSync(key, '11'.repeat(32), { mode: 0o600 })
   const args = ['serve', '--dev', '--backend', 'inmem', '--bind', '127.0.0.1:0', '--metrics', '127.0.0.1:0']

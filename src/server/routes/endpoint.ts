@@ -12,6 +12,8 @@ export interface Endpoint {
   readonly op: Operation
   /** Where the path names a key. */
   readonly kid?: KidSegments
+  /** Whether other methods of this path would else go to the route of a kid, and are refused before that. */
+  readonly alone?: true
   /** Whether a body is read; the engine parses it. */
   readonly body: boolean
   /** The parameters that the query may have; they are the engine's body then. */
