@@ -163,12 +163,15 @@ export declare class NativeKms {
    * keys are in the copy.
    */
   backupStore(to: string): Promise<number>
-  /** Wraps a data key, or one of `size` bytes that is made where `size` is not 0, under the head of `kid`. */
-  wrap(kid: string, size: number, kemMode: string | undefined | null, dataKey: Uint8Array): WrappedKey
+  /**
+   * Wraps a data key, or one of `size` bytes that is made where `size` is not 0, under the head of `kid`. A promise where
+   * the audit log must reach a disk first, as for `unwrap` and `rewrap`.
+   */
+  wrap(kid: string, size: number, kemMode: string | undefined | null, dataKey: Uint8Array): WrappedKey | Promise<WrappedKey>
   /** Unwraps a data key. */
-  unwrap(kid: string | undefined | null, envelope: Uint8Array): UnwrappedKey
+  unwrap(kid: string | undefined | null, envelope: Uint8Array): UnwrappedKey | Promise<UnwrappedKey>
   /** Wraps what is in an envelope anew, under the head of its key. */
-  rewrap(kid: string | undefined | null, envelope: Uint8Array): WrappedKey
+  rewrap(kid: string | undefined | null, envelope: Uint8Array): WrappedKey | Promise<WrappedKey>
 }
 
 /**
@@ -459,6 +462,7 @@ export declare function mlKemEncapsulate(set: string, laneNumber: number, public
  * Throws `BadRequest` where `fd` is no such socket, and `Unsupported` where the system does not tell.
  */
 export declare function peerUid(fd: number): number
+
 /** A token behind a PKCS#11 module. Times are in milliseconds. */
 export interface Pkcs11Options {
   /** The module's library, an absolute path. */

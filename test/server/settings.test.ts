@@ -62,7 +62,7 @@ describe('a start', () => {
     [
       'attestation that there is none of',
       ['--attest', 'required'],
-      'security.attest_require = required: must be never or if-available',
+      'security.attest_require = required: the backend inmem cannot attest: use pkcs11, or if-available',
     ],
   ])('is refused with exit code 78 for %s', async (_name, flags, line) => {
     expect(await service.start(flags)).toBe(78)

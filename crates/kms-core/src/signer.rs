@@ -99,11 +99,14 @@ pub trait Signer: Send + Sync {
 /// What [`Signer::sign_then`] calls.
 pub type SignedThen = Box<dyn FnOnce(Result<Vec<u8>>) + Send>;
 
+/// What became of the signatures of one version, by message.
+type ByMessage = HashMap<Box<[u8]>, Result<Vec<u8>>>;
+
 /// Signatures that a signer has made for one call, before the call decides whether they leave.
 #[derive(Debug)]
 pub struct Presigned {
     since: Instant,
-    made: HashMap<(Uuid, Version, Algorithm), HashMap<Box<[u8]>, Result<Vec<u8>>>>,
+    made: HashMap<(Uuid, Version, Algorithm), ByMessage>,
 }
 
 impl Presigned {
