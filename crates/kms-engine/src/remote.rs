@@ -135,18 +135,41 @@ impl Engine {
         made.try_into().map_err(|_| KmsError::internal("the token gave no public key"))
     }
 
-    /// What an interrupted rotation left: a version that was made in the token, and that nobody has seen.
+    /// What an interrupted rotation left: a version that was made in the token, and that nobody has seen. One that was
+    /// left half made is made anew.
     fn take_up(&self, remote: &Remote, kid: &Kid, until: &Until) -> Result<Vec<u8>> {
+        let (signer, alg) = (&remote.signer, Algorithm::Ed25519);
         let conflict = || KmsError::conflict("the token has another key of this name").field("kid");
-        let finder = remote.signer.finder().ok_or_else(conflict)?;
-        let attester = remote.signer.attester().ok_or_else(conflict)?;
-        // What did not come to be there by being made there is not ours.
-        if !attester.attest(kid, Algorithm::Ed25519, until.left())?.complete {
-            return Err(conflict());
+        let finder = signer.finder().ok_or_else(conflict)?;
+        let attester = signer.attester().ok_or_else(conflict)?;
+        let public = match finder.find(&kid.key, alg, until.left()) {
+            Ok(found) => found.into_iter().find(|(version, _)| *version == kid.version),
+            // A half without the other.
+            Err(error) if error.code == ErrorCode::Internal => None,
+            Err(error) => return Err(error),
+        };
+        // A token that signs with the version before, and not with this one, has no whole key there.
+        let signs = |version: Version| {
+            let kid = kid.key.at(version);
+            signer.sign(&kid, alg, PROBE, until.left()).is_ok()
+        };
+        let before = Version::new(kid.version.get() - 1);
+        let is_whole = signs(kid.version) || !before.is_some_and(signs);
+        match public {
+            // What did not come to be there by being made there is not ours.
+            Some((_, public)) if is_whole => {
+                match attester.attest(kid, alg, until.left())?.complete {
+                    true => Ok(public),
+                    false => Err(conflict()),
+                }
+            }
+            _ => {
+                let destroyer = signer.destroyer().ok_or_else(conflict)?;
+                let generator = signer.generator().ok_or_else(conflict)?;
+                destroyer.destroy(kid, alg, until.left())?;
+                generator.generate(kid, alg, until.left())
+            }
         }
-        let found = finder.find(&kid.key, Algorithm::Ed25519, until.left())?;
-        let ours = found.into_iter().find(|(version, _)| *version == kid.version);
-        ours.map(|(_, public)| public).ok_or_else(conflict)
     }
 
     /// One signature of a new key, and the evidence for it.
@@ -217,19 +240,16 @@ impl Engine {
             return Ok(true);
         }
         let remote = self.remote()?;
-        let whole = target.is_none().then(|| key.id().clone());
+        // With a whole key goes what an interrupted rotation left of it.
+        let next = key.load().newest.checked_add(1).filter(|_| target.is_none());
+        let left = next.map(|version| key.id().at(version));
         let signer = Arc::clone(&remote.signer);
         let within = remote.deadline;
         let work = move || -> Result<()> {
             let unable = || KmsError::unsupported("the token is write-protected");
             let destroyer = signer.destroyer().ok_or_else(unable)?;
-            let mut all: HashSet<Kid> = kids.into_iter().collect();
-            // With a whole key goes what an interrupted rotation left of it.
-            if let (Some(id), Some(finder)) = (whole, signer.finder()) {
-                let found = finder.find(&id, Algorithm::Ed25519, within)?;
-                all.extend(found.into_iter().map(|(version, _)| id.at(version)));
-            }
-            all.iter().try_for_each(|kid| destroyer.destroy(kid, Algorithm::Ed25519, within))
+            let mut all = kids.iter().chain(&left);
+            all.try_for_each(|kid| destroyer.destroy(kid, Algorithm::Ed25519, within))
         };
         Ok(self.destroyer.is_done((key.id().uuid, target), &self.slow, work))
     }

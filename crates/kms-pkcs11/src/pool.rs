@@ -5,7 +5,7 @@
 //! that does not return is not waited for; it keeps its place under the limit, because the token keeps its session.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,10 @@ use crate::worker;
 /// How long a limit that the token showed is kept, before more sessions are tried.
 const CROWDED_FOR: Duration = Duration::from_secs(30);
 
+/// How long a thread that has just served looks out for the next call before it sleeps. A caller that makes one call
+/// after the other makes the next one within this, and waking a thread would take as long again.
+const LOOK_OUT: Duration = Duration::from_micros(100);
+
 /// All threads of one token.
 pub(crate) struct Pool {
     pub(crate) site: Arc<Site>,
@@ -32,6 +36,8 @@ pub(crate) struct Pool {
     pub(crate) deadlines: Deadlines,
     pub(crate) backoff: Backoff,
     state: Mutex<State>,
+    /// How many calls wait, as it can be seen without the lock.
+    waiting: AtomicUsize,
     /// There is something to do.
     work: Condvar,
     /// The state of the link changed, or a thread left.
@@ -158,6 +164,7 @@ impl Pool {
             deadlines,
             backoff,
             state: Mutex::new(state),
+            waiting: AtomicUsize::new(0),
             work: Condvar::new(),
             changed: Condvar::new(),
             watch: Watch::default(),
@@ -266,6 +273,7 @@ impl Pool {
             return Err(Error::QueueFull);
         }
         state.queue.push_back(job);
+        self.waiting.store(state.queue.len(), Relaxed);
         self.staff(&mut state, now);
         drop(state);
         self.work.notify_one();
@@ -275,6 +283,7 @@ impl Pool {
     /// Blocks until there is something to do for the thread at `place`.
     pub(crate) fn next(self: &Arc<Self>, place: usize, held: Option<Held>) -> Next {
         let mut state = self.lock();
+        let mut looks_out = held.is_some_and(|held| held.used.elapsed() < LOOK_OUT);
         loop {
             let now = Instant::now();
             let busy = |until| Slot::Busy { until, session: held.is_some() };
@@ -292,10 +301,20 @@ impl Pool {
                 return Next::Reconnect { attempts: state.link.attempts() };
             }
             if let Some(job) = state.queue.pop_front() {
+                self.waiting.store(state.queue.len(), Relaxed);
                 state.slots[place] = busy(job.deadline());
                 return Next::Serve(job);
             }
             state.slots[place] = Slot::Idle { session: held.is_some() };
+            // One thread at a time: the others have slept already.
+            if std::mem::take(&mut looks_out) && state.idle() == state.threads() {
+                drop(state);
+                while self.waiting.load(Relaxed) == 0 && now.elapsed() < LOOK_OUT {
+                    std::hint::spin_loop();
+                }
+                state = self.lock();
+                continue;
+            }
             let alive = held.map(|held| held.checked.max(held.used) + self.limits.keep_alive);
             // One thread stays, for what has to be done without calls.
             let spare = state.idle() > 1;

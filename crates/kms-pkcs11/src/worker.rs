@@ -79,6 +79,10 @@ impl Worker<'_> {
                         own.held.used = Instant::now();
                         self.pool.succeeded();
                         job.finish(Ok(()));
+                        // What goes on with the result may have run on this thread.
+                        if let Some(own) = &mut self.own {
+                            own.held.used = Instant::now();
+                        }
                         return true;
                     }
                     Err(error) => (error, true),

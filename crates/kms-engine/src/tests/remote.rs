@@ -29,6 +29,8 @@ struct Token {
     lies: AtomicBool,
     incomplete: AtomicBool,
     fails_after_generating: AtomicBool,
+    /// Versions of which a crash left half.
+    torn: Mutex<Vec<Kid>>,
 }
 
 impl Token {
@@ -58,6 +60,9 @@ impl Signer for Token {
     fn sign(&self, kid: &Kid, _: Algorithm, message: &[u8], _: Duration) -> Result<Vec<u8>> {
         self.reached()?;
         let keys = self.keys.lock().unwrap();
+        if self.torn.lock().unwrap().contains(kid) {
+            return Err(KmsError::new(ErrorCode::StoreUnavailable, "C_SignInit failed"));
+        }
         let gone = || KmsError::new(ErrorCode::StoreUnavailable, "no key").retryable(false);
         let mut signature = keys.get(kid).ok_or_else(gone)?.sign(message)?.to_vec();
         signature[40] ^= u8::from(self.lies.load(SeqCst));
@@ -139,6 +144,7 @@ impl DestroyKeys for Token {
     fn destroy(&self, kid: &Kid, _: Algorithm, _: Duration) -> Result<()> {
         self.reached()?;
         self.keys.lock().unwrap().remove(kid);
+        self.torn.lock().unwrap().retain(|torn| torn != kid);
         Ok(())
     }
 }
@@ -350,6 +356,20 @@ fn a_version_that_an_interrupted_rotation_left_is_taken_up_unless_it_came_anothe
     let rotated = rotate(&engine, &kid).unwrap();
     let shown = engine.describe(&Context::library(), &rotated).unwrap().public.tracks();
     assert_eq!(shown, [(Algorithm::Ed25519, left)]);
+    assert!(sign_later(&engine, &rotated, b"m").is_ok());
+}
+
+#[test]
+fn a_version_that_was_left_half_made_is_made_anew() {
+    let place = Place::new(AttestPolicy::Never);
+    let (engine, _) = place.open();
+    let kid = create_as(&engine, "ed25519").unwrap();
+    let second = parsed(&kid).key.at(Version::new(2).unwrap());
+    let left = place.token.generate(&second, Algorithm::Ed25519, MINUTE).unwrap();
+    place.token.torn.lock().unwrap().push(second);
+    let rotated = rotate(&engine, &kid).unwrap();
+    let shown = engine.describe(&Context::library(), &rotated).unwrap().public.tracks();
+    assert_ne!(shown, [(Algorithm::Ed25519, left)]);
     assert!(sign_later(&engine, &rotated, b"m").is_ok());
 }
 
