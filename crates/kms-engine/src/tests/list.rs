@@ -10,7 +10,7 @@ fn page(engine: &Engine, limit: Option<usize>, after: Option<String>) -> crate::
 }
 
 fn on_the_wire(engine: &Engine, body: &str) -> Result<Value, String> {
-    let answer = wire::handle(engine, Op::List, None, body.as_bytes(), Context::library(), false);
+    let answer = wire::handle(engine, Op::List, None, body.as_bytes(), Context::library(), true);
     match answer {
         Ok(answer) => Ok(serde_json::from_slice(&answer.unwrap()).unwrap()),
         Err(error) => Err(format!("{} {}", error.code.name(), error.field.unwrap_or_default())),
