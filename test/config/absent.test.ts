@@ -67,7 +67,6 @@ describe('a setting that is not in this version', () => {
 
   it('is not taken for a feature that it turns on', () => {
     for (const [key, value] of [
-      ['security.sign_rate_limit_rps', '500'],
       ['entropy_time.rng_reseed_interval_ops', '0'],
       ['audit.sealing', '"attested"'],
       ['observability.log_inputs', 'true'],

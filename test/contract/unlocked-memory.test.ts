@@ -24,7 +24,7 @@ describe.skipIf(!limit.available)('where nothing can be locked', () => {
     expect(status).toBe(78)
     expect(stdout).toBe('')
     expect(stderr).toMatch(
-      /^config: security\.require_mlock = true: .*mlock: .*ulimit -l.*LimitMEMLOCK=.*\n$/,
+      /^\{"level":"INFO".*"event":"config_loaded".*\}\nconfig: security\.require_mlock = true: .*mlock: .*ulimit -l.*LimitMEMLOCK=.*\n$/,
     )
   })
 
