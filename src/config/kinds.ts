@@ -102,7 +102,10 @@ export function text(pattern: string, longest: number): Kind<string> {
 /** A part of a whole: from a thousandth to all of it. */
 export const part: Kind<number> = {
   text: raw => (/^(0\.\d{1,6}|1(\.0{1,6})?)$/.test(raw) ? part.value(Number(raw)) : undefined),
-  value: raw => (typeof raw === 'number' && raw >= 0.001 && raw <= 1 ? raw : undefined),
+  value: raw => {
+    if (typeof raw === 'string') return part.text(raw)
+    return typeof raw === 'number' && raw >= 0.001 && raw <= 1 ? raw : undefined
+  },
 }
 
 /** An absolute URL of HTTP, without credentials, which `fetch` would refuse; empty for none. */

@@ -3,10 +3,30 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Agent } from 'node:http'
 import { fileURLToPath } from 'node:url'
+import { CapabilityVerifier } from '../../src/capability.js'
 import { type Answer, type Ask, send } from '../server/support.js'
 import type { Place } from './place.js'
 
 const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+
+/** The root key of capabilities, in a variable: an op_id belongs to a capability, which outlives the processes. */
+const CAPABILITIES = 'CHAOS_CAPABILITY_ROOT_KEY'
+process.env[CAPABILITIES] = '07'.repeat(32)
+let minted: string | undefined
+
+/** The one capability of the harness. */
+function capability(): string {
+  const caveats = [
+    'scope = kms:read,kms:sign,kms:verify,kms:wrap,kms:unwrap,kms:rotate,kms:destroy',
+    'tenant = *',
+  ]
+  const exp = Math.floor(Date.now() / 1000) + 24 * 3600
+  minted ??= CapabilityVerifier.open({ rootKeyEnv: CAPABILITIES }).mint('chaos', [
+    ...caveats,
+    `exp = ${exp}`,
+  ]).token
+  return minted
+}
 
 /** How a service ended. */
 export interface Exit {
@@ -20,7 +40,7 @@ export interface Exit {
 export class ServiceProcess {
   readonly url: string
   readonly metricsUrl: string
-  readonly #token: string
+  readonly #token = capability()
   readonly #child: ChildProcess
   readonly #exit: Promise<Exit>
   readonly #agent = new Agent({ keepAlive: true })
@@ -31,7 +51,6 @@ export class ServiceProcess {
     this.#exit = exit
     this.url = found(/^API +(http:\S+)\/v1\/kms$/m)
     this.metricsUrl = found(/^metrics +(http:\S+)\/metrics/m)
-    this.#token = found(/^Authorization: Bearer (\S+)$/m)
   }
 
   /** Starts one and waits until it serves; gives how it ended where it does not. */
@@ -87,6 +106,7 @@ function launch(place: Place, flags: readonly string[]) {
     ...[MAIN, 'serve', '--dev', '--backend', 'file', '--file-dir', place.at('store')],
     ...['--root-key-file', place.at('root.key'), '--anchor', place.at('beside', 'anchor')],
     ...['--bind', '127.0.0.1:0', '--metrics', '127.0.0.1:0', '--log-level', 'error'],
+    ...['--capability-root-key-env', CAPABILITIES],
     ...['--destroy-min-delay', '1ms', ...flags],
   ]
   const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] })

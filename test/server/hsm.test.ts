@@ -422,7 +422,7 @@ describe.skipIf(!softhsm.available)('what a crash leaves on the token', () => {
         const answer = await service.post('/keys', { ...wish, alg: 'ed25519' }).catch(() => undefined)
         if (answer?.status === 200) answered = [...answered, answer]
       })
-      await vi.waitUntil(() => answered.length > 3)
+      await vi.waitUntil(() => answered.length > 3, { timeout: 20_000 })
       await end(service.child, 'SIGKILL')
       await Promise.allSettled(asking)
       kids = [...kids, ...answered.map(({ json }) => json.kid)]
