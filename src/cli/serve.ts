@@ -21,8 +21,7 @@ import { devToken } from './capability/dev-token.js'
 import { openCapabilities } from './open-capabilities.js'
 import { openKms } from './open-kms.js'
 import { Reloader } from './reload.js'
-
-const SIGNAL_NUMBERS = { SIGINT: 2, SIGTERM: 15 } as const
+import { stop, stopOnSignals } from './stop.js'
 
 /** `ron-kms serve`. */
 export function serveCommand(): Command {
@@ -177,26 +176,6 @@ function reportToken(kms: Kms, log: Log): void {
   }
 }
 
-function stop(code: number, ...lines: string[]): void {
-  process.stderr.write(lines.map(line => `${line}\n`).join(''))
-  process.exitCode = code
-}
-
 function settingOf(config: Config, key: Key): unknown {
   return key.split('.').reduce<unknown>((branch, name) => (branch as Record<string, unknown>)[name], config)
-}
-
-/** The first signal drains, the second one exits at once. */
-function stopOnSignals(service: Service, log: Log): void {
-  let stopping = false
-  const onSignal = async (signal: keyof typeof SIGNAL_NUMBERS) => {
-    if (stopping) process.exit(128 + SIGNAL_NUMBERS[signal])
-    stopping = true
-    log.shutdownStarted({ signal })
-    const aborted = await service.close()
-    log.shutdownFinished({ aborted })
-    process.exit(aborted === 0 ? 0 : 1)
-  }
-  process.on('SIGINT', onSignal)
-  process.on('SIGTERM', onSignal)
 }

@@ -1,5 +1,6 @@
 import { ABSENT } from './absent.js'
 import { amnesiaFaults, witnessFaults } from './audit.js'
+import { capabilityFaults } from './capability.js'
 import { type Fault, HIDDEN, show } from './faults.js'
 import { readConfigFile } from './file.js'
 import { formatAddress } from './kinds.js'
@@ -172,17 +173,6 @@ function custodyFaults({ service, root_key: rootKey }: Config): Fault[] {
   const rule =
     'this or root_key.env is needed with service.backend = file, and not both: `ronctl root-key new FILE` makes one'
   return [{ key: 'root_key.file', value: show(rootKey.file), rule }]
-}
-
-/** In development mode there is a fresh key where none is named. */
-function capabilityFaults(
-  { capability: { root_key_file: file, root_key_env: env } }: Config,
-  dev: boolean,
-): Fault[] {
-  if (dev ? file === '' || env === '' : (file === '') !== (env === '')) return []
-  const rule =
-    'this or capability.root_key_env is needed, and not both: `ronctl cap root-key new FILE` makes one; or start with --dev'
-  return [{ key: 'capability.root_key_file', value: show(file), rule }]
 }
 
 type Branch = Record<string, unknown>

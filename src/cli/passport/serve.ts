@@ -2,7 +2,7 @@ import { Command, Option } from 'commander'
 import { CapabilityVerifier } from '../../capability.js'
 import { EXIT_CONFIG, formatFault } from '../../config/faults.js'
 import { type KmsError, toKmsError } from '../../errors.js'
-import { createLog, type Log } from '../../logging/log.js'
+import { createLog } from '../../logging/log.js'
 import { passportCapabilities } from '../../passport/service/auth.js'
 import { type Loaded, loadConfig } from '../../passport/service/load.js'
 import { type Opened, openCustody } from '../../passport/service/open-custody.js'
@@ -12,9 +12,8 @@ import { BindError } from '../../server/bind-error.js'
 import { VERSION } from '../../server/version.js'
 import { ADDON_HELP, addonStatus } from '../addon.js'
 import { devToken } from '../capability/dev-token.js'
+import { stop, stopOnSignals } from '../stop.js'
 import { passportBanner } from './banner.js'
-
-const SIGNAL_NUMBERS = { SIGINT: 2, SIGTERM: 15 } as const
 
 /** `svc-passport serve`. */
 export function serveCommand(): Command {
@@ -102,24 +101,4 @@ function refuse({ code, field, message }: KmsError): void {
   const where = field === undefined ? '' : `${field}: `
   const isConfig = code === 'BadRequest' || code === 'NotFound' || code === 'Unsupported'
   stop(isConfig ? EXIT_CONFIG : 1, `${SERVICE_NAME}: ${where}${message}`)
-}
-
-function stop(code: number, ...lines: string[]): void {
-  process.stderr.write(lines.map(line => `${line}\n`).join(''))
-  process.exitCode = code
-}
-
-/** The first signal drains, the second one exits at once. */
-function stopOnSignals(service: Service, log: Log): void {
-  let stopping = false
-  const onSignal = async (signal: keyof typeof SIGNAL_NUMBERS) => {
-    if (stopping) process.exit(128 + SIGNAL_NUMBERS[signal])
-    stopping = true
-    log.shutdownStarted({ signal })
-    const aborted = await service.close()
-    log.shutdownFinished({ aborted })
-    process.exit(aborted === 0 ? 0 : 1)
-  }
-  process.on('SIGINT', onSignal)
-  process.on('SIGTERM', onSignal)
 }

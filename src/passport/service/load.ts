@@ -1,3 +1,4 @@
+import { capabilityFaults } from '../../config/capability.js'
 import { type Fault, HIDDEN, show } from '../../config/faults.js'
 import { readConfigFile } from '../../config/file.js'
 import { formatAddress } from '../../config/kinds.js'
@@ -148,17 +149,6 @@ function custodyFaults({ kms, store, root_key: rootKey }: PassportConfig): Fault
   const rule =
     'this or root_key.env is needed with store.backend = file, and not both: `ronctl root-key new FILE` makes one'
   return [{ key: 'root_key.file', value: show(rootKey.file), rule }]
-}
-
-/** In development mode there is a fresh key where none is named. */
-function capabilityFaults(
-  { capability: { root_key_file: file, root_key_env: env } }: PassportConfig,
-  dev: boolean,
-): Fault[] {
-  if (dev ? file === '' || env === '' : (file === '') !== (env === '')) return []
-  const rule =
-    'this or capability.root_key_env is needed, and not both: `ronctl cap root-key new FILE` makes one; or start with --dev'
-  return [{ key: 'capability.root_key_file', value: show(file), rule }]
 }
 
 function addressFaults({ bind_addr, admin_addr }: PassportConfig): Fault[] {
