@@ -29,6 +29,12 @@ pub enum AuditVerify {
     All,
 }
 
+/// The log failed after the work was done: a change may be in force, and its record on disk or not.
+fn in_doubt(error: KmsError) -> KmsError {
+    let message = format!("{}, which left the outcome open", error.message);
+    KmsError { message: message.into(), ..error }
+}
+
 impl Engine {
     /// The audit log.
     pub(crate) fn sink(&self) -> Option<&dyn AuditSink> {
@@ -48,7 +54,7 @@ impl Engine {
     /// Calls `settled` when all that was recorded is as durable as the log promises: at once, or on a thread of the log.
     pub fn when_settled(&self, settled: Settled) {
         match self.sink() {
-            Some(sink) => sink.when_settled(settled),
+            Some(sink) => sink.when_settled(Box::new(|result| settled(result.map_err(in_doubt)))),
             None => settled(Ok(())),
         }
     }
@@ -70,7 +76,7 @@ impl Engine {
     /// # Errors
     /// Those of the log; what it recorded and did not settle must not be answered then.
     pub fn settle_records(&self) -> Result<()> {
-        self.sink().map_or(Ok(()), AuditSink::settle)
+        self.sink().map_or(Ok(()), AuditSink::settle).map_err(in_doubt)
     }
 
     /// Records a change before it is in force, and gives its place in the log.
