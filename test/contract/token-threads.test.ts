@@ -1,21 +1,24 @@
 // A token in worker threads and child processes: each has sessions of its own, or a typed error, and none shares a handle.
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { part } from '../support/parts.js'
 import { softToken } from '../support/softhsm.js'
 
 const index = new URL('../../dist/index.js', import.meta.url).href
 const softhsm = part('softhsm')
+// Other loaders have no order of their own for a library.
+const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } }
+const isGlibc = header.glibcVersionRuntime !== undefined
 
 describe.skipIf(!softhsm.available)('a token', () => {
   const dir = mkdtempSync(join(tmpdir(), 'ron-kms-token-threads-'))
   afterAll(() => rmSync(dir, { recursive: true }))
 
   /** Runs a module in a process of its own, with `open(name)` for a service on the token. */
-  const run = (code: string) => {
+  const run = (code: string, more: NodeJS.ProcessEnv = {}) => {
     const token = softToken(mkdtempSync(join(dir, 'token-')))
     const prelude = `
       const { Kms } = await import(${JSON.stringify(index)})
@@ -24,7 +27,7 @@ describe.skipIf(!softhsm.available)('a token', () => {
       const wish = { tenant: 'core', purpose: 'x', alg: 'ed25519' }
       const message = new Uint8Array(8)
     `
-    const env = { ...process.env, ...token.env, PRELUDE: prelude }
+    const env = { ...process.env, ...token.env, PRELUDE: prelude, ...more }
     return execFileSync(process.execPath, ['--input-type=module', '--eval', prelude + code], {
       env,
       encoding: 'utf8',
@@ -64,6 +67,27 @@ describe.skipIf(!softhsm.available)('a token', () => {
     `)
     expect(printed).toBe('3 50,50 true')
   })
+
+  it.runIf(isGlibc)(
+    'calls its own OpenSSL, not the one that Node exports',
+    () => {
+      const bindings = join(dir, 'bindings')
+      run(
+        `
+        const kms = await open('bound')
+        const { kid } = await kms.createKey(wish)
+        await kms.signAsync(kid, message)
+        kms.close()
+      `,
+        { LD_DEBUG: 'bindings', LD_DEBUG_OUTPUT: bindings },
+      )
+      const bound = readdirSync(dir)
+        .filter(name => name.startsWith('bindings'))
+        .flatMap(name => readFileSync(join(dir, name), 'utf8').split('\n'))
+        .flatMap(line => /softhsm2\.so \[0\] to (\S+) \[0\]: normal symbol `(?:EVP|BN)_/.exec(line)?.[1] ?? [])
+      expect(new Set(bound.map(library => basename(library).split('.')[0]))).toEqual(new Set(['libcrypto']))
+    },
+  )
 
   it('may be left open when the process ends', () => {
     const printed = run(`

@@ -341,7 +341,7 @@ describe.skipIf(!softhsm.available || !fault.available)('a service whose token f
           expect(answer.json.sigs).toEqual(sigs)
           counts.right += 1
         } else {
-          expect([503, 504]).toContain(answer.status)
+          expect([503, 504], JSON.stringify(answer.json)).toContain(answer.status)
           counts.refused += 1
         }
       }

@@ -4,10 +4,10 @@
 //! `docs/hsm.md` what an operator needs. What cannot be contained is a crash inside the vendor's library: it is in this
 //! process.
 //!
-//! Who does what: `module.rs` the registry of the process · `login.rs` one login, no second try of a wrong PIN ·
-//! `session.rs` one session and its handles · `pool.rs` the threads · `worker.rs` one of them · `link.rs` the circuit
-//! breaker, pure · `job.rs` a call and its deadline · `watch.rs` deadlines of calls that nobody waits for · `codes.rs` every return code · `object_id.rs` how keys are found
-//! again.
+//! Who does what: `module.rs` the registry of the process · `loader.rs` how a library is loaded beside those of Node ·
+//! `login.rs` one login, no second try of a wrong PIN · `session.rs` one session and its handles · `pool.rs` the threads ·
+//! `worker.rs` one of them · `link.rs` the circuit breaker, pure · `job.rs` a call and its deadline · `watch.rs` deadlines
+//! of calls that nobody waits for · `codes.rs` every return code · `object_id.rs` how keys are found again.
 
 mod calls;
 mod capabilities;
@@ -18,6 +18,7 @@ mod evidence;
 mod job;
 mod keys;
 mod link;
+mod loader;
 mod login;
 mod module;
 mod object_id;

@@ -17,6 +17,7 @@ use kms_core::secret_memory::check_process;
 
 use crate::calls::{Calls, Function};
 use crate::error::{Error, Result};
+use crate::loader::load_apart;
 use crate::login::Logins;
 
 /// A loaded library.
@@ -86,6 +87,7 @@ pub(crate) fn acquire(path: &Path, calls: &Calls) -> Result<ModuleUse> {
 
 impl Module {
     fn load(path: &Path) -> Result<Module> {
+        load_apart(path);
         let context = Pkcs11::new(path).map_err(|error| match error {
             Raw::LibraryLoading(_) => Error::Module { why: "cannot be loaded" },
             Raw::Pkcs11(code, _) => {
