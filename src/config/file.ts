@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { extname } from 'node:path'
 import { parse as parseToml, TomlError } from 'smol-toml'
+import { KmsError } from '../errors.js'
+import { canonicalJson } from '../primitives.js'
 import { ABSENT } from './absent.js'
 import { type Fault, HIDDEN, show } from './faults.js'
 import { KEYS, type Key } from './schema.js'
@@ -29,7 +31,7 @@ export function readConfigFile(path: string, origin: string, keys?: readonly str
     absent: new Map(),
     faults: [{ key: origin, value: show(path), rule }],
   })
-  const parse = { '.toml': parseToml, '.json': JSON.parse }[extname(path).toLowerCase()]
+  const parse = { '.toml': parseToml, '.json': parseJson }[extname(path).toLowerCase()]
   if (!parse) return refuse('must name a file that ends in .toml or .json')
   let text: string
   try {
@@ -41,14 +43,24 @@ export function readConfigFile(path: string, origin: string, keys?: readonly str
   try {
     content = parse(text)
   } catch (error) {
-    return refuse(
-      error instanceof TomlError
-        ? `is not valid TOML (line ${error.line}, column ${error.column})`
-        : 'is not a valid configuration file: the JSON or TOML in it does not parse',
-    )
+    if (error instanceof TomlError)
+      return refuse(`is not valid TOML (line ${error.line}, column ${error.column})`)
+    if (error instanceof KmsError) return refuse(error.message)
+    return refuse('is not a valid configuration file: the JSON or TOML in it does not parse')
   }
   if (!isTable(content)) return refuse('must hold a table of settings')
   return keys ? flatten(content, keys, []) : flatten(content, KEYS, Object.keys(ABSENT))
+}
+
+/** Of a name that is there twice `JSON.parse` would take the second, and say nothing. */
+function parseJson(text: string): unknown {
+  try {
+    canonicalJson(Buffer.from(text))
+  } catch (error) {
+    // Without the native core nothing is started, and the settings are only judged.
+    if (!(error instanceof KmsError && error.code === 'Unsupported')) throw error
+  }
+  return JSON.parse(text)
 }
 
 function isTable(value: unknown): value is Table {

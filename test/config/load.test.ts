@@ -271,11 +271,8 @@ describe('files', () => {
     ['missing.toml', undefined, 'cannot be read (ENOENT)'],
     ['settings.yaml', 'pin: hunter2', 'must name a file that ends in .toml or .json'],
     ['broken.toml', 'token = "hunter2\n', 'is not valid TOML (line 1, column 17)'],
-    [
-      'broken.json',
-      '{"token":"hunter2"',
-      'is not a valid configuration file: the JSON or TOML in it does not parse',
-    ],
+    ['broken.json', '{"token":"hunter2"', 'is not valid JSON'],
+    ['twice.json', '{"dev":true,"dev":"hunter2"}', 'has a name twice in one object'],
     ['list.json', '["hunter2"]', 'must hold a table of settings'],
   ])('are refused by name, never quoted: %s', (name, text, rule) => {
     const path = text === undefined ? join(folder, name) : file(name, text)
