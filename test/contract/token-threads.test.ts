@@ -68,26 +68,23 @@ describe.skipIf(!softhsm.available)('a token', () => {
     expect(printed).toBe('3 50,50 true')
   })
 
-  it.runIf(isGlibc)(
-    'calls its own OpenSSL, not the one that Node exports',
-    () => {
-      const bindings = join(dir, 'bindings')
-      run(
-        `
+  it.runIf(isGlibc)('calls its own OpenSSL, not the one that Node exports', () => {
+    const bindings = join(dir, 'bindings')
+    run(
+      `
         const kms = await open('bound')
         const { kid } = await kms.createKey(wish)
         await kms.signAsync(kid, message)
         kms.close()
       `,
-        { LD_DEBUG: 'bindings', LD_DEBUG_OUTPUT: bindings },
-      )
-      const bound = readdirSync(dir)
-        .filter(name => name.startsWith('bindings'))
-        .flatMap(name => readFileSync(join(dir, name), 'utf8').split('\n'))
-        .flatMap(line => /softhsm2\.so \[0\] to (\S+) \[0\]: normal symbol `(?:EVP|BN)_/.exec(line)?.[1] ?? [])
-      expect(new Set(bound.map(library => basename(library).split('.')[0]))).toEqual(new Set(['libcrypto']))
-    },
-  )
+      { LD_DEBUG: 'bindings', LD_DEBUG_OUTPUT: bindings },
+    )
+    const bound = readdirSync(dir)
+      .filter(name => name.startsWith('bindings'))
+      .flatMap(name => readFileSync(join(dir, name), 'utf8').split('\n'))
+      .flatMap(line => /softhsm2\.so \[0\] to (\S+) \[0\]: normal symbol `(?:EVP|BN)_/.exec(line)?.[1] ?? [])
+    expect(new Set(bound.map(library => basename(library).split('.')[0]))).toEqual(new Set(['libcrypto']))
+  })
 
   it('may be left open when the process ends', () => {
     const printed = run(`
