@@ -50,7 +50,7 @@ export interface CapabilityOptions {
 
 /** What a request needs, and where it comes from. */
 export interface Asked {
-  /** What it must allow; of several, all. */
+  /** What it must allow; of several, all; of none, any token that is valid will do. */
   readonly scope: Scope | readonly Scope[]
   /** The address of the caller, as text; a capability that is for some addresses only is refused without one. */
   readonly ip?: string | undefined
@@ -92,7 +92,6 @@ export class CapabilityVerifier {
   readonly #native: NativeCapabilities
   readonly #denials: readonly Denial[]
   readonly #names: readonly string[]
-  readonly #bits = new Map<Scope | readonly Scope[], number>()
   #young = new Map<number, Caller>()
   #old = new Map<number, Caller>()
 
@@ -117,9 +116,16 @@ export class CapabilityVerifier {
   /**
    * Lets the bearer of an `Authorization` header in, or says why not. Takes about a microsecond for a token that was seen
    * before, and some more for one that was not.
+   *
+   * @throws KmsError `BadRequest`, naming the argument that is of another type or the scope that is none.
    */
-  check(authorization: string | undefined, { scope, ip }: Asked): Caller | Denial {
-    const number = attempt(() => this.#native.authenticate(authorization, ip, this.#bitsOf(scope)))
+  check(authorization: string | undefined, asked: Asked): Caller | Denial {
+    if (authorization !== undefined) requireString(authorization, 'authorization')
+    requireObject(asked, 'asked')
+    const { scope, ip } = asked
+    if (ip !== undefined) requireString(ip, 'ip')
+    const bits = this.#bitsOf(scope)
+    const number = attempt(() => this.#native.authenticate(authorization, ip, bits))
     if (number < 0) return this.#denials[-number - 1] ?? 'Invalid'
     const known = this.#young.get(number)
     if (known) return known
@@ -177,16 +183,12 @@ export class CapabilityVerifier {
   }
 
   #bitsOf(scope: Scope | readonly Scope[]): number {
-    const known = this.#bits.get(scope)
-    if (known !== undefined) return known
     let bits = 0
-    for (const name of typeof scope === 'string' ? [scope] : scope) {
+    for (const name of Array.isArray(scope) ? scope : [scope]) {
       const bit = this.#names.indexOf(name)
       if (bit < 0) throw new KmsError('BadRequest', 'is not a scope', { field: 'scope' })
       bits |= 1 << bit
     }
-    // Callers that make a new array each time must not fill the memory.
-    if (this.#bits.size < 256) this.#bits.set(scope, bits)
     return bits
   }
 }
