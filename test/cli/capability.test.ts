@@ -1,13 +1,15 @@
 // `ronctl cap`, and a service that takes what it mints: no development mode.
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { capabilityCommand } from '../../src/cli/capability/command.js'
 import { send } from '../server/support.js'
+import { runCommand } from '../support/command.js'
 
 const program = (name: string) => fileURLToPath(new URL(`../../dist/cli/${name}.js`, import.meta.url))
 
@@ -17,8 +19,10 @@ let children: ChildProcess[]
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'ron-kms-cap-'))
   children = []
+  vi.stubEnv('TEST_ROOT', '5a'.repeat(32))
 })
 afterEach(async () => {
+  vi.unstubAllEnvs()
   for (const child of children) {
     if (child.exitCode !== null || child.signalCode !== null) continue
     child.kill('SIGTERM')
@@ -29,13 +33,17 @@ afterEach(async () => {
 
 const at = (name: string) => join(dir, name)
 
+vi.mock('node:fs', async original => {
+  const fs = await original<typeof import('node:fs')>()
+  const readFileSync = (...args: Parameters<typeof fs.readFileSync>) =>
+    args[0] === 0 ? standardInput : fs.readFileSync(...args)
+  return { ...fs, readFileSync }
+})
+let standardInput = ''
+
 function ronctl(args: readonly string[], input = '') {
-  const env = { ...process.env, TEST_ROOT: '5a'.repeat(32) }
-  const { status, stdout, stderr } = spawnSync(process.execPath, [program('ronctl'), 'cap', ...args], {
-    input,
-    env,
-  })
-  return { status, stdout: stdout.toString().trimEnd(), stderr: stderr.toString().trimEnd() }
+  standardInput = input
+  return runCommand(capabilityCommand(), args)
 }
 
 function ok(args: readonly string[], input?: string): string {
@@ -130,6 +138,23 @@ describe('ronctl cap', () => {
         minted_ms: expect.any(Number),
       },
     })
+  })
+
+  it('is part of ronctl, and reads a token from a pipe', () => {
+    const argv = [program('ronctl'), 'cap', 'inspect']
+    const token = ok([
+      'mint',
+      '--root-key-env',
+      'TEST_ROOT',
+      '--scope',
+      'kms:read',
+      '--tenant',
+      'core',
+      '--ttl',
+      '1h',
+    ])
+    const printed = execFileSync(process.execPath, argv, { input: `${token}\n`, encoding: 'utf8' })
+    expect(printed.trimEnd()).toBe(ok(['inspect'], token))
   })
 
   it('says what is at fault, and never shows a key or a token', () => {
