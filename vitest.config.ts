@@ -21,8 +21,9 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     // test/package installs the packed tarball (network, half a minute): `npm run check` and CI call it.
     exclude: ['test/package/**'],
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    // What takes seconds takes many on a machine that does other work: this ends what hangs, no more.
+    testTimeout: 90_000,
+    hookTimeout: 90_000,
     coverage: {
       provider: 'v8',
       include: ['src/**/*.ts'],
