@@ -177,7 +177,9 @@ impl Engine {
         self.with_seed(first, |secret| {
             let change = Change::Create { facts: &facts, first: &first_facts, secret };
             self.commit(op, context, key, &change, response)
-        })?
+        })??;
+        self.stored(first);
+        Ok(())
     }
 
     /// Commits a further version.
@@ -202,7 +204,16 @@ impl Engine {
         self.with_seed(version, |secret| {
             let change = Change::Rotate { version: &facts, secret };
             self.commit(Op::Rotate, context, key, &change, response)
-        })?
+        })??;
+        self.stored(version);
+        Ok(())
+    }
+
+    /// The store has a version now, and can unseal its secret again.
+    fn stored(&self, version: &KeyVersion) {
+        if version.sealed().is_some() {
+            self.arena.may_go(version.secret);
+        }
     }
 
     /// Lends what the store seals of a version.
@@ -317,11 +328,11 @@ impl Engine {
         }
     }
 
-    /// Unseals the secret of a version into its place.
+    /// Unseals the secret of a version into its place, where it stays until there are too many.
     ///
     /// # Errors
     /// Those of the store; `StoreUnavailable` where there is none.
-    pub(crate) fn warm(&self, key: &Key, version: Version) -> Result<()> {
+    pub(crate) fn warm(&self, key: &Key, version: Version) -> Result<Arc<SecretHalf>> {
         let custody = self.custody()?.ok_or_else(crate::arena::gone)?;
         let held = key.published(version)?;
         let suite = held.sealed().ok_or_else(crate::arena::gone)?;
@@ -331,12 +342,15 @@ impl Engine {
         if !held.public.encoded().ends_with(&public.encoded()) {
             return Err(KmsError::internal("a stored public key is not the one of its secret"));
         }
-        self.arena.put(held.secret, secret)?;
+        let secret = Arc::new(secret);
+        self.arena.put(held.secret, Arc::clone(&secret))?;
         // Destroyed meanwhile: what was put back comes after the wiping.
         if key.load().life.effective(version) == KeyState::Destroyed {
             self.arena.remove(held.secret);
+            return Err(crate::arena::gone());
         }
-        Ok(())
+        self.arena.may_go(held.secret);
+        Ok(secret)
     }
 }
 

@@ -73,6 +73,8 @@ pub struct EngineConfig {
     pub allow_sign_fallback: bool,
     /// What [`secret_memory::require_locked`] gave, where every secret must be locked; held until `close`.
     pub locked: Option<Locked>,
+    /// How many private keys that the store can unseal again stay in memory; what was not used for long goes first.
+    pub max_unsealed: usize,
 }
 
 impl Default for EngineConfig {
@@ -94,6 +96,7 @@ impl Default for EngineConfig {
             other_backends: false,
             allow_sign_fallback: false,
             locked: None,
+            max_unsealed: 16_384,
         }
     }
 }
@@ -147,9 +150,9 @@ impl Engine {
         Engine {
             locked: ArcSwapOption::from(config.locked.take().map(Arc::new)),
             pq: ArcSwap::from_pointee(config.pq.clone()),
+            arena: Arena::new(config.max_unsealed),
             config,
             keys: Registry::default(),
-            arena: Arena::default(),
             idempotency: Idempotency::default(),
             pool: Pool::default(),
             slow: Pool::of(SLOW_THREADS),

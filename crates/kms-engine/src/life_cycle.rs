@@ -16,6 +16,7 @@ use kms_core::{
     Context, DestroyAt, ErrorCode, KeyId, KeyState, KidRef, KmsError, Result, Transition, Version,
 };
 
+use crate::arena::gone;
 use crate::custody::stored_state;
 use crate::dispatch::Response;
 use crate::engine::{Engine, contain, only_verifies};
@@ -279,13 +280,16 @@ impl Engine {
         version: Version,
         act: impl FnOnce(&SecretHalf) -> T,
     ) -> Result<T> {
-        let secret = key.published(version)?.secret;
-        if self.is_durable() && !self.arena.holds(secret) {
-            key.check_enabled(version)?;
-            self.warm(key, version)?;
+        let held = self.arena.load(key.published(version)?.secret);
+        if let Some(secret) = held.as_deref().and_then(Option::as_deref) {
+            return Ok(act(secret));
         }
-        let used = self.arena.with(secret, act);
-        used.or_else(|gone| key.check_enabled(version).and(Err(gone)))
+        key.check_enabled(version)?;
+        let unsealed = if self.is_durable() { self.warm(key, version) } else { Err(gone()) };
+        match unsealed {
+            Ok(secret) => Ok(act(&secret)),
+            Err(error) => key.check_enabled(version).and(Err(error)),
+        }
     }
 
     /// Ends a use of a version: its result may leave. It must be in use still; and it is recorded.

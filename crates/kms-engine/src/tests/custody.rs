@@ -13,7 +13,11 @@ const DAY_MS: u64 = 24 * 3_600_000;
 
 /// An engine on the directory; the clock goes on where the last one stood.
 fn open(dir: &TempDir, clock: &Arc<ManualClock>) -> Engine {
-    let config = EngineConfig { clock: clock.clone(), ..EngineConfig::default() };
+    open_with(dir, EngineConfig { clock: clock.clone(), ..EngineConfig::default() })
+}
+
+fn open_with(dir: &TempDir, config: EngineConfig) -> Engine {
+    let clock = config.clock.clone();
     let (entropy, engine) = (config.entropy.clone(), Engine::new(config));
     let root = KeyFile::parse(&SecretBytes::copy_of(&[7; 32])).unwrap();
     let path = dir.path().join("store");
@@ -32,7 +36,7 @@ fn open(dir: &TempDir, clock: &Arc<ManualClock>) -> Engine {
             _ => break,
         }
     }
-    let options = Options { clock: clock.clone(), ..Options::default() };
+    let options = Options { clock, ..Options::default() };
     let visit = &mut |stored| engine.adopt(stored);
     let (store, _) = FileStore::open(unlocked.unwrap(), options, visit).unwrap();
     engine.keep_in(Box::new(store));
@@ -209,4 +213,78 @@ fn a_derived_key_is_the_same_after_a_restart() {
         engine.derive(&Context::library(), &parent, "orders").unwrap();
     assert_eq!((again.to_string(), same.tracks()), (kid.to_string(), public.tracks()));
     assert!(sign(&engine, &kid.to_string(), b"m").is_ok());
+}
+
+/// An engine that keeps two unsealed keys, with so many keys and what each signs.
+fn bounded(dir: &TempDir, keys: usize) -> (Engine, Vec<(String, [u8; 64])>) {
+    let engine = open_with(dir, EngineConfig { max_unsealed: 2, ..EngineConfig::default() });
+    let kids = (0..keys).map(|_| create(&engine, "message").to_string());
+    let signed = kids.map(|kid| (kid.clone(), sign(&engine, &kid, b"m").unwrap())).collect();
+    (engine, signed)
+}
+
+#[test]
+fn beyond_the_bound_the_key_that_was_not_used_for_longest_goes_and_comes_back_when_it_is_used() {
+    let dir = TempDir::new("custody");
+    let (engine, signed) = bounded(&dir, 9);
+    assert_eq!(engine.arena.held(), 2);
+    for (kid, signature) in signed.iter().chain(signed.iter().rev()) {
+        assert_eq!(sign(&engine, kid, b"m").unwrap(), *signature);
+        assert_eq!(engine.arena.held(), 2);
+    }
+    let newest = signed[0].0.split('#').next().unwrap();
+    for _ in 0..5 {
+        engine.rotate(&Context::library(), newest, &RotateKey::default()).unwrap();
+        assert!(sign(&engine, &signed[1].0, b"m").is_ok());
+        assert_eq!(engine.arena.held(), 2);
+    }
+    let public = engine.describe(&Context::library(), newest).unwrap().public.tracks();
+    let engine = reopen(engine, &dir, &Arc::new(ManualClock::default()));
+    assert_eq!(engine.arena.held(), 0);
+    assert_eq!(engine.describe(&Context::library(), newest).unwrap().public.tracks(), public);
+}
+
+#[test]
+fn a_key_in_use_outlives_its_place() {
+    let dir = TempDir::new("custody");
+    let (engine, signed) = bounded(&dir, 6);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (engine, signed) = (&engine, &signed);
+            scope.spawn(move || {
+                for i in 0..150 {
+                    let (kid, signature) = &signed[(i * (thread + 1) + thread) % signed.len()];
+                    assert_eq!(sign(engine, kid, b"m").unwrap(), *signature);
+                }
+            });
+        }
+    });
+    // Each of those that were unsealing when the last one went may have put its key back.
+    assert!(engine.arena.held() <= 2 + 4);
+}
+
+#[test]
+fn a_destroyed_key_does_not_come_back() {
+    let (dir, clock) = (TempDir::new("custody"), Arc::new(ManualClock::default()));
+    let config = EngineConfig { max_unsealed: 1, clock: clock.clone(), ..EngineConfig::default() };
+    let engine = open_with(&dir, config);
+    let kids = [0; 3].map(|_| create(&engine, "message").to_string());
+    let gone = &kids[0];
+    engine.schedule_destroy(&Context::library(), gone, Some(2 * DAY_MS)).unwrap();
+    clock.advance_ms(2 * DAY_MS);
+    engine.sweep();
+    assert_eq!(refusal(sign(&engine, gone, b"m")).0, "Conflict");
+    assert!(sign(&engine, &kids[1], b"m").is_ok());
+    assert!(sign(&engine, &kids[2], b"m").is_ok());
+    assert_eq!(engine.arena.held(), 1);
+}
+
+#[test]
+fn without_a_store_every_key_stays() {
+    let engine = Engine::new(EngineConfig { max_unsealed: 1, ..EngineConfig::default() });
+    let kids = [0; 4].map(|_| create(&engine, "message").to_string());
+    assert_eq!(engine.arena.held(), 4);
+    for kid in &kids {
+        assert!(sign(&engine, kid, b"m").is_ok());
+    }
 }
