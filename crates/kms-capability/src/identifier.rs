@@ -44,9 +44,14 @@ impl Identifier {
         whole.then_some(Identifier { root, ids, name })
     }
 
+    /// Its own id.
+    pub fn id(&self) -> Uuid {
+        self.ids.first().copied().unwrap_or_default()
+    }
+
     /// When it was minted, in Unix milliseconds.
     pub fn minted_ms(&self) -> u64 {
-        self.ids.first().map_or(0, |id| id.as_u64_pair().0 >> 16)
+        self.id().as_u64_pair().0 >> 16
     }
 }
 

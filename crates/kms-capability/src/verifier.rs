@@ -110,7 +110,7 @@ impl Verifier {
         }
         grant.check_time(self.config.clock.unix_ms(), self.config.skew_ms)?;
         grant.check_address(peer)?;
-        if !state.limiter.take(&grant.limits, now_ms) {
+        if !state.limiter.take(grant.who.id(), &grant.limits, now_ms) {
             return Err(Refusal::Rate);
         }
         Ok(admission)
