@@ -214,11 +214,23 @@ impl NativePassport {
     ) -> napi::Result<Either<String, Vec<String>>> {
         guard("NativePassport.verify", || {
             let body = bytes::owned(&body);
-            match self.shared.verifier.verify_one(&body, self.shared.now(at), ask)? {
-                Outcome::Answer(json) => Ok(Either::A(text(json)?)),
-                Outcome::Unknown(kids) => Ok(Either::B(kids)),
-            }
+            one(self.shared.verifier.verify_one(&body, self.shared.now(at), ask)?)
         })
+    }
+
+    /// As `verify`, on the addon's threads.
+    #[napi(ts_return_type = "Promise<string | Array<string>>")]
+    pub fn verify_async<'env>(
+        &self,
+        env: &'env Env,
+        body: Uint8ArraySlice<'_>,
+        ask: bool,
+        at: Option<f64>,
+    ) -> napi::Result<Object<'env>> {
+        let body = guard("NativePassport.verifyAsync", || Ok(bytes::owned(&body)))?;
+        let shared = Arc::clone(&self.shared);
+        let work = move || one(shared.verifier.verify_one(&body, shared.now(at), ask)?);
+        spawn(env, pool(), "NativePassport.verifyAsync.task", work, |_, answer| Ok(answer))
     }
 
     /// As `verify` for bodies that came at the same time: an answer each, in order. Body i is between the offsets i and
@@ -291,15 +303,18 @@ impl NativePassport {
 impl From<Result<Outcome>> for PassportAnswer {
     fn from(outcome: Result<Outcome>) -> Self {
         let none = PassportAnswer { answer: None, error: None, unknown: None };
-        let answered = outcome.and_then(|outcome| match outcome {
-            Outcome::Answer(json) => text(json).map(Either::A),
-            Outcome::Unknown(kids) => Ok(Either::B(kids)),
-        });
-        match answered {
+        match outcome.and_then(one) {
             Ok(Either::A(answer)) => PassportAnswer { answer: Some(answer), ..none },
             Ok(Either::B(kids)) => PassportAnswer { unknown: Some(kids), ..none },
             Err(error) => PassportAnswer { error: Some(error_json(&error)), ..none },
         }
+    }
+}
+
+fn one(outcome: Outcome) -> Result<Either<String, Vec<String>>> {
+    match outcome {
+        Outcome::Answer(json) => text(json).map(Either::A),
+        Outcome::Unknown(kids) => Ok(Either::B(kids)),
     }
 }
 

@@ -25,7 +25,8 @@ pub struct Policy {
     pub max_batch: usize,
     /// Whether a caller must say which audience it is.
     pub require_aud: bool,
-    /// Kids that begin with this, and are not known, may become known: they are asked for. Empty for none.
+    /// Kids that are this and the number of a version, and are not known, may become known: they are asked for. Empty for
+    /// none.
     pub own_key: String,
 }
 

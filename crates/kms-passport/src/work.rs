@@ -10,6 +10,15 @@ use crate::reason::Reason;
 use crate::time::Now;
 use crate::verify::Verifier;
 
+/// Whether a kid is `key` with the number of a version behind it: what looks like one and is none is asked for nowhere.
+fn is_version_of(key: &str, kid: &str) -> bool {
+    let is_number = |number: &str| {
+        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+        digits && !number.starts_with('0') && (1..=10).contains(&number.len())
+    };
+    kid.strip_prefix(key).is_some_and(is_number)
+}
+
 /// An item whose claims were read, too.
 struct Ready<'o> {
     claims: Claims<'o>,
@@ -53,9 +62,9 @@ impl<'o, 'a> Work<'o, 'a> {
 
     /// Whether the kid of an item is not known here, and may be elsewhere.
     pub(crate) fn may_become_known(&self, i: usize) -> bool {
-        let own_key = &*self.verifier.policy.own_key;
         let unknown = self.ready[i].is_some() && self.keys[i].is_none();
-        let is_own = |opened: &Opened<'_>| opened.kid.starts_with(own_key);
+        let own_key = &*self.verifier.policy.own_key;
+        let is_own = |opened: &Opened<'_>| is_version_of(own_key, &opened.kid);
         unknown && !own_key.is_empty() && self.opened[i].as_ref().is_ok_and(is_own)
     }
 

@@ -11,8 +11,10 @@ use super::text;
 pub const MAX_BYTES: usize = 1 << 20;
 /// Deepest nesting of objects and arrays.
 pub const MAX_DEPTH: usize = 100;
-/// Most values, names included.
+/// Most values, names included; a number of more than 19 digits counts as four, since it costs as much.
 pub const MAX_VALUES: usize = 65_536;
+/// What such a number counts as.
+const LONG: usize = 4;
 
 /// The canonical form of a JSON text: names sorted by their UTF-16 code units, strings and numbers as ECMAScript
 /// writes them, no white space.
@@ -65,7 +67,7 @@ impl Writer {
 
     /// Copies the next value.
     pub(crate) fn value(&mut self, reader: &mut Reader<'_, false>) -> Result<(), Fault> {
-        self.count()?;
+        self.count(1)?;
         match reader.peek()? {
             Kind::Object => self.object(reader),
             Kind::Array => {
@@ -87,6 +89,9 @@ impl Writer {
             }
             Kind::Number => {
                 let number = reader.number()?;
+                if number.is_long() {
+                    self.count(LONG - 1)?;
+                }
                 if self.claims && !number.is_exact() {
                     return Err(faults::INEXACT);
                 }
@@ -99,8 +104,8 @@ impl Writer {
         }
     }
 
-    fn count(&mut self) -> Result<(), Fault> {
-        self.values += 1;
+    fn count(&mut self, values: usize) -> Result<(), Fault> {
+        self.values += values;
         if self.values > MAX_VALUES { Err(faults::COUNT) } else { Ok(()) }
     }
 
@@ -115,7 +120,7 @@ impl Writer {
         let mut members = Vec::new();
         let mut more = reader.begin_object()?;
         while more {
-            self.count()?;
+            self.count(1)?;
             let name = reader.name()?;
             if self.claims && name == "__proto__" {
                 return Err(faults::PROTO);

@@ -3,10 +3,13 @@
 //! No tree is built. Nesting is bounded, names are unique, numbers are finite, strings are well-formed Unicode.
 
 mod canonical;
+mod decimal;
 mod number;
 mod reader;
 mod text;
 
 pub(crate) use canonical::Writer;
 pub use canonical::{MAX_BYTES, MAX_DEPTH, MAX_VALUES, canonical};
+#[cfg(test)]
+pub(crate) use reader::compare_names;
 pub(crate) use reader::{Fault, Kind, Names, Reader, faults};

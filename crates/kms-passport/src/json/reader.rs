@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
+use super::canonical::MAX_VALUES;
 use super::number::Number;
 use super::text;
 
@@ -47,7 +49,12 @@ pub(crate) struct Reader<'a, const CANONICAL: bool> {
     at: usize,
     depth: usize,
     most_depth: usize,
+    /// Values that were passed over.
+    skipped: usize,
 }
+
+/// Up to so many names are compared with each other, which costs less than a table of them.
+const FEW_NAMES: usize = 16;
 
 /// Names of one object, which must differ.
 pub(crate) struct Names<'a, const CANONICAL: bool> {
@@ -80,18 +87,26 @@ impl<'a, const CANONICAL: bool> Names<'a, CANONICAL> {
     }
 
     /// Whether all differed.
-    pub(crate) fn finish(mut self) -> Result<(), Fault> {
-        self.all.sort_unstable();
-        let twice = self.all.windows(2).any(|pair| pair[0] == pair[1]);
+    pub(crate) fn finish(self) -> Result<(), Fault> {
+        let all = &self.all;
+        let twice = if all.len() <= FEW_NAMES {
+            (1..all.len()).any(|i| all[..i].contains(&all[i]))
+        } else {
+            let mut known = HashSet::with_capacity(all.len());
+            !all.iter().all(|name| known.insert(name))
+        };
         if twice { Err(faults::DUPLICATE) } else { Ok(()) }
     }
 }
 
 /// The order of names by their UTF-16 code units (RFC 8785, section 3.2.3).
 pub(crate) fn compare_names(a: &str, b: &str) -> Ordering {
-    // UTF-8 orders by code point, which is the same below U+10000 but for surrogates; E000 to FFFF come after them.
-    let above = |text: &str| text.bytes().any(|byte| byte >= 0xee);
-    if above(a) || above(b) { a.encode_utf16().cmp(b.encode_utf16()) } else { a.cmp(b) }
+    // UTF-8 orders by code point, which is the same but for U+E000 to U+FFFF: they come after surrogates, so after what
+    // is beyond the BMP. The first byte of a character says which it is, and no other byte is as large.
+    let place = |byte: &u8| if matches!(byte, 0xee | 0xef) { byte + 0x10 } else { *byte };
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    a[same..].first().map(place).cmp(&b[same..].first().map(place))
 }
 
 impl<'a, const CANONICAL: bool> Reader<'a, CANONICAL> {
@@ -101,7 +116,7 @@ impl<'a, const CANONICAL: bool> Reader<'a, CANONICAL> {
             return Err(faults::BOM);
         }
         let source = std::str::from_utf8(bytes).map_err(|_| faults::UTF8)?;
-        Ok(Reader { source, at: 0, depth: 0, most_depth })
+        Ok(Reader { source, at: 0, depth: 0, most_depth, skipped: 0 })
     }
 
     /// What comes next, which is not consumed.
@@ -266,6 +281,10 @@ impl<'a, const CANONICAL: bool> Reader<'a, CANONICAL> {
 
     /// Goes past any value, having checked it.
     pub(crate) fn skip(&mut self) -> Result<(), Fault> {
+        self.skipped += 1;
+        if self.skipped > MAX_VALUES {
+            return Err(faults::COUNT);
+        }
         match self.peek()? {
             Kind::Object => {
                 let mut names = Names::<CANONICAL>::new();

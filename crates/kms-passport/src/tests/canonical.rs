@@ -4,6 +4,7 @@ use kms_testkit::vectors;
 use proptest::prelude::*;
 
 use crate::fuzzing::is_canonical;
+use crate::json::compare_names;
 use crate::{MAX_DEPTH, MAX_VALUES, canonical};
 
 fn text(json: &str) -> String {
@@ -60,6 +61,90 @@ fn writes_numbers_as_ecmascript_does() {
         assert_eq!(text(given), expected, "{given}");
         assert_eq!(is_canonical(given.as_bytes()), given == expected, "{given}");
     }
+}
+
+/// The sum of two numbers in decimal, of as many digits after the point.
+fn sum(a: &str, b: &str) -> String {
+    let width = a.len().max(b.len());
+    let (a, b) = (format!("{a:0>width$}"), format!("{b:0>width$}"));
+    let mut carry = 0;
+    let mut digits: Vec<u8> = Vec::new();
+    for (a, b) in a.bytes().zip(b.bytes()).rev().filter(|(a, _)| *a != b'.') {
+        let digit = a - b'0' + b - b'0' + carry;
+        carry = digit / 10;
+        digits.push(b'0' + digit % 10);
+    }
+    digits.push(b'0' + carry);
+    digits.reverse();
+    String::from_utf8(digits).expect("ASCII")
+}
+
+/// A number that is halfway between two doubles, or a little to one of its sides.
+fn close_to_halfway() -> impl Strategy<Value = String> {
+    let more = prop_oneof!["0{0,30}", "[0-9]{0,30}", "0{300,800}1"];
+    let bits = (1..2046_u64, 0..1_u64 << 52).prop_map(|(field, fraction)| field << 52 | fraction);
+    (bits, more, 1..2000_usize).prop_map(|(bits, more, cut)| {
+        let double = f64::from_bits(bits);
+        let step = f64::from_bits(bits + 1) - double;
+        let half = step / 2.0;
+        // All digits of both, which a subnormal half does not have: then it is next to nothing of use here.
+        let exact = sum(&format!("{double:.1080}"), &format!("{half:.1080}"));
+        let digits = exact.trim_matches('0');
+        let zeros = exact.len() - exact.trim_start_matches('0').len();
+        let exponent = (exact.len() - 1080) as i64 - zeros as i64;
+        let digits = &digits[..digits.len().min(cut + 18)];
+        format!("0.{digits}{more}e{exponent}")
+    })
+}
+
+proptest! {
+    #[test]
+    fn reads_numbers_as_the_double_next_to_them(number in close_to_halfway()) {
+        let double: f64 = number.parse().expect("a number");
+        let mut buffer = ryu_js::Buffer::new();
+        match canonical(number.as_bytes()) {
+            Ok(written) => {
+                prop_assert_eq!(written, buffer.format_finite(double).as_bytes(), "{}", number);
+            }
+            Err(_) => prop_assert!(double.is_infinite(), "{}", number),
+        }
+    }
+
+    #[test]
+    fn orders_names_as_their_utf16_code_units(a in "[a\u{7ff}\u{d7ff}-\u{e001}\u{ffff}\u{10000}\u{10ffff}]{0,4}",
+                                              b in "[a\u{7ff}\u{d7ff}-\u{e001}\u{ffff}\u{10000}\u{10ffff}]{0,4}") {
+        prop_assert_eq!(compare_names(&a, &b), a.encode_utf16().cmp(b.encode_utf16()));
+    }
+}
+
+#[test]
+fn tells_infinity_from_the_largest_number_by_every_digit() {
+    let bound = concat!(
+        "179769313486231580793728971405303415079934132710037826936173778980444968292764",
+        "750946649017977587207096330286416692887910946555547851940402630657488671505820",
+        "681908902000708383676273854845817711531764475730270069855571366959622842914819",
+        "860834936475292719074168444365510704342711559699508093042880177904174497792",
+    );
+    let below = format!("{}1", bound.strip_suffix('2').expect("its last digit"));
+    for (whole, exponent) in [(&*below, 0), (&bound[..308], 1), (&bound[..20], 289)] {
+        let cut = format!("0.000{whole}e312");
+        for number in [format!("{whole}e{exponent}"), format!("-{whole}.0e{exponent}"), cut] {
+            let largest = text(&number).trim_start_matches('-').to_owned();
+            assert_eq!(largest, "1.7976931348623157e+308", "{number}");
+        }
+    }
+    for number in [
+        bound.to_owned(),
+        format!("{bound}.0"),
+        format!("0.0{bound}1e310"),
+        format!("-{bound}0e-1"),
+    ] {
+        assert_eq!(refusal(&number), "has a number outside of double precision", "{number}");
+    }
+    for zero in ["0e999999999999999999999", "-0.000E+400", "1e-999999999999999999999"] {
+        assert_eq!(text(zero), "0", "{zero}");
+    }
+    assert_eq!(refusal("1e999999999999999999999"), "has a number outside of double precision");
 }
 
 #[test]
