@@ -234,6 +234,8 @@ export declare class NativePassport {
   verifyBatchAsync(body: Uint8Array, ask: boolean, at?: number | undefined | null): Promise<Uint8Array | Array<string>>
   /** Answers one passport: the answer's JSON, or with `ask` the kids to look for first. */
   verify(body: Uint8Array, ask: boolean, at?: number | undefined | null): string | Array<string>
+  /** As `verify`, on the addon's threads. */
+  verifyAsync(body: Uint8Array, ask: boolean, at?: number | undefined | null): Promise<string | Array<string>>
   /**
    * As `verify` for bodies that came at the same time: an answer each, in order. Body i is between the offsets i and
    * i + 1.

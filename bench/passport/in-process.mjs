@@ -5,9 +5,10 @@ import { importJWK, jwtVerify } from 'jose'
 import { PassportVerifier } from 'ron-kms/passport'
 import { median } from '../lib/measure.mjs'
 import { AUDIENCE, bodyOf, passports } from './data.mjs'
+import { atLeast } from './promises.mjs'
 
-/** What is promised of a batch of 64 under one key. */
-const PROMISES = { jose: 16, 'fast-jwt': 14 }
+/** What is promised of a batch of 64 under one key: how many times as fast, and what is aimed at. */
+const PROMISES = { jose: [16, 25], 'fast-jwt': [14, 25] }
 const SIZES = [1, 8, 64, 256, 512]
 const ISSUER = 'bench'
 
@@ -15,7 +16,7 @@ const ISSUER = 'bench'
 export async function inProcess(rounds) {
   console.log('\nin process: microseconds a passport (medians), and how many times as fast')
   console.log('items  keys   envelopes   tokens     jose  fast-jwt   over jose  over fast-jwt')
-  let kept = true
+  const ratios = {}
   for (const keyCount of [1, 64]) {
     for (const size of SIZES) {
       const times = await row(size, keyCount, rounds)
@@ -27,14 +28,13 @@ export async function inProcess(rounds) {
       cells.push(`${over('jose').toFixed(1)}×`.padStart(12), `${over('fast-jwt').toFixed(1)}×`.padStart(15))
       console.log(cells.join(''))
       if (size !== 64 || keyCount !== 1) continue
-      for (const [name, least] of Object.entries(PROMISES)) {
-        if (over(name) >= least) continue
-        console.log(`      promised at least ${least}× ${name}`)
-        kept = false
-      }
+      for (const name of Object.keys(PROMISES)) ratios[name] = over(name)
     }
   }
-  return kept
+  console.log('')
+  return Object.entries(PROMISES)
+    .map(([name, limits]) => atLeast(`verify_batch of 64 in process, over ${name}`, ratios[name], ...limits))
+    .every(Boolean)
 }
 
 async function row(size, keyCount, rounds) {

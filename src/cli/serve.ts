@@ -20,7 +20,7 @@ import { devBanner } from './banner.js'
 import { devToken } from './capability/dev-token.js'
 import { openCapabilities } from './open-capabilities.js'
 import { openKms } from './open-kms.js'
-import { Reloader } from './reload.js'
+import { liveRootKey, Reloader } from './reload.js'
 import { stop, stopOnSignals } from './stop.js'
 
 /** `ron-kms serve`. */
@@ -103,7 +103,9 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   reportToken(kms, log)
   warnOfReadableKey(config, log)
   stopOnSignals(service, log)
-  const reloader = new Reloader({ service, kms, capabilities: verifier, log, load }, { config, origins })
+  const also = liveRootKey(kms.store, log)
+  const parts = { rows: SCHEMA, service, capabilities: verifier, log, load, also }
+  const reloader = new Reloader<Key, Config>(parts, { config, origins })
   process.on('SIGHUP', () => void reloader.reload())
   process.off('SIGHUP', early)
   if (!dev) return

@@ -2,7 +2,6 @@ import {
   boolean,
   duration,
   integer,
-  type Kind,
   listOf,
   moment,
   name,
@@ -17,26 +16,9 @@ import {
   text,
   url,
 } from './kinds.js'
+import type { Setting, SettingsOf } from './setting.js'
 
-/** One setting: every way to give it, and what it may be. */
-export interface Setting<T> {
-  /** The environment variable. */
-  readonly env: string
-  /** Older names of the variable: accepted with a warning. */
-  readonly aliases?: readonly string[]
-  /** The command line flag, as commander writes it. */
-  readonly flag: string
-  readonly kind: Kind<T>
-  /** Written as a user would write it; it goes through the same check as a user's value. */
-  readonly default: string
-  /** What a fault says: the values that are allowed. */
-  readonly rule: string
-  readonly description: string
-  /** Whether a running service takes another value on SIGHUP; all else needs a restart. */
-  readonly live?: true
-  /** Whether the value may hold a secret, as a URL may hold a token: it is never printed. */
-  readonly secret?: true
-}
+export type { Setting } from './setting.js'
 
 const setting = <T>(row: Setting<T>): Setting<T> => row
 
@@ -801,15 +783,8 @@ export const SCHEMA = {
 /** The dotted name of a setting. */
 export type Key = keyof typeof SCHEMA
 
-type Values = { [K in Key]: (typeof SCHEMA)[K] extends Setting<infer T> ? T : never }
-type Head<K> = K extends `${infer H}.${string}` ? H : K
-type Below<T, H extends string> = { [K in keyof T as K extends `${H}.${infer R}` ? R : never]: T[K] }
-type Tree<T> = {
-  readonly [H in Head<keyof T & string> & string]: H extends keyof T ? T[H] : Tree<Below<T, H>>
-}
-
 /** The settings as code reads them, for example `config.limits.max_body_bytes`; durations are milliseconds. */
-export type Config = Tree<Values>
+export type Config = SettingsOf<typeof SCHEMA>
 
 /** Every key, in the order of the table. */
 export const KEYS = Object.keys(SCHEMA) as Key[]

@@ -3,7 +3,11 @@ import { type Key, SCHEMA, type Setting } from './schema.js'
 
 /** A value of a setting as it may be printed, on one line. */
 export function shownAs(key: Key, raw: unknown): string {
-  const { secret, default: fallback } = SCHEMA[key] as Setting<unknown>
+  return shownBy(SCHEMA[key] as Setting<unknown>, raw)
+}
+
+/** The same by its row. */
+export function shownBy({ secret, default: fallback }: Setting<unknown>, raw: unknown): string {
   if (secret && raw !== fallback) return HIDDEN
   // TOML has dates of its own.
   if (raw instanceof Date) return raw.toISOString()

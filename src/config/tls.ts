@@ -84,7 +84,7 @@ export function wipe(material: TlsMaterial): void {
 }
 
 /** Everything wrong with `tls.*`. */
-export function tlsFaults({ tls }: Config): Fault[] {
+export function tlsFaults({ tls }: Pick<Config, 'tls'>): Fault[] {
   if (!tls.enabled) {
     if (tls.client_ca === '') return []
     // Whoever asks for client certificates must not be served without.

@@ -7,7 +7,7 @@ import type { Config } from './schema.js'
 const MAX_PATH_BYTES = 103
 
 /** Everything wrong with `uds.*`. */
-export function udsFaults({ uds }: Config): Fault[] {
+export function udsFaults({ uds }: Pick<Config, 'uds'>): Fault[] {
   const fault = (rule: string): Fault[] => [{ key: 'uds.path', value: show(uds.path), rule }]
   if (uds.path === '') {
     if (uds.allow_uids.length === 0) return []

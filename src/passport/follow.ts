@@ -1,5 +1,6 @@
 /** Keeping a verifier's keys as a service publishes them. */
 import { KmsError } from '../errors.js'
+import { boundedText } from './fetch-json.js'
 import { fromJwks, type TrustedKey } from './jwks.js'
 
 /** What follows: told which keys came, and which are no longer published. */
@@ -9,7 +10,6 @@ export interface Follower {
 }
 
 const TIMEOUT_MS = 5000
-const LARGEST_BYTES = 2 ** 20
 const SHORTEST_S = 5
 const LONGEST_S = 3600
 const DEFAULT_S = 60
@@ -23,16 +23,24 @@ const DEFAULT_S = 60
  * that is none.
  */
 export async function follow(url: string, follower: Follower): Promise<() => void> {
-  let known = new Map<string, TrustedKey>()
+  const known = new Map<string, TrustedKey>()
   let timer: NodeJS.Timeout | undefined
   let ended = false
   const update = async () => {
     const { keys, maxAgeS } = await fetchSet(url)
     if (ended) return
     const current = new Map(keys.map(key => [key.kid, key]))
-    for (const [kid, key] of current) if (!known.has(kid)) follower.trust(key)
-    for (const kid of known.keys()) if (!current.has(kid)) follower.distrust(kid)
-    known = current
+    // What is no longer published goes first: nothing that is wrong with a new key may keep an old one in use.
+    for (const [kid, key] of known) {
+      if (isSame(current.get(kid), key)) continue
+      follower.distrust(kid)
+      known.delete(kid)
+    }
+    for (const [kid, key] of current) {
+      if (known.has(kid)) continue
+      follower.trust(key)
+      known.set(kid, key)
+    }
     again(maxAgeS / 2)
   }
   const again = (seconds: number) => {
@@ -46,6 +54,10 @@ export async function follow(url: string, follower: Follower): Promise<() => voi
   }
 }
 
+function isSame(a: TrustedKey | undefined, b: TrustedKey): boolean {
+  return a !== undefined && Buffer.compare(a.publicKey, b.publicKey) === 0
+}
+
 async function fetchSet(url: string): Promise<{ keys: TrustedKey[]; maxAgeS: number }> {
   const unavailable = (cause?: unknown) =>
     new KmsError('StoreUnavailable', 'the keys cannot be fetched', { field: 'url', cause })
@@ -55,11 +67,10 @@ async function fetchSet(url: string): Promise<{ keys: TrustedKey[]; maxAgeS: num
     const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(TIMEOUT_MS) })
     if (!response.ok) throw unavailable()
     age = /max-age=(\d{1,9})/.exec(response.headers.get('cache-control') ?? '')?.[1]
-    text = await response.text()
+    text = await boundedText(response)
   } catch (error) {
     throw error instanceof KmsError ? error : unavailable(error)
   }
-  if (text.length > LARGEST_BYTES) throw unavailable()
   const maxAgeS = Math.min(Math.max(Number(age ?? DEFAULT_S), SHORTEST_S), LONGEST_S)
   return { keys: fromJwks(parse(text)), maxAgeS }
 }

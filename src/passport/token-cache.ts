@@ -7,6 +7,8 @@ export interface Remembered {
   readonly claims: string
   /** `exp`. */
   readonly expiresAt: number
+  /** The same by a clock that nobody sets back, in milliseconds. */
+  readonly until: number
 }
 
 const MOST_ITEMS = 1_048_576
@@ -34,7 +36,7 @@ export class TokenCache {
     const item = this.#items.get(key)
     if (!item) return undefined
     this.#items.delete(key)
-    if (item.expiresAt <= now) return undefined
+    if (item.expiresAt <= now || item.until <= performance.now()) return undefined
     this.#items.set(key, item)
     return item
   }

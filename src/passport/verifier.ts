@@ -1,7 +1,7 @@
 /** Verifying passports offline, under keys that the caller trusts. */
 import type { NativePassport } from '../../index.js'
 import { requireBytes, requireObject, requireString } from '../bytes.js'
-import { attempt, KmsError } from '../errors.js'
+import { attempt, attemptAsync, KmsError } from '../errors.js'
 import { follow } from './follow.js'
 import { fromJwks, type JwkSet, type TrustedKey } from './jwks.js'
 import { openNative } from './native.js'
@@ -105,7 +105,7 @@ export class PassportVerifier {
       if (known) return { ok: true, claims: JSON.parse(known.claims) }
       const answer = this.#ask(passport, demands, at)
       const verdict = JSON.parse(answer) as Verdict
-      if (verdict.ok) this.#cache.put(key, remember(verdict))
+      if (verdict.ok) this.#cache.put(key, remember(verdict, now))
       return verdict
     }
     return JSON.parse(this.#ask(passport, demands, at)) as Verdict
@@ -139,6 +139,18 @@ export class PassportVerifier {
   verifyBatchBody(body: Uint8Array): Uint8Array {
     requireBytes(body, 'body')
     return attempt(() => this.#native.verifyBatch(body, false, this.#now?.())) as Uint8Array
+  }
+
+  /**
+   * As {@link PassportVerifier.verifyBatchBody}, on threads beside the event loop: for bodies that strangers send, of which
+   * hundreds of signatures take milliseconds.
+   *
+   * @throws KmsError (as a rejection) as `verifyBatchBody`.
+   */
+  async verifyBatchBodyAsync(body: Uint8Array): Promise<Uint8Array> {
+    requireBytes(body, 'body')
+    const answer = attemptAsync(() => this.#native.verifyBatchAsync(body, false, this.#now?.()))
+    return (await answer) as Uint8Array
   }
 
   #ask(passport: string | Envelope, demands: VerifyDemands, at: number | undefined): string {
@@ -180,6 +192,7 @@ function envelopeOf(passport: unknown): object {
   return fields
 }
 
-function remember({ claims }: Verdict & { ok: true }): Remembered {
-  return { claims: JSON.stringify(claims), expiresAt: claims.exp }
+function remember({ claims }: Verdict & { ok: true }, now: number): Remembered {
+  const until = performance.now() + (claims.exp - now) * 1000
+  return { claims: JSON.stringify(claims), expiresAt: claims.exp, until }
 }

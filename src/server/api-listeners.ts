@@ -6,9 +6,15 @@ import type { Log } from '../logging/log.js'
 import { type Listener, type ListenerLimits, type ListenerParts, listen } from './listen.js'
 import { watchTls } from './tls.js'
 
+/** The settings of listeners, which every service has. */
+export type ListenerSettings = Pick<
+  Config,
+  'bind_addr' | 'tls' | 'uds' | 'max_conns' | 'read_timeout' | 'write_timeout' | 'idle_timeout'
+>
+
 /** What the listeners of the API are made of. */
-export interface ApiListenerParts extends Pick<ListenerParts, 'fetch' | 'onRefused'> {
-  readonly config: Config
+export interface ApiListenerParts extends Pick<ListenerParts, 'fetch' | 'onRefused' | 'envelope'> {
+  readonly config: ListenerSettings
   readonly log: Pick<Log, 'certificateLoaded' | 'certificateRefused' | 'tlsKeyReadable'>
 }
 
@@ -31,7 +37,7 @@ export class ReloadError extends Error {
 }
 
 /** Bounds on connections, as settings have them. */
-export function limitsOf(config: Config): ListenerLimits {
+export function limitsOf(config: ListenerSettings): ListenerLimits {
   return {
     maxConns: config.max_conns,
     readTimeoutMs: config.read_timeout,
@@ -46,15 +52,15 @@ export class ApiListeners {
   readonly #tcp: Listener
   readonly #all: readonly Listener[]
   readonly #stopWatch: () => void
-  #config: Config
+  #config: ListenerSettings
   #until: Date | undefined
   /** Of the files whose certificate is in use. */
   #stamp = ''
 
   /** Binds them all; throws `BindError`, with nothing left bound, where one is not to be had. */
   static async open(parts: ApiListenerParts): Promise<ApiListeners> {
-    const { config, fetch, onRefused } = parts
-    const shared = { fetch, onRefused, limits: limitsOf(config) }
+    const { config, log: _, ...rest } = parts
+    const shared = { ...rest, limits: limitsOf(config) }
     const tls = config.tls.enabled ? material(config) : undefined
     const opened: Listener[] = []
     try {
@@ -97,7 +103,7 @@ export class ApiListeners {
   }
 
   /** Reads what new settings name; throws {@link ReloadError} with nothing changed. */
-  prepare(next: Config): Prepared {
+  prepare(next: ListenerSettings): Prepared {
     const tls = this.#config.tls.enabled ? material(next) : undefined
     return {
       commit: () => {
@@ -146,7 +152,7 @@ export class ApiListeners {
   }
 }
 
-function material({ tls }: Config): TlsMaterial {
+function material({ tls }: Pick<Config, 'tls'>): TlsMaterial {
   const read = readTls(tls)
   if ('faults' in read) throw new ReloadError(read.faults)
   return read

@@ -1,8 +1,8 @@
 // The order of a reload: what may fail comes first, and what failed leaves nothing behind.
 import { describe, expect, it } from 'vitest'
-import { Reloader, type ReloadParts } from '../../src/cli/reload.js'
+import { liveRootKey, Reloader, type ReloadParts } from '../../src/cli/reload.js'
 import { type Loaded, loadConfig } from '../../src/config/load.js'
-import type { Config, Key } from '../../src/config/schema.js'
+import { type Config, type Key, SCHEMA } from '../../src/config/schema.js'
 import { KmsError } from '../../src/errors.js'
 import { ReloadError } from '../../src/server/api-listeners.js'
 
@@ -20,7 +20,15 @@ function reloaderOf(
   const said: unknown[] = []
   let inForce: Config | undefined
   let wished = first
-  const parts: ReloadParts = {
+  const store = {
+    async rekey() {
+      if (fails.rekey) throw fails.rekey
+      done.push('rekey')
+    },
+  }
+  const parts: ReloadParts<Key, Config> = {
+    rows: SCHEMA,
+    also: liveRootKey(store, { storeRekeyed: () => done.push('rekeyed') }),
     service: {
       prepare(config) {
         if (fails.prepare) throw fails.prepare
@@ -35,14 +43,6 @@ function reloaderOf(
         }
       },
     },
-    kms: {
-      store: {
-        async rekey() {
-          if (fails.rekey) throw fails.rekey
-          done.push('rekey')
-        },
-      },
-    },
     capabilities: {
       reload() {
         if (fails.roots) throw fails.roots
@@ -51,7 +51,6 @@ function reloaderOf(
     log: {
       configRefused: event => said.push(event),
       configReloaded: event => said.push(event),
-      storeRekeyed: () => done.push('rekeyed'),
     },
     load: () => read(wished),
   }

@@ -31,6 +31,8 @@ for (const node of nodes) {
   use(node, bare, 'no-binary.mjs')
 }
 useBinary()
+// On Windows the signal would end the shell and leave the service behind.
+if (process.platform !== 'win32') use(process.execPath, app, 'passport.mjs')
 compile()
 console.log(`the packed package works on ${nodes.length} versions of Node`)
 

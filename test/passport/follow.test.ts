@@ -55,6 +55,40 @@ describe('follow', () => {
     expect(await later(5)).toEqual(['k1'])
   })
 
+  it('takes another key under a kid in place of the first', async () => {
+    answer = { body: setOf(1), maxAge: 10 }
+    const told: string[] = []
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const follower = {
+      trust: ({ kid, publicKey }: { kid: string; publicKey: Uint8Array }) =>
+        told.push(`+${kid} ${publicKey[0]}`),
+      distrust: (kid: string) => told.push(`-${kid}`),
+    }
+    ends.push(await follow(url, follower))
+    answer = { body: JSON.stringify({ keys: [toJwk({ ...key(2), kid: 'k1' })] }) }
+    await vi.advanceTimersByTimeAsync(5000)
+    vi.useRealTimers()
+    await expect.poll(() => told).toEqual(['+k1 1', '-k1', '+k1 2'])
+  })
+
+  it('lets go of what is published no longer, though something is wrong with a new key', async () => {
+    answer = { body: setOf(1, 2), maxAge: 10 }
+    const known = new Set<string>()
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const follower = {
+      trust({ kid }: { kid: string }) {
+        if (kid === 'k3') throw new Error('no key')
+        known.add(kid)
+      },
+      distrust: (kid: string) => void known.delete(kid),
+    }
+    ends.push(await follow(url, follower))
+    answer = { body: setOf(3, 2) }
+    await vi.advanceTimersByTimeAsync(5000)
+    vi.useRealTimers()
+    await expect.poll(() => [...known]).toEqual(['k2'])
+  })
+
   it('keeps its keys when the answer is no set', async () => {
     answer = { body: setOf(1), maxAge: 10 }
     const { later } = await following()
@@ -65,11 +99,39 @@ describe('follow', () => {
   it.each([
     ['an error', { status: 404, body: '{}' }, 'StoreUnavailable'],
     ['no JSON', { body: '<html>' }, 'BadRequest'],
+    ['two keys of one kid', { body: setOf(1, 1) }, 'BadRequest'],
+    [
+      'a private key',
+      { body: JSON.stringify({ keys: [{ ...toJwk(key(1)), d: toJwk(key(2)).x }] }) },
+      'BadRequest',
+    ],
     ['more than a MiB', { body: ' '.repeat(2 ** 20 + 1) }, 'StoreUnavailable'],
   ])('refuses %s the first time', async (_, given, code) => {
     answer = given
     const nobody = { trust: () => {}, distrust: () => {} }
     await expect(follow(url, nobody)).rejects.toMatchObject({ code })
+  })
+
+  it.each(['of another place', 'that never ends'])('refuses an answer %s', async which => {
+    const hostile = createServer((_, response) => {
+      if (which === 'of another place') {
+        response.writeHead(302, { location: url }).end()
+        return
+      }
+      const more = () => response.write(' '.repeat(65_536), () => !response.destroyed && setImmediate(more))
+      response.writeHead(200)
+      more()
+    })
+    await new Promise<void>(resolve => hostile.listen(0, '127.0.0.1', resolve))
+    const there = `http://127.0.0.1:${(hostile.address() as AddressInfo).port}/`
+    answer = { body: setOf(1) }
+    const before = process.memoryUsage().rss
+    await expect(follow(there, { trust: () => {}, distrust: () => {} })).rejects.toMatchObject({
+      code: 'StoreUnavailable',
+    })
+    expect(process.memoryUsage().rss - before).toBeLessThan(100 * 2 ** 20)
+    hostile.closeAllConnections()
+    hostile.close()
   })
 
   it('says when nobody is there', async () => {

@@ -91,6 +91,8 @@ describe('hostile JSON', () => {
     'depth 100,000 in a field': `{"token":${'{"a":'.repeat(100_000)}`,
     'hundreds of thousands of names': `{${names}}`,
     'a million values': `[${'1,'.repeat(1_000_000)}1]`,
+    'numbers halfway between two doubles': `[${'2.4703282292062327208299e-324,'.repeat(100_000)}1]`,
+    'such numbers in a field': `{"x":[${'2.4703282292062327208299e-324,'.repeat(60_000)}1]}`,
     'a string of a MiB': JSON.stringify({ token: 'a'.repeat(2 ** 20) }),
   }
 

@@ -9,7 +9,8 @@ import {
   type PassportVerifierOptions,
   passportAuth,
 } from 'ron-kms/passport'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it, vi } from 'vitest'
+import { TokenCache } from '../../src/passport/token-cache.js'
 import { refusal } from '../support/refusal.js'
 
 const kms = await Kms.open({ backend: 'inmem' })
@@ -147,6 +148,28 @@ describe('PassportVerifier', () => {
     expect(remembering.verify(token, { audience, scopes: ['admin'] }).reason).toBe('scope_denied')
     now += 60 + 120
     expect(remembering.verify(token, { audience })).toEqual({ ok: false, reason: 'expired' })
+  })
+
+  it('remembers no token beyond its time, though the clock of the machine is set back', () => {
+    const cache = new TokenCache(2)
+    const at = performance.now()
+    cache.put('token', { claims: '{}', expiresAt: 1000, until: at + 5000 })
+    expect(cache.get('token', 995)).toMatchObject({ claims: '{}' })
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(at + 5000)
+    // An hour earlier by that clock.
+    expect(cache.get('token', 995 - 3600)).toBeUndefined()
+    clock.mockRestore()
+  })
+
+  it('verifies batches on other threads as on this one', async () => {
+    const body = Buffer.from(
+      JSON.stringify([{ ...(await issuer.issue(wish)), audience }, { token: 'a.b.c' }, 7]),
+    )
+    const here = Buffer.from(verifier.verifyBatchBody(body)).toString()
+    expect(Buffer.from(await verifier.verifyBatchBodyAsync(body)).toString()).toBe(here)
+    await expect(verifier.verifyBatchBodyAsync(Buffer.from('{'))).rejects.toMatchObject({
+      code: 'BadRequest',
+    })
   })
 
   it('forgets remembered tokens with the key that signed them', async () => {

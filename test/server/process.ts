@@ -8,8 +8,10 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { vi } from 'vitest'
 
-const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
-const BASE = ['bind_addr = "127.0.0.1:0"', 'metrics_addr = "127.0.0.1:0"']
+const PROGRAMS = {
+  'ron-kms': { script: 'main.js', opsAddress: 'metrics_addr' },
+  'svc-passport': { script: 'passport-main.js', opsAddress: 'admin_addr' },
+}
 
 export class ServiceProcess {
   readonly dir = mkdtempSync(join(tmpdir(), 'ron-kms-process-'))
@@ -22,21 +24,28 @@ export class ServiceProcess {
   api = ''
   ops = ''
   token = ''
+  readonly #program: (typeof PROGRAMS)[keyof typeof PROGRAMS]
+
+  constructor(program: keyof typeof PROGRAMS = 'ron-kms') {
+    this.#program = PROGRAMS[program]
+  }
 
   at(name: string): string {
     return join(this.dir, name)
   }
 
   configure(...lines: string[]): void {
-    writeFileSync(this.at('kms.toml'), [...BASE, ...lines, ''].join('\n'))
+    const base = ['bind_addr', this.#program.opsAddress].map(key => `${key} = "127.0.0.1:0"`)
+    writeFileSync(this.at('kms.toml'), [...base, ...lines, ''].join('\n'))
   }
 
   /** Starts it, and waits until it serves; where it ends instead, its exit code. */
   async start(flags: readonly string[] = [], env: NodeJS.ProcessEnv = {}): Promise<number | undefined> {
     const clean = Object.fromEntries(
-      Object.entries(process.env).filter(([name]) => !/^(RON_)?KMS_/.test(name)),
+      Object.entries(process.env).filter(([name]) => !/^((RON_)?KMS|PASSPORT)_/.test(name)),
     )
     const file = this.file ? ['--config', this.at('kms.toml')] : []
+    const main = fileURLToPath(new URL(`../../dist/cli/${this.#program.script}`, import.meta.url))
     const argv = [main, 'serve', '--dev', ...file, ...flags]
     const child = spawn(process.execPath, argv, {
       env: { ...clean, ...env },

@@ -1,6 +1,7 @@
 //! The replay window: what was presented is remembered until it has expired.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use kms_crypto::digest;
@@ -16,6 +17,8 @@ type Mark = [u8; 16];
 /// One window may serve many verifiers, on many threads.
 pub struct ReplayWindow {
     most: usize,
+    /// The widest of its verifiers: what one has let go another one must not take for new.
+    skew_s: AtomicU64,
     seen: Mutex<Seen>,
 }
 
@@ -29,7 +32,12 @@ struct Seen {
 impl ReplayWindow {
     /// A window of at most `most` marks; a passport leaves one for its `jti` and one for its `nonce`.
     pub fn new(most: usize) -> ReplayWindow {
-        ReplayWindow { most, seen: Mutex::default() }
+        ReplayWindow { most, skew_s: AtomicU64::new(0), seen: Mutex::default() }
+    }
+
+    /// A verifier uses it that takes passports for so long after they have expired.
+    pub(crate) fn serve(&self, skew_s: u64) {
+        self.skew_s.fetch_max(skew_s, Relaxed);
     }
 
     /// Number of marks that are remembered.
@@ -46,7 +54,7 @@ impl ReplayWindow {
     ///
     /// # Errors
     /// `Malformed` for one that has neither `jti` nor `nonce`, `Replayed`, and `Internal` where the window is full.
-    pub(crate) fn record(&self, claims: &Claims<'_>, now: u64, skew: u64) -> Result<(), Reason> {
+    pub(crate) fn record(&self, claims: &Claims<'_>, now: u64) -> Result<(), Reason> {
         let mark = |label: &str, value: &str| {
             let mut text = Vec::with_capacity(claims.issuer.len() + value.len() + 16);
             for part in [label, &claims.issuer, value] {
@@ -72,7 +80,7 @@ impl ReplayWindow {
         if seen.marks.len() + count > self.most {
             return Err(Reason::Internal);
         }
-        let end = claims.expires_at.saturating_add(skew);
+        let end = claims.expires_at.saturating_add(self.skew_s.load(Relaxed));
         seen.by_end.entry(end).or_default().extend(marks.clone());
         seen.marks.extend(marks);
         Ok(())

@@ -125,7 +125,7 @@ impl<'o, 'a> Work<'o, 'a> {
         claims.check_audience(opened.audience.as_deref(), policy.require_aud)?;
         claims.check_scopes(&opened.scopes)?;
         match replay {
-            Some(window) => window.record(claims, now.latest, policy.clock_skew_s),
+            Some(window) => window.record(claims, now.latest),
             None => Ok(()),
         }
     }

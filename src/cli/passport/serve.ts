@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander'
 import { CapabilityVerifier } from '../../capability.js'
 import { EXIT_CONFIG, formatFault } from '../../config/faults.js'
+import { DEFAULT } from '../../config/load.js'
 import { type KmsError, toKmsError } from '../../errors.js'
 import { createLog } from '../../logging/log.js'
 import { passportCapabilities } from '../../passport/service/auth.js'
@@ -8,10 +9,12 @@ import { type Loaded, loadConfig } from '../../passport/service/load.js'
 import { type Opened, openCustody } from '../../passport/service/open-custody.js'
 import { SERVICE_NAME, type Service, startService } from '../../passport/service/service.js'
 import { KEYS, type Key, type PassportConfig, SCHEMA } from '../../passport/service/settings.js'
+import { ReloadError } from '../../server/api-listeners.js'
 import { BindError } from '../../server/bind-error.js'
 import { VERSION } from '../../server/version.js'
 import { ADDON_HELP, addonStatus } from '../addon.js'
 import { devToken } from '../capability/dev-token.js'
+import { Reloader } from '../reload.js'
 import { stop, stopOnSignals } from '../stop.js'
 import { passportBanner } from './banner.js'
 
@@ -36,13 +39,17 @@ export function serveCommand(): Command {
     }
     const configPath = typeof options.config === 'string' ? options.config : undefined
     const dev = options.dev === true
-    await serve(loadConfig({ flags, dev, configPath, env: process.env }), dev)
+    await serve(() => loadConfig({ flags, dev, configPath, env: process.env }), dev)
   })
 }
 
-async function serve(loaded: Loaded, dev: boolean): Promise<void> {
+async function serve(load: () => Loaded, dev: boolean): Promise<void> {
+  // A SIGHUP that comes while the service starts would end the process. There is nothing to reload then.
+  const early = () => {}
+  process.on('SIGHUP', early)
+  const loaded = load()
   if (!loaded.config) return stop(EXIT_CONFIG, ...loaded.faults.map(formatFault))
-  const { config } = loaded
+  const { config, origins, file } = loaded
   const addon = addonStatus()
   if (!addon.loaded) {
     return stop(
@@ -54,6 +61,7 @@ async function serve(loaded: Loaded, dev: boolean): Promise<void> {
   const { cpuTier } = addon
   const log = createLog({ ...config.log, service: SERVICE_NAME })
   for (const alias of loaded.aliases) log.configAlias(alias)
+  log.configLoaded({ file, given: KEYS.filter(key => origins.get(key)?.from !== DEFAULT) })
   let verifier: CapabilityVerifier
   let opened: Opened
   try {
@@ -69,6 +77,7 @@ async function serve(loaded: Loaded, dev: boolean): Promise<void> {
   } catch (error) {
     opened.custody.close()
     if (error instanceof BindError) return stop(1, `${SERVICE_NAME}: ${error.message}`)
+    if (error instanceof ReloadError) return stop(EXIT_CONFIG, ...error.faults.map(formatFault))
     return refuse(toKmsError(error))
   }
   log.serverStarted({
@@ -80,6 +89,10 @@ async function serve(loaded: Loaded, dev: boolean): Promise<void> {
     dev,
   })
   stopOnSignals(service, log)
+  const parts = { rows: SCHEMA, service, capabilities: verifier, log, load }
+  const reloader = new Reloader<Key, PassportConfig>(parts, { config, origins })
+  process.on('SIGHUP', () => void reloader.reload())
+  process.off('SIGHUP', early)
   if (!dev) return
   const token = devToken(verifier)
   process.stdout.write(passportBanner({ service, token, cpuTier, backend: opened.custody.backend }))

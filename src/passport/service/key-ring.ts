@@ -33,6 +33,8 @@ export interface KeyRingOptions {
 const MOST_PUBLISHED = 128
 /** How soon an unknown version may have us ask again. */
 const ASK_AGAIN_MS = 250
+/** Requests that wait for such an answer: a custody that does not answer must not hold more of them up. */
+const MOST_SEEKING = 64
 
 /**
  * The versions of the key: which one signs, which are trusted, which are published.
@@ -43,12 +45,15 @@ const ASK_AGAIN_MS = 250
 export class KeyRing {
   readonly #options: KeyRingOptions
   readonly #versions = new Map<number, KnownVersion>()
-  readonly #distrusted: Set<string>
+  /** By settings, and by the kill switch. */
+  #distrusted: ReadonlySet<string>
+  readonly #killed = new Set<string>()
   #head = 0
   #headSince = 0
   #pending: { version: number; activeAt: number } | undefined
   #askedAt = Number.NEGATIVE_INFINITY
   #asking: Promise<void> | undefined
+  #seeking = 0
   #timer: NodeJS.Timeout | undefined
   #interval: NodeJS.Timeout | undefined
   #published: { text: string; until: number } | undefined
@@ -103,9 +108,12 @@ export class KeyRing {
 
   /** Looks for versions that a passport names and that are not known; at most a few times a second. */
   async find(): Promise<void> {
+    if (this.#seeking === MOST_SEEKING) return
     const asking = this.#now() - this.#askedAt < ASK_AGAIN_MS ? this.#asking : this.#ask()
+    this.#seeking += 1
     // Whoever asked is answered in either case: unknown is unknown.
     await asking?.catch(() => {})
+    this.#seeking -= 1
   }
 
   /** Asks again at once: after a change. */
@@ -116,7 +124,18 @@ export class KeyRing {
 
   /** Trusts a version no longer, at once and for as long as this process lives. */
   distrust(kid: string): void {
-    this.#distrusted.add(kid)
+    this.#killed.add(kid)
+    this.#drop(kid)
+  }
+
+  /** Other settings: what they name is trusted no longer, at once; what they name no longer is when it is asked for next. */
+  setDistrusted(kids: readonly string[]): void {
+    this.#distrusted = new Set(kids)
+    for (const kid of kids) this.#drop(kid)
+    this.#askInBackground()
+  }
+
+  #drop(kid: string): void {
     this.#options.native.distrust(kid)
     for (const known of this.#versions.values()) if (known.kid === kid) known.trusted = false
     this.#published = undefined
@@ -205,7 +224,8 @@ export class KeyRing {
     for (const { version, state } of versionStates) {
       const known = this.#versions.get(version)
       if (!known) continue
-      const trusted = state === 'enabled' && !this.#distrusted.has(known.kid)
+      const distrusted = this.#distrusted.has(known.kid) || this.#killed.has(known.kid)
+      const trusted = state === 'enabled' && !distrusted
       if (trusted !== known.trusted) {
         if (trusted) this.#options.native.trust(known.kid, known.publicKey)
         else this.#options.native.distrust(known.kid)

@@ -2,7 +2,10 @@ import { capabilityFaults } from '../../config/capability.js'
 import { type Fault, HIDDEN, show } from '../../config/faults.js'
 import { readConfigFile } from '../../config/file.js'
 import { formatAddress } from '../../config/kinds.js'
-import type { Setting } from '../../config/schema.js'
+import { DEFAULT, type Origin } from '../../config/load.js'
+import type { Setting } from '../../config/setting.js'
+import { tlsFaults } from '../../config/tls.js'
+import { udsFaults } from '../../config/uds.js'
 import { KEYS, type Key, OTHER_VARIABLES, type PassportConfig, SCHEMA } from './settings.js'
 
 /** Where settings come from. */
@@ -19,6 +22,10 @@ export interface Sources {
 /** The settings, or every reason why there are none, and the old names that were used. */
 export type Loaded = {
   readonly aliases: readonly { readonly old: string; readonly name: string }[]
+  /** What each setting was given as, and by what. */
+  readonly origins: ReadonlyMap<Key, Origin>
+  /** The file that was read, if one was named. */
+  readonly file?: string
 } & (
   | { readonly config: PassportConfig; readonly faults: readonly [] }
   | { readonly config?: never; readonly faults: readonly Fault[] }
@@ -28,7 +35,7 @@ interface Given {
   readonly raw: unknown
   /** Text goes through `Kind.text`, values of a file through `Kind.value`. */
   readonly text: boolean
-  readonly origin?: string
+  readonly from: string
 }
 
 const PREFIX = 'PASSPORT_'
@@ -61,25 +68,27 @@ export function loadConfig({ env, flags = {}, dev, configPath }: Sources): Loade
     // The variable is looked at even when a flag wins, so that an old name is always reported.
     const fromEnv = variable(name, olds)
     const flag = flags[key]
-    if (flag !== undefined) return { raw: flag, text: true, origin: 'from the command line' }
+    if (flag !== undefined) return { raw: flag, text: true, from: 'the command line' }
     const preset = dev ? DEV_PRESET[key] : undefined
-    if (preset !== undefined) return { raw: preset, text: true, origin: 'from --dev' }
-    if (fromEnv) return { raw: fromEnv.raw, text: true, origin: `from ${fromEnv.name}` }
-    if (file?.values.has(key)) return { raw: file.values.get(key), text: false, origin: 'from the file' }
-    return { raw: fallback, text: true }
+    if (preset !== undefined) return { raw: preset, text: true, from: '--dev' }
+    if (fromEnv) return { raw: fromEnv.raw, text: true, from: fromEnv.name }
+    if (file?.values.has(key)) return { raw: file.values.get(key), text: false, from: 'the file' }
+    return { raw: fallback, text: true, from: DEFAULT }
   }
 
   const root: Record<string, unknown> = {}
+  const origins = new Map<Key, Origin>()
   for (const key of KEYS) {
     const { kind, rule } = SCHEMA[key] as Setting<unknown>
-    const { raw, text, origin } = given(key)
+    const { raw, text, from } = given(key)
+    origins.set(key, { raw, from })
     const value = text ? kind.text(String(raw)) : kind.value(raw)
-    if (value === undefined) {
-      faults.push({ key, value: show(raw), rule: origin === undefined ? rule : `${rule} (${origin})` })
-    } else place(root, key, value)
+    if (value === undefined) faults.push({ key, value: show(raw), rule: `${rule} (from ${from})` })
+    else place(root, key, value)
   }
   faults.push(...unknownVariables(env))
-  if (faults.length > 0) return { faults, aliases }
+  const about = { aliases, origins, ...(named && { file: named.raw }) }
+  if (faults.length > 0) return { faults, ...about }
 
   const config = freeze(root) as unknown as PassportConfig
   const contradictions = [
@@ -87,8 +96,10 @@ export function loadConfig({ env, flags = {}, dev, configPath }: Sources): Loade
     ...custodyFaults(config),
     ...capabilityFaults(config, dev === true),
     ...addressFaults(config),
+    ...tlsFaults(config),
+    ...udsFaults(config),
   ]
-  return contradictions.length > 0 ? { faults: contradictions, aliases } : { config, faults: [], aliases }
+  return contradictions.length > 0 ? { faults: contradictions, ...about } : { config, faults: [], ...about }
 }
 
 function place(root: Record<string, unknown>, key: Key, value: unknown): void {

@@ -11,6 +11,7 @@ import {
   toDescription,
   toRotated,
 } from '../../key-types.js'
+import { boundedText } from '../fetch-json.js'
 import type { Custody } from './custody.js'
 
 /** Where a remote key service is, and what it lets us do. */
@@ -47,7 +48,11 @@ export class RemoteCustody implements Custody {
 
   async describe(version?: number): Promise<KeyDescription> {
     const kid = version === undefined ? this.key : `${this.key}#v${version}`
-    return toDescription(await this.#call<DescribedDto>('GET', `/keys/${encodeURIComponent(kid)}`))
+    const described = toDescription(await this.#call<DescribedDto>('GET', `/keys/${encodeURIComponent(kid)}`))
+    // Passports would be taken under a key that nobody asked for.
+    const expected = version === undefined ? `${this.key}#v${described.head}` : kid
+    if (described.kid !== expected) throw new KmsError('Internal', 'the key service gave another key')
+    return described
   }
 
   async sign(kid: string, message: Uint8Array): Promise<Uint8Array> {
@@ -102,14 +107,14 @@ export class RemoteCustody implements Custody {
         },
         ...(body && { body: JSON.stringify(body) }),
       })
-      answer = await response.json()
+      answer = JSON.parse(await boundedText(response))
     } catch (cause) {
       this.#reached(false)
       throw new KmsError('StoreUnavailable', 'the key service cannot be reached', { cause })
     }
     this.#reached(true)
     if (response.ok) return answer as T
-    const { error } = answer as { error?: ErrorRecord }
+    const { error } = (answer ?? {}) as { error?: ErrorRecord }
     // A capability that is missing there is a fault here, and no caller's.
     if (error === undefined || error.code === 'NoCapability') {
       throw new KmsError('StoreUnavailable', 'the key service refuses us', { retryable: false })

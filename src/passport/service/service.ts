@@ -1,14 +1,17 @@
+import { availableParallelism } from 'node:os'
 import type { Hono } from 'hono'
 import { formatAddress } from '../../config/kinds.js'
 import { errorName, type Log } from '../../logging/log.js'
 import { HttpMetrics, NO_OP, NO_ROUTE } from '../../metrics/http.js'
 import { requireNative } from '../../native.js'
-import { type ConnectionRefusal, type Listener, type ListenerLimits, listen } from '../../server/listen.js'
+import { ApiListeners, limitsOf, type Prepared } from '../../server/api-listeners.js'
+import { FairQueue } from '../../server/fair-queue.js'
+import { type ConnectionRefusal, type Listener, listen } from '../../server/listen.js'
+import type { BodyLimits } from '../../server/middleware/body.js'
 import { VERSION } from '../../server/version.js'
 import { openNative } from '../native.js'
-import { createApp } from './app.js'
+import { type AppParts, createApp } from './app.js'
 import type { ScopedAuthenticator } from './auth.js'
-import { FairGate } from './fair-gate.js'
 import { KeyRing } from './key-ring.js'
 import { createRegistry, QueueMeter } from './metrics.js'
 import type { Opened } from './open-custody.js'
@@ -33,11 +36,13 @@ export interface ServiceParts {
 
 /** A service that listens. */
 export interface Service {
-  /** Base of the API, such as `http://127.0.0.1:5307`. */
+  /** Base of the API, such as `http://127.0.0.1:5307`; `https` with TLS. */
   readonly url: string
   /** Where health and metrics are. */
   readonly adminUrl: string
   readonly key: string
+  /** Makes ready for other settings, of which only live ones may differ; throws `ReloadError`, with nothing changed. */
+  prepare(next: PassportConfig): Prepared
   /** Drains and stops; the number of requests that had to be cut off. */
   close(): Promise<number>
 }
@@ -45,8 +50,10 @@ export interface Service {
 const DRAIN_MS = 3000
 /** Bytes of an encoded body that one byte may become, as in the key service. */
 const DECOMPRESS_RATIO_CAP = 10
-/** Room in a body for what is around one payload. It is read on the event loop, which a MiB would hold up. */
+/** Room in a body for what is around one payload. */
 const ONE_BODY_BYTES = 64 * 1024
+/** Part of the queue that is a client's, however many others want it. */
+const SHARE_FLOOR = 0.05
 const OPS_DRAIN_MS = 250
 const CLOCK_MS = 1000
 
@@ -112,12 +119,12 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     return clock.behind
   }
   const metrics = new HttpMetrics()
-  const queue = new QueueMeter()
-  const gate = new FairGate({ perTurn: verify.max_batch, perClient: verify.target_batch })
+  const waits = new QueueMeter()
+  const queue = new FairQueue({ ...queueLimitsOf(config), threads: availableParallelism() })
   const verifying = new Verifying({
     native,
     ring,
-    gate,
+    queue,
     coalesce: verify.coalesce
       ? {
           targetBatch: verify.target_batch,
@@ -125,9 +132,9 @@ export async function startService(parts: ServiceParts): Promise<Service> {
           maxWaitMs: verify.max_wait_us / 1000,
         }
       : undefined,
-    onQueued: seconds => queue.observe(seconds),
+    onQueued: seconds => waits.observe(seconds),
   })
-  const bodies = { readTimeoutMs: config.read_timeout, decompressRatioCap: DECOMPRESS_RATIO_CAP }
+  const appLimits = appLimitsOf(config)
   const app = createApp({
     routes: {
       native,
@@ -141,14 +148,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       log,
     },
     authenticate,
-    limits: {
-      batch: { ...bodies, maxBodyBytes: limits.max_body_bytes },
-      one: {
-        ...bodies,
-        maxBodyBytes: Math.min(limits.max_body_bytes, 2 * limits.max_msg_bytes + ONE_BODY_BYTES),
-      },
-      maxInflight: limits.max_inflight,
-    },
+    limits: appLimits,
     metrics,
     log,
     draining: () => status.draining,
@@ -157,12 +157,13 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     registry: createRegistry({
       counters: () => native.counters(),
       http: metrics,
-      queue,
-      queued: () => gate.queued,
+      queue: waits,
+      queued: () => verifying.queued,
       published: () => ring.publishedCount,
       rotations: () => rotation.count,
       headSince: () => ring.headSince,
       kmsUp: () => custody.reachable,
+      certificateUntil: () => api?.certificateUntil,
       version: VERSION,
       cpuTier,
     }),
@@ -185,12 +186,6 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     log,
   }
 
-  const listenerLimits: ListenerLimits = {
-    maxConns: config.max_conns,
-    readTimeoutMs: config.read_timeout,
-    writeTimeoutMs: config.write_timeout,
-    idleTimeoutMs: config.idle_timeout,
-  }
   // Without a route or a method there is still a refusal to count.
   const nowhere = metrics.meter(NO_ROUTE, 'other', NO_OP)
   const onRefused = ({ status: code, code: kind, reason, ids, peerAddr }: ConnectionRefusal) => {
@@ -198,19 +193,21 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     metrics.reject(reason)
     log.connectionRefused({ ...ids, peerAddr, status: code, code: kind })
   }
-  const bind = (key: string, address: PassportConfig['bind_addr'], { fetch }: Pick<Hono, 'fetch'>) =>
-    listen({ key, address, fetch, limits: listenerLimits, onRefused, envelope })
+  let api: ApiListeners | undefined
   let admin: Listener | undefined
-  if (config.admin_addr) admin = await bind('admin_addr', config.admin_addr, createOpsApp(opsParts))
-  else addOps(app as unknown as Hono, opsParts)
-  let api: Listener
+  if (config.admin_addr) {
+    const { fetch } = createOpsApp(opsParts)
+    const address = config.admin_addr
+    admin = await listen({ key: 'admin_addr', address, fetch, limits: limitsOf(config), onRefused, envelope })
+  } else addOps(app as unknown as Hono, opsParts)
   try {
-    api = await bind('bind_addr', config.bind_addr, app as unknown as Hono)
+    api = await ApiListeners.open({ config, fetch: app.fetch, onRefused, envelope, log })
   } catch (error) {
     await admin?.close(0)
     ring.close()
     throw error
   }
+  const listeners = api
   status.bound = true
   if (custody.refused !== undefined) log.integrityFailed({ reason: custody.refused })
   rotation.start()
@@ -219,7 +216,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     status.draining = true
     rotation.stop()
     let aborted = 0
-    await api.close(DRAIN_MS, () => {
+    await listeners.close(DRAIN_MS, () => {
       aborted = metrics.inflight
     })
     await admin?.close(OPS_DRAIN_MS)
@@ -228,14 +225,42 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     return aborted
   }
   let closing: Promise<number> | undefined
-  const url = `http://${formatAddress(api.address)}`
+  const { url } = listeners
   return {
     url,
     adminUrl: admin ? `http://${formatAddress(admin.address)}` : url,
     key: custody.key,
+    prepare(next) {
+      const prepared = listeners.prepare(next)
+      const commit = async () => {
+        prepared.commit()
+        admin?.setLimits(limitsOf(next))
+        Object.assign(appLimits, appLimitsOf(next))
+        queue.setLimits(queueLimitsOf(next))
+        ring.setDistrusted(next.security.distrust)
+        log.setLevel(next.log.level)
+      }
+      return { commit, abort: prepared.abort }
+    },
     close() {
       closing ??= shutDown()
       return closing
     },
   }
+}
+
+/** Bounds on requests, as settings have them. */
+function appLimitsOf({ limits, read_timeout: readTimeoutMs }: PassportConfig): AppParts['limits'] {
+  const body = (maxBodyBytes: number): BodyLimits => ({
+    maxBodyBytes,
+    readTimeoutMs,
+    decompressRatioCap: DECOMPRESS_RATIO_CAP,
+  })
+  const { max_body_bytes: most, max_msg_bytes: msg, max_inflight: maxInflight } = limits
+  return { batch: body(most), one: body(Math.min(most, 2 * msg + ONE_BODY_BYTES)), maxInflight }
+}
+
+/** Of all that verifies, under way or waiting. */
+function queueLimitsOf({ limits: { max_inflight: most } }: PassportConfig) {
+  return { inflight: { sign: most, verify: most }, shareFloor: SHARE_FLOOR }
 }

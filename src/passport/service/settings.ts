@@ -11,10 +11,17 @@ import {
   text,
   url,
 } from '../../config/kinds.js'
-import type { Setting } from '../../config/schema.js'
+import { SCHEMA as KMS, type Key as KmsKey } from '../../config/schema.js'
+import type { Setting, SettingsOf } from '../../config/setting.js'
 import { MOST_BATCH, MOST_MSG_BYTES, MOST_SKEW_S } from '../native.js'
 
 const setting = <T>(row: Setting<T>): Setting<T> => row
+
+/** A setting that both services have, by a variable of its own. */
+function asInKms<K extends KmsKey>(key: K, env: string): (typeof KMS)[K] {
+  const { aliases: _, ...row } = KMS[key] as Setting<unknown>
+  return { ...row, env } as (typeof KMS)[K]
+}
 
 const SOCKET_RULE = 'must be ip:port or [ipv6]:port with a port from 0 to 65535'
 const DURATION_RULE = 'must be a duration from 1ms to 24h, such as 250ms, 5s, 1m or 1h'
@@ -61,38 +68,20 @@ export const SCHEMA = {
     rule: `${SOCKET_RULE}; empty for the address of the API`,
     description: 'address of /metrics, /healthz, /readyz and /version',
   }),
-  max_conns: setting({
-    env: 'PASSPORT_MAX_CONNS',
-    flag: '--max-conns <number>',
-    kind: integer(1, 4_294_967_295),
-    default: '1024',
-    rule: 'must be a whole number from 1 to 4294967295',
-    description: 'connections that each listener holds at once',
+  max_conns: asInKms('max_conns', 'PASSPORT_MAX_CONNS'),
+  read_timeout: asInKms('read_timeout', 'PASSPORT_READ_TIMEOUT'),
+  write_timeout: asInKms('write_timeout', 'PASSPORT_WRITE_TIMEOUT'),
+  idle_timeout: asInKms('idle_timeout', 'PASSPORT_IDLE_TIMEOUT'),
+  'tls.enabled': setting({
+    ...asInKms('tls.enabled', 'PASSPORT_TLS_ENABLED'),
+    description:
+      'serve the API over TLS 1.3 only, with health and metrics where they have no address of their own',
   }),
-  read_timeout: setting({
-    env: 'PASSPORT_READ_TIMEOUT',
-    flag: '--read-timeout <duration>',
-    kind: timeout,
-    default: '5s',
-    rule: DURATION_RULE,
-    description: 'time for the headers of a request, and again for its body',
-  }),
-  write_timeout: setting({
-    env: 'PASSPORT_WRITE_TIMEOUT',
-    flag: '--write-timeout <duration>',
-    kind: timeout,
-    default: '5s',
-    rule: DURATION_RULE,
-    description: 'time for the peer to take an answer',
-  }),
-  idle_timeout: setting({
-    env: 'PASSPORT_IDLE_TIMEOUT',
-    flag: '--idle-timeout <duration>',
-    kind: timeout,
-    default: '60s',
-    rule: DURATION_RULE,
-    description: 'time that a connection may stay open between requests',
-  }),
+  'tls.cert_path': asInKms('tls.cert_path', 'PASSPORT_TLS_CERT_PATH'),
+  'tls.key_path': asInKms('tls.key_path', 'PASSPORT_TLS_KEY_PATH'),
+  'tls.client_ca': asInKms('tls.client_ca', 'PASSPORT_TLS_CLIENT_CA'),
+  'uds.path': asInKms('uds.path', 'PASSPORT_UDS_PATH'),
+  'uds.allow_uids': asInKms('uds.allow_uids', 'PASSPORT_UDS_ALLOW_UIDS'),
   'passport.issuer': setting({
     env: 'PASSPORT_ISSUER',
     flag: '--issuer <name>',
@@ -147,7 +136,7 @@ export const SCHEMA = {
     kind: integer(1, MOST_BATCH),
     default: '256',
     rule: `must be a whole number from 1 to ${MOST_BATCH}`,
-    description: 'most requests that are verified in one turn before others have theirs',
+    description: 'most requests that are verified side by side in one call',
   }),
   'verify.max_wait_us': setting({
     env: 'PASSPORT_VERIFY_MAX_WAIT_US',
@@ -196,6 +185,7 @@ export const SCHEMA = {
     default: '4MiB',
     rule: 'must be a size from 1KiB to 64MiB, such as 65536, 64KiB or 1MiB',
     description: 'largest request body',
+    live: true,
   }),
   'limits.max_inflight': setting({
     env: 'PASSPORT_MAX_INFLIGHT',
@@ -204,7 +194,8 @@ export const SCHEMA = {
     kind: integer(1, 1_000_000),
     default: '1024',
     rule: 'must be a whole number from 1 to 1000000',
-    description: 'requests that are worked on at once; more are refused with 429',
+    description: 'requests under way or waiting; what comes beyond is answered 429',
+    live: true,
   }),
   'security.require_aud': setting({
     env: 'PASSPORT_REQUIRE_AUD',
@@ -237,6 +228,7 @@ export const SCHEMA = {
     default: '',
     rule: 'must be kids with their versions, separated by commas',
     description: 'versions whose passports are refused, whatever the key service says',
+    live: true,
   }),
   'capability.root_key_file': setting({
     env: 'PASSPORT_CAPABILITY_ROOT_KEY_FILE',
@@ -368,36 +360,15 @@ export const SCHEMA = {
     rule: 'must be the name of a variable',
     description: 'name of the variable that holds it',
   }),
-  'log.level': setting({
-    env: 'PASSPORT_LOG_LEVEL',
-    flag: '--log-level <level>',
-    kind: oneOf('trace', 'debug', 'info', 'warn', 'error'),
-    default: 'info',
-    rule: 'must be trace, debug, info, warn or error',
-    description: 'least severe event that is logged',
-  }),
-  'log.format': setting({
-    env: 'PASSPORT_LOG_FORMAT',
-    flag: '--log-format <format>',
-    kind: oneOf('json', 'text'),
-    default: 'json',
-    rule: 'must be json or text',
-    description: 'JSON lines, or lines for people',
-  }),
+  'log.level': asInKms('log.level', 'PASSPORT_LOG_LEVEL'),
+  'log.format': asInKms('log.format', 'PASSPORT_LOG_FORMAT'),
 } as const
 
 /** The dotted name of a setting. */
 export type Key = keyof typeof SCHEMA
 
-type Values = { [K in Key]: (typeof SCHEMA)[K] extends Setting<infer T> ? T : never }
-type Head<K> = K extends `${infer H}.${string}` ? H : K
-type Below<T, H extends string> = { [K in keyof T as K extends `${H}.${infer R}` ? R : never]: T[K] }
-type Tree<T> = {
-  readonly [H in Head<keyof T & string> & string]: H extends keyof T ? T[H] : Tree<Below<T, H>>
-}
-
 /** The settings as code reads them; durations are milliseconds. */
-export type PassportConfig = Tree<Values>
+export type PassportConfig = SettingsOf<typeof SCHEMA>
 
 /** Every key, in the order of the table. */
 export const KEYS = Object.keys(SCHEMA) as Key[]

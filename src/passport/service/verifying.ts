@@ -1,27 +1,37 @@
 import type { NativePassport } from '../../../index.js'
 import { Coalescer, type CoalescerLimits, type Outcome } from '../../coalescer.js'
 import { attempt, attemptAsync, type ErrorRecord, fromRecord, KmsError } from '../../errors.js'
-import type { FairGate } from './fair-gate.js'
+import type { FairQueue } from '../../server/fair-queue.js'
 import type { KeyRing } from './key-ring.js'
 
 /** What verifying is made of. */
 export interface VerifyingParts {
-  readonly native: Pick<NativePassport, 'verify' | 'verifyEach' | 'verifyBatch' | 'verifyBatchAsync'>
+  readonly native: Pick<
+    NativePassport,
+    'verify' | 'verifyAsync' | 'verifyEach' | 'verifyBatch' | 'verifyBatchAsync'
+  >
   readonly ring: Pick<KeyRing, 'find'>
-  readonly gate: FairGate
+  readonly queue: FairQueue
   /** Absent where requests are not joined. */
   readonly coalesce?: CoalescerLimits | undefined
   /** Told how long a request waited before it was worked on, in seconds. */
   readonly onQueued: (seconds: number) => void
 }
 
-/** A longer batch is worked on by the addon's threads: 64 KiB of envelopes take some 0.4 ms. */
-const INLINE_BYTES = 64 * 1024
+/**
+ * A longer body is worked on by the addon's threads. One passport has a quarter of this; what has more is mostly something
+ * else, and many of those come at once.
+ */
+const INLINE_BYTES = 16 * 1024
+/** The same of a batch: so many bytes of envelopes take some 0.4 ms. */
+const INLINE_BATCH_BYTES = 64 * 1024
 
 /** Verifies request bodies. */
 export class Verifying {
   readonly #parts: VerifyingParts
   readonly #requests: Coalescer<Waiting, string | readonly string[]> | undefined
+  /** How many wait for their turn. */
+  queued = 0
 
   constructor(parts: VerifyingParts) {
     this.#parts = parts
@@ -31,36 +41,72 @@ export class Verifying {
 
   /** The answer to one passport. */
   async one(client: string, body: Uint8Array): Promise<string> {
-    const { gate, ring, native, onQueued } = this.#parts
-    const since = performance.now()
-    const turn = gate.enter(client)
-    if (turn) await turn
-    let answer: string | readonly string[]
-    if (this.#requests) answer = await this.#requests.submit({ body, since })
-    else {
-      onQueued((performance.now() - since) / 1000)
-      answer = attempt(() => native.verify(body, true))
-    }
+    const { native, ring } = this.#parts
+    const inline = body.length <= INLINE_BYTES
+    const alone = (ask: boolean) =>
+      this.#turn(client, inline, () =>
+        inline ? attempt(() => native.verify(body, ask)) : attemptAsync(() => native.verifyAsync(body, ask)),
+      )
+    const requests = inline ? this.#requests : undefined
+    const answer = await (requests
+      ? this.#turn(client, true, since => requests.submit({ body, since }), true)
+      : alone(true))
     if (typeof answer === 'string') return answer
     await ring.find()
-    return attempt(() => native.verify(body, false)) as string
+    return (await alone(false)) as string
   }
 
   /** The answer to an array of passports. */
   async batch(client: string, body: Uint8Array): Promise<Uint8Array> {
-    const { gate, ring, native, onQueued } = this.#parts
-    const since = performance.now()
-    const turn = gate.enter(client)
-    if (turn) await turn
-    onQueued((performance.now() - since) / 1000)
+    const { native, ring } = this.#parts
+    const inline = body.length <= INLINE_BATCH_BYTES
     const verify = (ask: boolean) =>
-      body.length <= INLINE_BYTES
-        ? attempt(() => native.verifyBatch(body, ask))
-        : attemptAsync(() => native.verifyBatchAsync(body, ask))
+      this.#turn(client, inline, () =>
+        inline
+          ? attempt(() => native.verifyBatch(body, ask))
+          : attemptAsync(() => native.verifyBatchAsync(body, ask)),
+      )
     const answer = await verify(true)
     if (answer instanceof Uint8Array) return answer
     await ring.find()
     return (await verify(false)) as Uint8Array
+  }
+
+  /**
+   * Works on a request when it is its client's turn: on the event loop, or on a thread.
+   *
+   * @param joined Whether it says itself when its work began.
+   * @throws Refusal `Backpressure` when too many of its client, or of all, wait.
+   */
+  async #turn<T>(
+    client: string,
+    inline: boolean,
+    work: (since: number) => T | Promise<T>,
+    joined = false,
+  ): Promise<T> {
+    const { queue, onQueued } = this.#parts
+    const place = queue.enter(client, 'verify')
+    try {
+      const since = performance.now()
+      const turn = inline ? place.loop() : place.thread()
+      if (turn) {
+        this.queued += 1
+        await turn
+        this.queued -= 1
+      }
+      const began = turn ? performance.now() : since
+      if (!joined) onQueued((began - since) / 1000)
+      if (!inline) return await work(since)
+      let answer: T | Promise<T>
+      try {
+        answer = work(since)
+      } finally {
+        place.worked(performance.now() - began)
+      }
+      return await answer
+    } finally {
+      place.leave()
+    }
   }
 
   #together(batch: readonly Waiting[]): readonly Outcome<string | readonly string[]>[] {

@@ -118,6 +118,24 @@ proptest! {
 }
 
 #[test]
+fn numbers_close_to_halfway_cost_about_what_others_do() {
+    let times = |number: &str| {
+        let text = format!("[{}]", vec![number; 10_000].join(","));
+        let time = || {
+            let since = std::time::Instant::now();
+            assert!(canonical(text.as_bytes()).is_ok());
+            since.elapsed()
+        };
+        (0..5).map(|_| time()).min().expect("five")
+    };
+    // The standard library takes some hundred times as long for these.
+    let usual = times("1.2345678901234567e-300");
+    for number in ["2.4703282292062327208299e-324", "1.7976931348623158079372e308"] {
+        assert!(times(number) < usual * 50, "{number}");
+    }
+}
+
+#[test]
 fn tells_infinity_from_the_largest_number_by_every_digit() {
     let bound = concat!(
         "179769313486231580793728971405303415079934132710037826936173778980444968292764",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::support::{KID, NOW, Signer, batch, claims, policy, verdict, verdict_at};
-use crate::{Now, ReplayWindow, Verifier};
+use crate::{Now, Policy, ReplayWindow, Verifier};
 
 fn guarded(signer: &Signer, most: usize) -> (Verifier, Arc<ReplayWindow>) {
     let window = Arc::new(ReplayWindow::new(most));
@@ -43,6 +43,23 @@ fn refuses_another_passport_with_the_same_nonce_and_records_none_of_it() {
     let third = signer.envelope(KID, &claims(r#"{"jti":"j2"}"#));
     assert_eq!(batch(&verifier, &[&first, &second, &third]), ["ok", "replayed", "ok"]);
     assert_eq!(window.len(), 3);
+}
+
+#[test]
+fn refuses_what_another_verifier_took_that_lets_it_go_sooner() {
+    let signer = Signer::new(1);
+    let window = Arc::new(ReplayWindow::new(10));
+    let [strict, lenient] = [0, 600].map(|clock_skew_s| {
+        let policy = Policy { clock_skew_s, ..policy() };
+        let verifier = Verifier::new(policy, Some(Arc::clone(&window)));
+        verifier.trust(KID, signer.0.public().as_bytes()).expect("trusted");
+        verifier
+    });
+    let envelope = signer.envelope(KID, &claims(&format!(r#"{{"exp":{}}}"#, NOW + 10)));
+    assert_eq!(verdict(&strict, &envelope), "ok");
+    assert_eq!(verdict_at(&strict, &envelope, Now::at(NOW + 60)), "expired");
+    assert_eq!(verdict_at(&lenient, &envelope, Now::at(NOW + 60)), "replayed");
+    assert_eq!(verdict_at(&lenient, &envelope, Now::at(NOW + 610)), "expired");
 }
 
 #[test]

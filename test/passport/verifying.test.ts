@@ -1,0 +1,79 @@
+// Where the work of a verification is done, and that its place in the queue is given back whatever becomes of it.
+import { describe, expect, it, vi } from 'vitest'
+import { Verifying, type VerifyingParts } from '../../src/passport/service/verifying.js'
+import { FairQueue } from '../../src/server/fair-queue.js'
+import { AUDIENCE, expectProblem, start } from './support.js'
+
+const SMALL = Buffer.from('{}')
+const LARGE = Buffer.alloc(16 * 1024 + 1)
+
+function verifying(native: Partial<VerifyingParts['native']>, most = 8) {
+  const queue = new FairQueue({ inflight: { sign: most, verify: most }, shareFloor: 0.05 })
+  const find = vi.fn(async () => {})
+  const parts = { native: native as VerifyingParts['native'], ring: { find }, queue, onQueued: () => {} }
+  return { queue, find, on: new Verifying({ ...parts, coalesce: {} }), off: new Verifying(parts) }
+}
+
+describe.each(['on', 'off'] as const)('with coalescing %s', how => {
+  it('a body of one passport is worked on here, a larger one on a thread', async () => {
+    const native = { verify: vi.fn(() => 'here'), verifyAsync: vi.fn(async () => 'there') }
+    const { queue, ...both } = verifying(native)
+    expect(await both[how].one('a', SMALL)).toBe('here')
+    expect(await both[how].one('a', LARGE)).toBe('there')
+    expect([native.verify.mock.calls.length, native.verifyAsync.mock.calls.length]).toEqual([1, 1])
+    expect(queue.depth('verify')).toBe(0)
+  })
+
+  it.each([SMALL, LARGE])('versions that are not known are looked for once', async body => {
+    const answer = (_: Uint8Array, ask: boolean) => (ask ? ['k#v2'] : 'unknown')
+    const later = async (given: Uint8Array, ask: boolean) => answer(given, ask)
+    const { queue, find, ...both } = verifying({ verify: answer, verifyAsync: later })
+    expect(await both[how].one('a', body)).toBe('unknown')
+    expect(find).toHaveBeenCalledTimes(1)
+    expect(queue.depth('verify')).toBe(0)
+  })
+
+  it('a place is given back after an error, and one more than there are is refused', async () => {
+    let fail = () => {}
+    const native = {
+      verify: () => {
+        throw new Error('broken')
+      },
+      verifyAsync: () =>
+        new Promise<string>((_, reject) => {
+          fail = () => reject(new Error('broken'))
+        }),
+    }
+    const { queue, ...both } = verifying(native, 1)
+    await expect(both[how].one('a', SMALL)).rejects.toMatchObject({ code: 'Internal' })
+    const waiting = both[how].one('a', LARGE)
+    await expect(both[how].one('a', SMALL)).rejects.toMatchObject({ code: 'Backpressure', retryable: true })
+    fail()
+    await expect(waiting).rejects.toMatchObject({ code: 'Internal' })
+    expect([queue.depth('verify'), both[how].queued]).toEqual([0, 0])
+  })
+})
+
+describe('over HTTP', () => {
+  it('a large body is answered as a small one', async () => {
+    const service = await start()
+    const scopes = Array.from({ length: 64 }, (_, i) => `${i}`.padStart(400, 'x'))
+    const [envelope, token] = [await service.issue(), await service.token()]
+    for (const form of [envelope, { token }]) {
+      const large = { ...form, ...AUDIENCE, scopes }
+      expect(await service.verify(large)).toEqual({ ok: false, reason: 'scope_denied' })
+      expect(await service.verify({ ...large, audience: 'b' })).toEqual({ ok: false, reason: 'bad_aud' })
+    }
+    const stranger = { ...envelope, kid: `${service.key}#v9`, ...AUDIENCE, scopes }
+    expect(await service.verify(stranger)).toEqual({ ok: false, reason: 'unknown_kid' })
+    expectProblem(await service.ask('POST', '/v1/verify', { x: 'y'.repeat(20_000) }), {
+      status: 400,
+      code: 'BadRequest',
+    })
+    expectProblem(await service.ask('POST', '/v1/verify', { x: 'y'.repeat(80_000) }), {
+      status: 413,
+      code: 'TooLarge',
+    })
+    await service.close()
+  })
+})
