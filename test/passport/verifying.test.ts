@@ -1,4 +1,6 @@
 // Where the work of a verification is done, and that its place in the queue is given back whatever becomes of it.
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
 import { describe, expect, it, vi } from 'vitest'
 import { Verifying, type VerifyingParts } from '../../src/passport/service/verifying.js'
 import { FairQueue } from '../../src/server/fair-queue.js'
@@ -55,6 +57,25 @@ describe.each(['on', 'off'] as const)('with coalescing %s', how => {
 })
 
 describe('over HTTP', () => {
+  it('bodies under way are bounded together: what goes beyond is 429, and there is room again later', async () => {
+    const service = await start({ 'limits.max_body_bytes': '4096' })
+    const port = Number(new URL(service.url).port)
+    const head =
+      'POST /v1/verify_batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4096\r\n\r\n['
+    const slow = Array.from({ length: 64 }, () =>
+      connect(port, '127.0.0.1', function (this: Socket) {
+        this.write(head)
+      }),
+    )
+    await Promise.all(slow.map(socket => once(socket, 'connect')))
+    const ask = () => service.ask('POST', '/v1/verify_batch', '[]')
+    await expect.poll(async () => (await ask()).status).toBe(429)
+    expectProblem(await ask(), { status: 429, code: 'Backpressure' })
+    for (const socket of slow) socket.destroy()
+    await expect.poll(async () => (await ask()).status).toBe(200)
+    await service.close()
+  })
+
   it('a large body is answered as a small one', async () => {
     const service = await start()
     const scopes = Array.from({ length: 64 }, (_, i) => `${i}`.padStart(400, 'x'))

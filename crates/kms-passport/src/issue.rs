@@ -71,7 +71,11 @@ pub fn issue(
     now: u64,
     entropy: &dyn Entropy,
 ) -> Result<Issued> {
-    let wish = read(body).map_err(|(fault, field)| KmsError::bad_request(fault).field(field))?;
+    let too_large = || KmsError::new(ErrorCode::TooLarge, faults::LONG).field("body");
+    let wish = read(body, policy.max_msg_bytes).map_err(|(fault, field)| match fault {
+        faults::LONG => too_large(),
+        _ => KmsError::bad_request(fault).field(field),
+    })?;
     let fault = |field, why: &'static str| KmsError::bad_request(why).field(field);
     let missing = |field| fault(field, "is needed");
     let sub = wish.sub.ok_or_else(|| missing("sub"))?;
@@ -129,8 +133,7 @@ pub fn issue(
 
     let payload = payload.out;
     if payload.len() > policy.max_msg_bytes {
-        let error = KmsError::new(ErrorCode::TooLarge, "the payload is over the limit");
-        return Err(error.field("body"));
+        return Err(too_large());
     }
     let signed = match format {
         Format::Envelope => payload,
@@ -141,7 +144,7 @@ pub fn issue(
 
 type FieldFault = (Fault, &'static str);
 
-fn read(body: &[u8]) -> Result<Wish<'_>, FieldFault> {
+fn read(body: &[u8], most: usize) -> Result<Wish<'_>, FieldFault> {
     let syntax = |fault| (fault, "body");
     let mut reader = Reader::<false>::new(body, DEPTH).map_err(syntax)?;
     let mut wish = Wish::default();
@@ -156,7 +159,7 @@ fn read(body: &[u8]) -> Result<Wish<'_>, FieldFault> {
             "sub" => once(&mut wish.sub, "sub", || text(reader))?,
             "aud" => once(&mut wish.aud, "aud", || audience(reader))?,
             "scopes" => once(&mut wish.scopes, "scopes", || list(reader))?,
-            "ctx" => once(&mut wish.ctx, "ctx", || object(reader))?,
+            "ctx" => once(&mut wish.ctx, "ctx", || object(reader, most))?,
             "ttl_s" => once(&mut wish.ttl_s, "ttl_s", || whole(reader))?,
             "nbf" => once(&mut wish.nbf, "nbf", || whole(reader))?,
             "nonce" => once(&mut wish.nonce, "nonce", || text(reader))?,
@@ -212,11 +215,11 @@ fn audience<'a>(reader: &mut Reader<'a, false>) -> Result<Vec<Cow<'a, str>>, Fau
     if list.is_empty() { Err("must name an audience") } else { Ok(list) }
 }
 
-fn object(reader: &mut Reader<'_, false>) -> Result<Vec<u8>, Fault> {
+fn object(reader: &mut Reader<'_, false>, most: usize) -> Result<Vec<u8>, Fault> {
     if reader.peek()? != Kind::Object {
         return Err("must be an object");
     }
-    let mut writer = Writer::for_claims();
+    let mut writer = Writer::for_claims(most);
     writer.value(reader)?;
     Ok(writer.out)
 }

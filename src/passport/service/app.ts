@@ -21,10 +21,34 @@ export interface AppParts {
     readonly one: BodyLimits
     readonly maxInflight: number
   }
+  /** For all bodies together. */
+  readonly memory: BodyMemory
   readonly metrics: HttpMetrics
   readonly log: Log
   /** True from the moment that the server takes no new work. */
   readonly draining: () => boolean
+}
+
+/** Bounds what the bodies of all requests under way come to. */
+export class BodyMemory {
+  readonly #most: () => number
+  #held = 0
+
+  constructor(most: () => number) {
+    this.#most = most
+  }
+
+  /** Takes so many bytes and says how many; throws a {@link Refusal} where there are not so many left. */
+  take(bytes: number): number {
+    if (this.#held + bytes > this.#most()) throw full()
+    this.#held += bytes
+    return bytes
+  }
+
+  /** Gives them back. */
+  give(bytes: number): void {
+    this.#held -= bytes
+  }
 }
 
 type Env = { Bindings: NodeBindings }
@@ -36,6 +60,8 @@ interface Exchange {
   readonly ids: Ids
   readonly started: number
   caller: Caller | undefined
+  /** Bytes that its body may come to. */
+  held: number
 }
 
 const NO_BODY = new Uint8Array(0)
@@ -67,7 +93,13 @@ export function createApp(parts: AppParts): Hono<Env> {
 
 function open(c: AppContext, meter: RouteMeter): Exchange {
   meter.begin()
-  return { meter, ids: openIds(c.req.header('x-corr-id')), started: performance.now(), caller: undefined }
+  return {
+    meter,
+    ids: openIds(c.req.header('x-corr-id')),
+    started: performance.now(),
+    caller: undefined,
+    held: 0,
+  }
 }
 
 async function serve(c: AppContext, parts: AppParts, route: Route, meter: RouteMeter): Promise<Response> {
@@ -84,6 +116,7 @@ async function serve(c: AppContext, parts: AppParts, route: Route, meter: RouteM
     }
     const limits = parts.limits[route.reads === 'batch' ? 'batch' : 'one']
     const coding = route.reads !== 'nothing' && admitBody(c.req.raw, header, bindings, limits)
+    if (coding) exchange.held = parts.memory.take(mostBytes(coding, header('content-length'), limits))
     const body = coding ? await readBody(c.req.raw, coding, bindings, limits) : NO_BODY
     const client = exchange.caller?.actor ?? bindings.incoming?.socket.remoteAddress ?? ''
     const asked = { client, body, header, query: (name: string) => c.req.query(name) }
@@ -102,7 +135,14 @@ async function serve(c: AppContext, parts: AppParts, route: Route, meter: RouteM
     })
   } catch (error) {
     return fail(c, parts, exchange, error)
+  } finally {
+    parts.memory.give(exchange.held)
   }
+}
+
+/** What a body may come to: as much as it says, or the limit where it does not say or is encoded. */
+function mostBytes(coding: string, length: string | undefined, { maxBodyBytes }: BodyLimits): number {
+  return coding === 'identity' && length !== undefined ? Number(length) : maxBodyBytes
 }
 
 function elapsed({ started }: Exchange): number {

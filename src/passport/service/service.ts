@@ -10,7 +10,7 @@ import { type ConnectionRefusal, type Listener, listen } from '../../server/list
 import type { BodyLimits } from '../../server/middleware/body.js'
 import { VERSION } from '../../server/version.js'
 import { openNative } from '../native.js'
-import { type AppParts, createApp } from './app.js'
+import { type AppParts, BodyMemory, createApp } from './app.js'
 import type { ScopedAuthenticator } from './auth.js'
 import { KeyRing } from './key-ring.js'
 import { createRegistry, QueueMeter } from './metrics.js'
@@ -52,6 +52,8 @@ const DRAIN_MS = 3000
 const DECOMPRESS_RATIO_CAP = 10
 /** Room in a body for what is around one payload. */
 const ONE_BODY_BYTES = 64 * 1024
+/** The bodies under way come to no more than so many of the largest do. */
+const BODIES_AT_ONCE = 64
 /** Part of the queue that is a client's, however many others want it. */
 const SHARE_FLOOR = 0.05
 const OPS_DRAIN_MS = 250
@@ -149,6 +151,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     },
     authenticate,
     limits: appLimits,
+    memory: new BodyMemory(() => BODIES_AT_ONCE * appLimits.batch.maxBodyBytes),
     metrics,
     log,
     draining: () => status.draining,

@@ -45,6 +45,8 @@ pub(crate) struct Writer {
     pub(crate) out: Vec<u8>,
     values: usize,
     claims: bool,
+    /// Where more is not worth writing.
+    most: usize,
 }
 
 /// A member of an object: its name, and where its text ends.
@@ -56,13 +58,13 @@ struct Member<'a> {
 
 impl Writer {
     pub(crate) fn new(capacity: usize) -> Writer {
-        Writer { out: Vec::with_capacity(capacity), values: 0, claims: false }
+        Writer { out: Vec::with_capacity(capacity), values: 0, claims: false, most: usize::MAX }
     }
 
-    /// A writer of what verifiers will take: no name that means something to JavaScript, and no number that others would
-    /// read as another one.
-    pub(crate) fn for_claims() -> Writer {
-        Writer { claims: true, ..Writer::new(0) }
+    /// A writer of what verifiers will take: no name that means something to JavaScript, no number that others would
+    /// read as another one, and not much more than `most` bytes.
+    pub(crate) fn for_claims(most: usize) -> Writer {
+        Writer { claims: true, most, ..Writer::new(0) }
     }
 
     /// Copies the next value.
@@ -106,6 +108,9 @@ impl Writer {
 
     fn count(&mut self, values: usize) -> Result<(), Fault> {
         self.values += values;
+        if self.out.len() > self.most {
+            return Err(faults::LONG);
+        }
         if self.values > MAX_VALUES { Err(faults::COUNT) } else { Ok(()) }
     }
 

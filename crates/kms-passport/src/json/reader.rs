@@ -26,6 +26,7 @@ pub(crate) mod faults {
     pub(crate) const DUPLICATE: Fault = "has a name twice in one object";
     pub(crate) const DEPTH: Fault = "is nested too deeply";
     pub(crate) const COUNT: Fault = "has too many values";
+    pub(crate) const LONG: Fault = "the payload is over the limit";
     pub(crate) const PROTO: Fault = "has a name that is not taken";
     pub(crate) const NOT_CANONICAL: Fault = "is not in canonical form";
     pub(crate) const HEADER: Fault = "has a header that is not taken";
