@@ -62,7 +62,7 @@ describe('over HTTP', () => {
     const port = Number(new URL(service.url).port)
     const head =
       'POST /v1/verify_batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4096\r\n\r\n['
-    const slow = Array.from({ length: 64 }, () =>
+    const slow = Array.from({ length: 16 }, () =>
       connect(port, '127.0.0.1', function (this: Socket) {
         this.write(head)
       }),

@@ -118,6 +118,10 @@ async function serve(c: AppContext, parts: AppParts, route: Route, meter: RouteM
     const coding = route.reads !== 'nothing' && admitBody(c.req.raw, header, bindings, limits)
     if (coding) exchange.held = parts.memory.take(mostBytes(coding, header('content-length'), limits))
     const body = coding ? await readBody(c.req.raw, coding, bindings, limits) : NO_BODY
+    if (body.length < exchange.held) {
+      parts.memory.give(exchange.held - body.length)
+      exchange.held = body.length
+    }
     const client = exchange.caller?.actor ?? bindings.incoming?.socket.remoteAddress ?? ''
     const asked = { client, body, header, query: (name: string) => c.req.query(name) }
     const answer = await route.answer(parts.routes, asked)

@@ -53,7 +53,7 @@ const DECOMPRESS_RATIO_CAP = 10
 /** Room in a body for what is around one payload. */
 const ONE_BODY_BYTES = 64 * 1024
 /** The bodies under way come to no more than so many of the largest do. */
-const BODIES_AT_ONCE = 64
+const BODIES_AT_ONCE = 16
 /** Part of the queue that is a client's, however many others want it. */
 const SHARE_FLOOR = 0.05
 const OPS_DRAIN_MS = 250
