@@ -8,8 +8,8 @@ use std::cmp::Ordering;
 
 /// Digits that fit 64 bits.
 const FIRST: usize = 19;
-/// No middle between two doubles has more digits: 2^-1075 has 751 of them, and the others up to 767.
-const MOST: usize = 768;
+/// More digits than any middle between two doubles has (768), so that what comes after them only says that there is more.
+const MOST: usize = 800;
 
 /// The double next to `0.digits * 10^top`, to even from halfway; `digits` are ASCII, of which the first is not 0. `None`
 /// where it is infinite.
