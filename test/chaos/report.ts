@@ -20,6 +20,8 @@ export async function runCases(
   if (missed.length > MAY_MISS * cases.length) {
     faults.push(`not reached: ${missed.length} of ${cases.length}, such as ${missed.slice(0, 3).map(nameOf)}`)
   }
+  // A long run may be stopped before its test ends, which is when the runner shows these.
+  for (const fault of faults) process.stdout.write(`chaos: ${fault}\n`)
   if (cases.length > 0)
     say(`${title}: ${cases.length} cases, ${missed.length} not reached, ${faults.length} faults`, since)
   return faults
