@@ -60,6 +60,11 @@ export declare class NativeCapabilities {
   /** Reads the root keys and the list of revoked capabilities. */
   constructor(options: CapabilityOptions)
   /**
+   * A handle by which one other thread of this process can verify with this, once: with the same root keys, revocations,
+   * rates and ceilings.
+   */
+  share(): string
+  /**
    * Reads the root keys again. What was minted with one that is gone is refused from now on; a file that cannot be read
    * leaves the keys that were in force.
    */
@@ -93,7 +98,10 @@ export declare class NativeGrant {
   coversKey(kid: string): boolean
 }
 
-/** A key service. Its private keys are wiped when it is closed or collected. */
+/**
+ * A key service, as one thread has it. Its private keys are wiped when it is closed where it was opened, or collected
+ * everywhere.
+ */
 export declare class NativeKms {
   /** How the audit log is. */
   auditStatus(): AuditStatus
@@ -147,6 +155,8 @@ export declare class NativeKms {
   mintWith(capabilities: NativeCapabilities): void
   /** Opens an empty service. */
   constructor(options: KmsOptions)
+  /** A handle by which one other thread of this process can attach itself to this service, once. */
+  share(): string
   /**
    * Carries an operation out on this thread: JSON bytes in, JSON out; null, with nothing done, where it takes longer
    * than this thread may wait: `dispatchAsync` carries it out.
@@ -195,7 +205,10 @@ export declare class NativeKms {
   sweep(): number | null
   /** The engine's counters as JSON, for a metrics endpoint. */
   metrics(): string
-  /** Wipes every private key; every later call throws `StoreUnavailable`. */
+  /**
+   * Wipes every private key; every later call throws `StoreUnavailable`, on all threads. Where the service was not opened
+   * but attached to, nothing is done.
+   */
   close(): void
   /** The token of this service as JSON, for metrics and readiness; null where there is none. */
   tokenStatus(): string | null
@@ -257,6 +270,18 @@ export interface Answer {
   /** The error's JSON, where there is no answer. */
   error?: string
 }
+
+/**
+ * The verifier of another thread, by a handle of `NativeCapabilities.share`. Throws `NotFound` for a handle that was used,
+ * or whose verifier is gone.
+ */
+export declare function attachCapabilities(handle: string): NativeCapabilities
+
+/**
+ * The key service of another thread, by a handle of `share`. Throws `NotFound` for a handle that was used, or whose
+ * service is gone.
+ */
+export declare function attachKms(handle: string): NativeKms
 
 /**
  * Proves that the first `from` records are a prefix of the first `to`, as JSON. Both trees are checkpoints', `to` by
@@ -585,6 +610,16 @@ export declare function mlKemCheckPublicKey(set: string, publicKey: Uint8Array):
  */
 export declare function mlKemEncapsulate(set: string, laneNumber: number, publicKey: Uint8Array, ciphertext: Uint8Array, sharedSecret: Uint8Array): void
 
+/** The numbers of the sockets that a thread has not taken. */
+export declare function offeredSockets(thread: number): Array<number>
+
+/**
+ * Keeps a duplicate of a socket for a thread, and returns a number to take it by. `fd` stays the caller's.
+ *
+ * Throws `BadRequest` for what is no open descriptor, `Unsupported` where sockets have none.
+ */
+export declare function offerSocket(fd: number, thread: number): number
+
 /**
  * The answer to one of several requests: its JSON, the JSON of its error, or the kids to look for before it is made
  * again.
@@ -788,6 +823,13 @@ export interface TableStats {
   /** Memory of all tables now, in bytes. */
   bytes: number
 }
+
+/**
+ * The descriptor of a socket, which is the caller's from now on. It closes when it is executed as another program.
+ *
+ * Throws `NotFound` for one that was taken.
+ */
+export declare function takeSocket(number: number): number
 
 /** A data key out of its envelope. */
 export interface UnwrappedKey {

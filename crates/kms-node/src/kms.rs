@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::num::NonZeroU32;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use kms_core::secret_memory::require_locked;
@@ -22,6 +23,7 @@ use crate::capability;
 use crate::known::KnownKids;
 use crate::pkcs11::Pkcs11Options;
 use crate::pq;
+use crate::shared::Offers;
 use crate::store::{self, FileStoreOptions};
 use crate::task::{Signing, guard, spawn, spawn_recorded, spawn_recorded_on, spawn_signing};
 
@@ -85,15 +87,46 @@ pub struct Answer {
     pub error: Option<String>,
 }
 
-/// A key service. Its private keys are wiped when it is closed or collected.
-#[napi]
-pub struct NativeKms {
+/// A key service: what all threads share of it.
+pub struct Custody {
     pub(crate) engine: Arc<Engine>,
     pub(crate) audit: Audit,
     pub(crate) store: store::Kept,
+}
+
+static OFFERS: Offers<Custody> = Offers::new();
+
+/// A key service, as one thread has it. Its private keys are wiped when it is closed where it was opened, or collected
+/// everywhere.
+#[napi]
+pub struct NativeKms {
+    custody: Arc<Custody>,
+    /// Whether it was opened here. Only then it is closed here.
+    owns: bool,
     pub(crate) library: Context,
     /// Used on the JS thread only.
     pub(crate) known: RefCell<KnownKids>,
+}
+
+impl Deref for NativeKms {
+    type Target = Custody;
+
+    fn deref(&self) -> &Custody {
+        &self.custody
+    }
+}
+
+impl NativeKms {
+    fn over(custody: Arc<Custody>, owns: bool) -> NativeKms {
+        NativeKms { custody, owns, library: Context::library(), known: RefCell::default() }
+    }
+}
+
+/// The key service of another thread, by a handle of `share`. Throws `NotFound` for a handle that was used, or whose
+/// service is gone.
+#[napi]
+pub fn attach_kms(handle: String) -> napi::Result<NativeKms> {
+    guard("attachKms", || Ok(NativeKms::over(OFFERS.take(&handle)?, false)))
 }
 
 #[napi]
@@ -142,14 +175,15 @@ impl NativeKms {
                 let hook = env.add_env_cleanup_hook(open, |open| open.close());
                 hook.map_err(|_| KmsError::internal("the end of the process cannot be met"))?;
             }
-            Ok(NativeKms {
-                engine: Arc::new(engine),
-                audit,
-                store,
-                library: Context::library(),
-                known: RefCell::default(),
-            })
+            let custody = Custody { engine: Arc::new(engine), audit, store };
+            Ok(NativeKms::over(Arc::new(custody), true))
         })
+    }
+
+    /// A handle by which one other thread of this process can attach itself to this service, once.
+    #[napi]
+    pub fn share(&self) -> napi::Result<String> {
+        guard("share", || OFFERS.offer(&self.custody))
     }
 
     /// Carries an operation out on this thread: JSON bytes in, JSON out; null, with nothing done, where it takes longer
@@ -395,10 +429,14 @@ impl NativeKms {
         })
     }
 
-    /// Wipes every private key; every later call throws `StoreUnavailable`.
+    /// Wipes every private key; every later call throws `StoreUnavailable`, on all threads. Where the service was not opened
+    /// but attached to, nothing is done.
     #[napi]
     pub fn close(&self) -> napi::Result<()> {
         guard("close", || {
+            if !self.owns {
+                return Ok(());
+            }
             self.engine.close();
             self.audit.close();
             self.store.close();

@@ -6,7 +6,7 @@ mod tokens;
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kms_capability::verifier::bearer;
 use kms_capability::{Admission, Ceilings, Refusal, RootKeys, Verifier, VerifierConfig, mint};
@@ -17,6 +17,7 @@ use zeroize::Zeroize;
 pub use self::grants::NativeGrant;
 pub(crate) use self::grants::find;
 use crate::kms::NativeKms;
+use crate::shared::Offers;
 use crate::store::{read_secret, read_variable};
 use crate::task::guard;
 
@@ -57,16 +58,38 @@ pub struct MintedToken {
     pub exp: f64,
 }
 
-/// Verifies capabilities. The root keys stay in native memory.
-#[napi]
-pub struct NativeCapabilities {
+/// What all threads share of a verifier of capabilities.
+struct Shared {
     verifier: Arc<Verifier>,
     root_key_file: Option<PathBuf>,
     root_key_env: Option<String>,
     /// For `mint`, which an operator calls.
-    roots: RefCell<RootKeys>,
+    roots: Mutex<RootKeys>,
+}
+
+impl Shared {
+    fn roots(&self) -> MutexGuard<'_, RootKeys> {
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+static OFFERS: Offers<Shared> = Offers::new();
+
+/// Verifies capabilities. The root keys stay in native memory.
+#[napi]
+pub struct NativeCapabilities {
+    shared: Arc<Shared>,
     /// Whom `authenticate` let in last. Used on the JS thread only.
     last: RefCell<Option<Admission>>,
+}
+
+/// The verifier of another thread, by a handle of `NativeCapabilities.share`. Throws `NotFound` for a handle that was used,
+/// or whose verifier is gone.
+#[napi]
+pub fn attach_capabilities(handle: String) -> napi::Result<NativeCapabilities> {
+    guard("attachCapabilities", || {
+        Ok(NativeCapabilities { shared: OFFERS.take(&handle)?, last: RefCell::default() })
+    })
 }
 
 #[napi]
@@ -92,14 +115,21 @@ impl NativeCapabilities {
                 entropy: Arc::new(OsEntropy),
             };
             let verifier = Arc::new(Verifier::new(RootKeys::parse(&content)?, config)?);
-            Ok(NativeCapabilities {
+            let shared = Shared {
                 verifier,
                 root_key_file: file,
                 root_key_env: env,
-                roots: RefCell::new(RootKeys::parse(&content)?),
-                last: RefCell::default(),
-            })
+                roots: Mutex::new(RootKeys::parse(&content)?),
+            };
+            Ok(NativeCapabilities { shared: Arc::new(shared), last: RefCell::default() })
         })
+    }
+
+    /// A handle by which one other thread of this process can verify with this, once: with the same root keys, revocations,
+    /// rates and ceilings.
+    #[napi]
+    pub fn share(&self) -> napi::Result<String> {
+        guard("NativeCapabilities.share", || OFFERS.offer(&self.shared))
     }
 
     /// Reads the root keys again. What was minted with one that is gone is refused from now on; a file that cannot be read
@@ -107,13 +137,14 @@ impl NativeCapabilities {
     #[napi]
     pub fn reload(&self) -> napi::Result<()> {
         guard("NativeCapabilities.reload", || {
-            if self.root_key_file.is_none() && self.root_key_env.is_none() {
+            let Shared { root_key_file: file, root_key_env: env, .. } = &*self.shared;
+            if file.is_none() && env.is_none() {
                 return Ok(());
             }
-            let content = read_roots(self.root_key_file.as_deref(), self.root_key_env.as_deref())?;
+            let content = read_roots(file.as_deref(), env.as_deref())?;
             let roots = RootKeys::parse(&content)?;
-            *self.roots.borrow_mut() = RootKeys::parse(&content)?;
-            self.verifier.set_roots(roots);
+            *self.shared.roots() = RootKeys::parse(&content)?;
+            self.shared.verifier.set_roots(roots);
             Ok(())
         })
     }
@@ -139,7 +170,7 @@ impl NativeCapabilities {
                 Some(None) => Err(Refusal::Invalid),
                 Some(Some(token)) => {
                     let peer = peer.and_then(|peer| peer.parse::<IpAddr>().ok());
-                    self.verifier.admit(token, peer, needed)
+                    self.shared.verifier.admit(token, peer, needed)
                 }
             };
             Ok(match admitted {
@@ -160,7 +191,7 @@ impl NativeCapabilities {
         guard("NativeCapabilities.granted", || {
             let last = self.last.borrow();
             let admission = last.as_ref().ok_or_else(|| KmsError::internal("nobody was let in"))?;
-            Ok(grants::keep(&admission.grant, &self.verifier))
+            Ok(grants::keep(&admission.grant, &self.shared.verifier))
         })
     }
 
@@ -168,7 +199,7 @@ impl NativeCapabilities {
     #[napi]
     pub fn mint(&self, name: String, caveats: Vec<String>) -> napi::Result<MintedToken> {
         guard("NativeCapabilities.mint", || {
-            let (clock, roots) = (SystemClock::new(), self.roots.borrow());
+            let (clock, roots) = (SystemClock::new(), self.shared.roots());
             let minted = mint::mint(&roots, &name, &caveats, &clock, &OsEntropy)?;
             #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
             let exp = minted.grant.exp() as f64;
@@ -185,7 +216,7 @@ impl NativeKms {
     #[napi]
     pub fn mint_with(&self, capabilities: &NativeCapabilities) -> napi::Result<()> {
         guard("mintWith", || {
-            self.engine.mint_with(Arc::clone(&capabilities.verifier));
+            self.engine.mint_with(Arc::clone(&capabilities.shared.verifier));
             Ok(())
         })
     }
