@@ -114,6 +114,25 @@ export class CapabilityVerifier {
   }
 
   /**
+   * The verifier of another thread of this process: with its root keys, revocations, rates and ceilings.
+   *
+   * @throws KmsError `NotFound` for a handle that was used, or whose verifier is gone.
+   * @internal
+   */
+  static attach(handle: string): CapabilityVerifier {
+    return new CapabilityVerifier(attempt(() => requireNative().attachCapabilities(handle)))
+  }
+
+  /**
+   * What one other thread needs to {@link CapabilityVerifier.attach} itself, once.
+   *
+   * @internal
+   */
+  share(): string {
+    return attempt(() => this.#native.share())
+  }
+
+  /**
    * Lets the bearer of an `Authorization` header in, or says why not. Takes about a microsecond for a token that was seen
    * before, and some more for one that was not.
    *

@@ -70,6 +70,16 @@ const PLANS: ReadonlySet<Operation> = new Set(['create', 'import', 'rotate', 'de
 const LIBRARY: CallContext = { requestId: '', actor: 'library' }
 
 /**
+ * A key service, on its way to another thread. Good once.
+ *
+ * @internal
+ */
+export interface KmsHandle {
+  readonly handle: string
+  readonly waits: boolean
+}
+
+/**
  * A key service in this process. Private keys stay in native memory: no call returns one, and they are
  * wiped when the service is closed.
  *
@@ -170,6 +180,25 @@ export class Kms {
           waits,
         ),
     )
+  }
+
+  /**
+   * The key service of another thread of this process, for calls from this one. Closing it here lets go of it only.
+   *
+   * @throws KmsError `NotFound` for a handle that was used, or whose service is gone.
+   * @internal
+   */
+  static attach({ handle, waits }: KmsHandle): Kms {
+    return attempt(() => new Kms(requireNative().attachKms(handle), waits))
+  }
+
+  /**
+   * What one other thread needs to {@link Kms.attach} itself to this service.
+   *
+   * @internal
+   */
+  share(): KmsHandle {
+    return { handle: attempt(() => this.#native.share()), waits: this.#waits }
   }
 
   /**

@@ -7,7 +7,7 @@ import { DEFAULT, type Loaded, loadConfig } from '../config/load.js'
 import { type Config, KEYS, type Key, SCHEMA } from '../config/schema.js'
 import { toKmsError } from '../errors.js'
 import type { Kms } from '../kms.js'
-import { createLog, type Log } from '../logging/log.js'
+import { createLog, type Log, stderrWriter } from '../logging/log.js'
 import { requireNative } from '../native.js'
 import { ReloadError } from '../server/api-listeners.js'
 import { BindError } from '../server/bind-error.js'
@@ -69,7 +69,8 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   if (!addon.loaded)
     return stop(1, `ron-kms: the native core is missing: ${addon.reason}`, `ron-kms: ${ADDON_HELP}`)
 
-  const log = createLog(config.log)
+  const write = stderrWriter()
+  const log = createLog({ ...config.log, write })
   for (const alias of loaded.aliases) log.configAlias(alias)
   log.configLoaded({ file, given: KEYS.filter(key => origins.get(key)?.from !== DEFAULT) })
   const { cpuTier } = addon
@@ -91,7 +92,9 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
   try {
     kms.mintWith(verifier)
     const authenticate = capabilities(verifier, peerThrough(config.capability.trusted_proxies))
-    service = await startService({ config, kms, authenticate, log, cpuTier })
+    const share = () => ({ kms: kms.share(), capabilities: verifier.share() })
+    const threads = { share, writeLine: write }
+    service = await startService({ config, kms, authenticate, log, cpuTier, threads })
   } catch (error) {
     kms.close()
     if (error instanceof BindError) return stop(1, `ron-kms: ${error.message}`)

@@ -9,6 +9,7 @@ import { pqContradictions } from './pq.js'
 import { type Config, KEYS, type Key, OTHER_VARIABLES, SCHEMA, type Setting } from './schema.js'
 import { tlsFaults } from './tls.js'
 import { udsFaults } from './uds.js'
+import { workersFaults } from './workers.js'
 
 /** Where settings come from. */
 export interface Sources {
@@ -134,7 +135,7 @@ export function loadConfig(sources: Sources): Loaded {
   faults.push(...addressClash(config), ...custodyFaults(config), ...pqContradictions(config.pq))
   faults.push(...witnessFaults(config), ...amnesiaFaults(config))
   faults.push(...tlsFaults(config), ...udsFaults(config), ...tokenFaults(config, env))
-  faults.push(...capabilityFaults(config, sources.dev === true))
+  faults.push(...capabilityFaults(config, sources.dev === true), ...workersFaults(config, config.workers))
   return faults.length > 0 ? { faults, ...about } : { config, faults: [], ...about }
 }
 

@@ -68,6 +68,15 @@ export const SCHEMA = {
     rule: SOCKET_RULE,
     description: 'address of /metrics, /healthz, /readyz and /version',
   }),
+  workers: setting({
+    env: 'RON_KMS_WORKERS',
+    flag: '--workers <number>',
+    kind: integer(1, 64),
+    default: '1',
+    rule: 'must be a whole number from 1 to 64',
+    description:
+      'threads that serve the API; with 2 or more the first thread of the process only accepts and watches',
+  }),
   max_conns: setting({
     env: 'RON_KMS_MAX_CONNS',
     flag: '--max-conns <number>',

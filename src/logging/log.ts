@@ -113,6 +113,10 @@ export interface Log {
   auditTorn(event: { droppedBytes: number }): void
   /** An operator's decision to go on, which is in the audit log too. */
   auditOverridden(event: { reason: string }): void
+  /** A thread that serves ended by itself; another takes its place after a while. */
+  threadFailed(event: { thread: number; errorName: string; retryMs: number }): void
+  /** Another thread serves in the place of one that failed. */
+  threadStarted(event: { thread: number }): void
   shutdownStarted(event: { signal: string }): void
   shutdownFinished(event: { aborted: number }): void
   /** Another version of the key signs passports now. */
@@ -226,6 +230,9 @@ export function createLog(options: LogOptions): Log {
         : logger.error({ event: 'token_gone', label, reason }),
     auditTorn: ({ droppedBytes }) => logger.warn({ event: 'audit_torn', dropped_bytes: droppedBytes }),
     auditOverridden: ({ reason }) => logger.warn({ event: 'audit_overridden', reason }),
+    threadFailed: ({ thread, errorName: name, retryMs }) =>
+      logger.error({ event: 'thread_failed', thread, error_name: name, retry_ms: retryMs }),
+    threadStarted: ({ thread }) => logger.info({ event: 'thread_started', thread }),
     shutdownStarted: ({ signal }) => logger.info({ event: 'shutdown_started', signal }),
     shutdownFinished: ({ aborted }) => logger.info({ event: 'shutdown_finished', aborted }),
     passportHead: ({ version }) => logger.info({ event: 'passport_head', version }),
@@ -257,7 +264,8 @@ function took({ latencyMs }: DoneRequest) {
   return { latency_ms: Math.round(latencyMs * 1000) / 1000 }
 }
 
-function stderrWriter(): (line: string) => void {
+/** Writes whole lines to standard error. */
+export function stderrWriter(): (line: string) => void {
   const out = pino.destination({ fd: 2, sync: true })
   return line => void out.write(line)
 }

@@ -340,6 +340,18 @@ export const CATALOG = [
     labels: ['route'],
   },
   {
+    name: 'kms_http_threads',
+    type: 'gauge',
+    help: 'Threads that serve the API.',
+    labels: [],
+  },
+  {
+    name: 'kms_http_thread_failures_total',
+    type: 'counter',
+    help: 'Threads that ended by themselves, with their connections, and were replaced.',
+    labels: [],
+  },
+  {
     name: 'tls_handshake_failures_total',
     type: 'counter',
     help: 'Connections that never became TLS 1.3, or whose client had no certificate that is taken.',

@@ -3,9 +3,8 @@ import type { SecretMemory, TableStats } from '../../index.js'
 import type { AuditStatus, EngineMetrics, PqPolicy, PqRule, TokenStatus } from '../kms.js'
 import { over, phaseOf } from '../pq-policy.js'
 import type { AuditDuties } from '../server/audit-duties.js'
-import type { FairQueue } from '../server/fair-queue.js'
 import { READY_KEYS, type Readiness } from '../server/ready.js'
-import type { Tracer } from '../tracing/tracer.js'
+import type { Serving } from '../server/serving.js'
 import {
   ALGORITHMS_AT_ZERO,
   CATALOG,
@@ -14,7 +13,7 @@ import {
   PROCESS_METRICS,
   REQUEST_BUCKETS,
 } from './catalog.js'
-import type { HttpMetrics } from './http.js'
+import type { HttpCounters } from './http.js'
 
 const QUEUES = ['sign', 'verify'] as const
 
@@ -32,7 +31,8 @@ export interface MetricSources {
   readonly auditDuties: () => ReturnType<AuditDuties['status']>
   /** How the token is, where there is one. */
   readonly token: () => TokenStatus | undefined
-  readonly http: HttpMetrics
+  /** Whoever serves. */
+  readonly serving: Pick<Serving, 'http' | 'queue' | 'spans' | 'threads' | 'measure'>
   /** When the certificate in use ends, where there is one. */
   readonly certificateUntil: () => Date | undefined
   /** The post-quantum policy in force. */
@@ -40,8 +40,6 @@ export interface MetricSources {
   /** What `/readyz` says. */
   readonly readiness: () => Readiness
   readonly clockDriftSeconds: () => number
-  readonly tracer: Pick<Tracer, 'status'> | undefined
-  readonly queue: Pick<FairQueue, 'depth' | 'waits'>
   readonly backend: string
   readonly version: string
   readonly cpuTier: string
@@ -59,7 +57,7 @@ export function createRegistry(sources: MetricSources): Registry {
   const registry = new Registry()
   const samples = samplesOf(sources)
   for (const row of CATALOG) registerRow(registry, row, samples[row.name])
-  registerProcessMetrics(registry)
+  registerProcessMetrics(registry, () => sources.serving.measure())
   return registry
 }
 
@@ -73,15 +71,40 @@ export function registerRow(registry: Registry, row: MetricRow, samples: () => S
   }
 }
 
-/** Registers the metrics of the process. */
-export function registerProcessMetrics(registry: Registry): void {
+/**
+ * Registers the metrics of the process. What an event loop measures of itself is put together with what `others` have
+ * measured: the longest delay, and all memory.
+ */
+export function registerProcessMetrics(
+  registry: Registry,
+  others: () => Promise<readonly (readonly number[])[]> = async () => [],
+): void {
   const all = new Registry()
   collectDefaultMetrics({ register: all })
-  for (const name of PROCESS_METRICS) {
+  for (const [index, name] of PROCESS_METRICS.entries()) {
     // Some exist on Linux only.
-    const metric = all.getSingleMetric(name)
-    if (metric) registry.registerMetric(metric)
+    const metric = all.getSingleMetric(name) as (Metric & Measured) | undefined
+    if (!metric) continue
+    if (!name.startsWith('nodejs_')) {
+      registry.registerMetric(metric)
+      continue
+    }
+    const together = name.includes('lag') ? Math.max : (one: number, other: number) => one + other
+    const get = async () => {
+      const [own, measured] = await Promise.all([metric.get(), others()])
+      const values = own.values.map(sample => ({
+        ...sample,
+        value: measured.reduce((value, of) => together(value, of[index] ?? value), sample.value),
+      }))
+      return { ...own, values }
+    }
+    registry.registerMetric({ name, get, reset() {} } as unknown as Metric)
   }
+}
+
+/** What the types of prom-client leave out. */
+interface Measured {
+  get(): Promise<{ readonly values: readonly { readonly value: number }[] }>
 }
 
 function samplesOf({
@@ -91,17 +114,16 @@ function samplesOf({
   audit,
   auditDuties,
   token,
-  http,
+  serving,
   certificateUntil,
   pq,
   readiness,
   clockDriftSeconds,
-  tracer,
   backend,
-  queue,
   version,
   cpuTier,
 }: MetricSources): Record<MetricName, () => Sample[]> {
+  const { http, queue } = serving
   // A scrape asks all metrics in one go, so what is remembered until the next turn of the loop is one snapshot.
   let snapshot: EngineMetrics | undefined
   const current = () => {
@@ -198,7 +220,7 @@ function samplesOf({
     },
     kms_clock_drift_seconds: () => [{ labels: {}, value: clockDriftSeconds() }],
     kms_trace_spans_total: () =>
-      Object.entries(tracer?.status() ?? {}).map(([result, value]) => ({ labels: { result }, value })),
+      Object.entries(serving.spans() ?? {}).map(([result, value]) => ({ labels: { result }, value })),
     ...ofToken(token),
     kms_build_info: () => [{ labels: { version, cpu_tier: cpuTier }, value: 1 }],
     http_requests_total: () =>
@@ -222,6 +244,8 @@ function samplesOf({
       }
       return [...byRoute].map(([route, value]) => ({ labels: { route }, value }))
     },
+    kms_http_threads: () => [{ labels: {}, value: serving.threads().serving }],
+    kms_http_thread_failures_total: () => [{ labels: {}, value: serving.threads().failed }],
     tls_handshake_failures_total: () => [{ labels: {}, value: http.rejected.tls_handshake }],
     tls_certificate_not_after_seconds: () => [
       { labels: {}, value: (certificateUntil()?.getTime() ?? 0) / 1000 },
@@ -319,7 +343,7 @@ function phases({ tenants = {}, ...service }: PqPolicy): Sample[] {
 }
 
 /** What the engine refused and what never reached it, added up by op and code. */
-function failures(engine: EngineMetrics, http: HttpMetrics): Sample[] {
+function failures(engine: EngineMetrics, http: HttpCounters): Sample[] {
   const cells = new Map<string, { op: string; kind: string; value: number }>()
   const add = (op: string, kind: string, value: number) => {
     const cell = cells.get(`${op} ${kind}`)
@@ -334,7 +358,7 @@ function failures(engine: EngineMetrics, http: HttpMetrics): Sample[] {
 }
 
 /** Refusals with Backpressure, by the queue that an operation would have joined. */
-function busy(engine: EngineMetrics, http: HttpMetrics): Sample[] {
+function busy(engine: EngineMetrics, http: HttpCounters): Sample[] {
   const queues = { sign: 0, verify: 0, other: 0 }
   for (const { labels, value } of failures(engine, http)) {
     if (labels.kind !== 'Backpressure') continue

@@ -4,6 +4,7 @@ import type { Config } from '../config/schema.js'
 import { readTls, type TlsMaterial, wipe } from '../config/tls.js'
 import type { Log } from '../logging/log.js'
 import { type Listener, type ListenerLimits, type ListenerParts, listen } from './listen.js'
+import type { Serving } from './serving.js'
 import { watchTls } from './tls.js'
 
 /** The settings of listeners, which every service has. */
@@ -13,15 +14,15 @@ export type ListenerSettings = Pick<
 >
 
 /** What the listeners of the API are made of. */
-export interface ApiListenerParts extends Pick<ListenerParts, 'fetch' | 'onRefused' | 'envelope'> {
+export type ApiListenerParts = {
   readonly config: ListenerSettings
   readonly log: Pick<Log, 'certificateLoaded' | 'certificateRefused' | 'tlsKeyReadable'>
-}
+} & (Pick<Serving, 'listen'> | Pick<ListenerParts, 'fetch' | 'onRefused' | 'envelope'>)
 
 /** New settings that were found sound. One of the two is called, once. */
 export interface Prepared {
-  /** Puts them in force, whole and at once. */
-  commit(): void
+  /** Puts them in force, whole and at once; resolves when no thread works by the old ones. */
+  commit(): void | Promise<void>
   /** Forgets them. */
   abort(): void
 }
@@ -59,14 +60,15 @@ export class ApiListeners {
 
   /** Binds them all; throws `BindError`, with nothing left bound, where one is not to be had. */
   static async open(parts: ApiListenerParts): Promise<ApiListeners> {
-    const { config, log: _, ...rest } = parts
-    const shared = { ...rest, limits: limitsOf(config) }
+    const { config, log: _, ...how } = parts
+    const bind: Serving['listen'] = 'listen' in how ? how.listen : each => listen({ ...how, ...each })
+    const limits = limitsOf(config)
     const tls = config.tls.enabled ? material(config) : undefined
     const opened: Listener[] = []
     try {
-      opened.push(await listen({ ...shared, key: 'bind_addr', address: config.bind_addr, tls }))
+      opened.push(await bind({ key: 'bind_addr', address: config.bind_addr, limits, tls }))
       const { path, allow_uids: allowUids } = config.uds
-      if (path !== '') opened.push(await listen({ ...shared, key: 'uds.path', address: { path, allowUids } }))
+      if (path !== '') opened.push(await bind({ key: 'uds.path', address: { path, allowUids }, limits }))
     } catch (error) {
       for (const listener of opened) await listener.close(0)
       throw error

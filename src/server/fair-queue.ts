@@ -22,8 +22,38 @@ export const QUEUE_LIMITS: FairQueueLimits = { inflight: { sign: 512, verify: 10
 /** How long requests waited for their turns: cells of a histogram with the bounds of {@link REQUEST_BUCKETS}. */
 export interface Waits {
   readonly buckets: Float64Array
-  sum: number
-  count: number
+  readonly sum: number
+  readonly count: number
+}
+
+/** What a queue counts, in an array of {@link QUEUE_CELLS} that another thread may read. */
+export type QueueCells = Readonly<Record<QueueName, Float64Array>>
+
+const BUCKETS = REQUEST_BUCKETS.length + 1
+const SUM = BUCKETS
+const COUNT = BUCKETS + 1
+/** Requests that are under way or wait. */
+const DEPTH = BUCKETS + 2
+/** How many numbers a queue counts. */
+export const QUEUE_CELLS: number = DEPTH + 1
+
+/** How long requests waited, of several threads. */
+export function waitsOf(all: readonly Float64Array[]): Waits {
+  const sums = new Float64Array(QUEUE_CELLS)
+  for (const cells of all) {
+    for (let i = 0; i < QUEUE_CELLS; i += 1) sums[i] = (sums[i] ?? 0) + (cells[i] ?? 0)
+  }
+  return { buckets: sums.subarray(0, BUCKETS), sum: sums[SUM] ?? 0, count: sums[COUNT] ?? 0 }
+}
+
+/** Requests that are under way or wait, on several threads. */
+export function depthOf(all: readonly Float64Array[]): number {
+  return all.reduce((sum, cells) => sum + (cells[DEPTH] ?? 0), 0)
+}
+
+/** Nothing is under way any more: the thread that counted has ended. */
+export function abandonQueue(cells: Float64Array): void {
+  cells[DEPTH] = 0
 }
 
 /** What a queue needs of the world; tests bring their own. */
@@ -89,7 +119,7 @@ export class FairQueue {
   readonly #host: FairQueueHost
   readonly #tenants = new Map<string, Tenant>()
   readonly #inflight: Record<QueueName, number> = { sign: 0, verify: 0 }
-  readonly #waits: Record<QueueName, Waits> = { sign: noWaits(), verify: noWaits() }
+  readonly #cells: QueueCells
   /** Tenants with requests that wait; the first is the one whose turn it is. */
   readonly #rings: Record<Resource, Tenant[]> = { loop: [], threads: [] }
   /** Work of this turn so far, in milliseconds; undefined while no turn is watched. */
@@ -98,7 +128,8 @@ export class FairQueue {
   readonly #jobs = { running: 0, ms: 0 }
   #swept = 0
 
-  constructor(limits: FairQueueLimits, host: FairQueueHost = REAL) {
+  constructor(limits: FairQueueLimits, host: FairQueueHost = REAL, cells: QueueCells = ownCells()) {
+    this.#cells = cells
     this.#limits = limits
     this.#turnMs = limits.turnMs ?? 0.3
     this.#threads = limits.threads ?? 1
@@ -125,6 +156,7 @@ export class FairQueue {
       })
     }
     this.#inflight[queue] += 1
+    this.#cells[queue][DEPTH] = this.#inflight[queue]
     tenant.inflight[queue] += 1
     return new Place(this, tenant, queue)
   }
@@ -136,7 +168,7 @@ export class FairQueue {
 
   /** How long the requests of a queue waited so far, those that did not wait included. */
   waits(queue: QueueName): Waits {
-    return this.#waits[queue]
+    return waitsOf([this.#cells[queue]])
   }
 
   /** Requests that are under way or wait. */
@@ -191,13 +223,14 @@ export class FairQueue {
   leave(tenant: Tenant, queue: QueueName, waitedMs: number): void {
     this.#inflight[queue] -= 1
     tenant.inflight[queue] -= 1
-    const waits = this.#waits[queue]
+    const cells = this.#cells[queue]
     const seconds = waitedMs / 1000
     let bucket = 0
     while (bucket < REQUEST_BUCKETS.length && seconds > (REQUEST_BUCKETS[bucket] ?? 0)) bucket += 1
-    waits.buckets[bucket] = (waits.buckets[bucket] ?? 0) + 1
-    waits.sum += seconds
-    waits.count += 1
+    cells[bucket] = (cells[bucket] ?? 0) + 1
+    cells[SUM] = (cells[SUM] ?? 0) + seconds
+    cells[COUNT] = (cells[COUNT] ?? 0) + 1
+    cells[DEPTH] = this.#inflight[queue]
   }
 
   /** @internal */
@@ -299,8 +332,8 @@ export class FairQueue {
   }
 }
 
-function noWaits(): Waits {
-  return { buckets: new Float64Array(REQUEST_BUCKETS.length + 1), sum: 0, count: 0 }
+function ownCells(): QueueCells {
+  return { sign: new Float64Array(QUEUE_CELLS), verify: new Float64Array(QUEUE_CELLS) }
 }
 
 function learn({ usual }: Tenant, resource: Resource, ms: number): void {

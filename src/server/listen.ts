@@ -6,7 +6,7 @@ import {
   type ServerResponse,
 } from 'node:http'
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
-import type { Socket } from 'node:net'
+import { type AddressInfo, Socket, type Server as TcpServer } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
@@ -21,6 +21,7 @@ import { INTERNAL, envelope as kmsEnvelope, type Problem } from './problem.js'
 import {
   CONNECT,
   EXPECTATION,
+  FULL,
   HANDSHAKE,
   MALFORMED,
   PEER,
@@ -84,6 +85,65 @@ const IDLE_SWEEP_MS = 25
 
 /** Binds one address and serves an app on it. */
 export async function listen(parts: ListenerParts): Promise<Listener> {
+  const { server, sockets, setLimits, setTls } = serverOf(parts)
+  if ('path' in parts.address) {
+    admitPeers(server, parts.address.allowUids, () => refuseBelow(parts, undefined, PEER))
+  }
+  server.on('drop', dropped => refuseBelow(parts, dropped?.remoteAddress, FULL))
+  const address = await bind(server, parts)
+  return {
+    address,
+    setLimits,
+    setTls,
+    close: async (drainMs, onCut) => {
+      const closed = new Promise<void>(resolve => server.close(() => resolve()))
+      await drain(server, sockets, closed, drainMs, onCut)
+    },
+  }
+}
+
+/** A listener whose connections are accepted elsewhere. */
+export interface Adopter extends Omit<Listener, 'address'> {
+  /** Serves a connection; `onClose` is told when it ends. The descriptor is the listener's from now on. */
+  adopt(fd: number, onClose: () => void): void
+}
+
+/** Serves an app on connections that it is handed. */
+export function adopter(parts: Omit<ListenerParts, 'address' | 'key'>): Adopter {
+  const { server, sockets, setLimits, setTls } = serverOf(parts)
+  // HTTP begins to look for late requests then.
+  server.emit('listening')
+  let onIdle = () => {}
+  return {
+    setLimits,
+    setTls,
+    adopt(fd, onClose) {
+      // As a server makes it of what it accepts itself.
+      const socket = new Socket({
+        fd,
+        readable: true,
+        writable: true,
+        allowHalfOpen: parts.tls === undefined,
+      })
+      socket.setNoDelay(true)
+      server.emit('connection', socket)
+      socket.once('close', () => {
+        onClose()
+        if (sockets.size === 0) onIdle()
+      })
+    },
+    async close(drainMs, onCut) {
+      const closed = new Promise<void>(resolve => {
+        onIdle = resolve
+        if (sockets.size === 0) resolve()
+      })
+      await drain(server, sockets, closed, drainMs, onCut)
+    },
+  }
+}
+
+/** A server that is not bound yet, with its limits. */
+function serverOf(parts: Omit<ListenerParts, 'address' | 'key'>) {
   let { limits } = parts
   const server = createListener(parts, () => limits)
   const setLimits = (next: ListenerLimits) => {
@@ -94,17 +154,19 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     server.keepAliveTimeout = next.idleTimeoutMs
   }
   setLimits(limits)
-  const sockets = openSockets(server)
-  await bind(server, parts)
-  const bound = server.address()
-  const unbound = { host: '', port: 0 }
-  const { host, port } = 'path' in parts.address ? unbound : parts.address
-  return {
-    address: { host, port: typeof bound === 'object' && bound !== null ? bound.port : port },
-    setLimits,
-    setTls: material => (server as TlsServer).setSecureContext(contextOf(material)),
-    close: (drainMs, onCut) => close(server, sockets, drainMs, onCut),
-  }
+  const setTls = (material: TlsMaterial) => (server as TlsServer).setSecureContext(contextOf(material))
+  return { server, sockets: openSockets(server), setLimits, setTls }
+}
+
+/** Counts and logs what never becomes a request; the ids of its answer, where it gets one. */
+export function refuseBelow(
+  { onRefused }: Pick<ListenerParts, 'onRefused'>,
+  peerAddr: string | undefined,
+  { status, problem, reason }: RawRefusal,
+): Ids {
+  const ids = openIds(undefined)
+  onRefused({ status, code: problem.code, reason, ids, peerAddr })
+  return ids
 }
 
 /** Headers and body each have read_timeout; body.ts keeps the second, this is the net below it. */
@@ -112,8 +174,8 @@ function requestTimeout({ readTimeoutMs }: ListenerLimits): number {
   return 2 * readTimeoutMs + 1000
 }
 
-function createListener(parts: ListenerParts, limits: () => ListenerLimits): Server {
-  const { fetch, tls, address, onRefused, envelope = kmsEnvelope } = parts
+function createListener(parts: Omit<ListenerParts, 'address' | 'key'>, limits: () => ListenerLimits): Server {
+  const { fetch, tls, onRefused, envelope = kmsEnvelope } = parts
   const answer = (problem: Problem, status: ContentfulStatusCode, ids: Ids) =>
     new Response(JSON.stringify(envelope(problem, ids.requestId)), {
       status,
@@ -153,12 +215,8 @@ function createListener(parts: ListenerParts, limits: () => ListenerLimits): Ser
     awaitsContinue.add(outgoing)
     handle(incoming, outgoing)
   })
-  const refuse = (socket: Duplex | undefined, { status, problem, reason }: RawRefusal): Ids => {
-    const ids = openIds(undefined)
-    const { remoteAddress: peerAddr } = (socket ?? {}) as Partial<Socket>
-    onRefused({ status, code: problem.code, reason, ids, peerAddr })
-    return ids
-  }
+  const refuse = (socket: Duplex, refusal: RawRefusal) =>
+    refuseBelow(parts, (socket as Partial<Socket>).remoteAddress, refusal)
   const write = (socket: Duplex, { status, problem }: RawRefusal, ids: Ids) =>
     writeRaw(socket, status, envelope(problem, ids.requestId), ids)
   const refuseRaw = (socket: Duplex, refusal: RawRefusal) => write(socket, refusal, refuse(socket, refusal))
@@ -185,12 +243,6 @@ function createListener(parts: ListenerParts, limits: () => ListenerLimits): Ser
     if (busy && !busy.writableFinished) write(socket, refusal, openIds(undefined))
     else refuseRaw(socket, refusal)
   })
-  server.on('drop', dropped => {
-    const ids = openIds(undefined)
-    const peerAddr = dropped?.remoteAddress
-    onRefused({ status: 503, code: 'Backpressure', reason: 'max_conns', ids, peerAddr })
-  })
-  if ('path' in address) admitPeers(server, address.allowUids, () => refuse(undefined, PEER))
   return server
 }
 
@@ -216,7 +268,11 @@ function openSockets(server: Server): ReadonlySet<Socket> {
   return sockets
 }
 
-async function bind(server: Server, { key, address }: ListenerParts): Promise<void> {
+/** Binds an address, and says where: port 0 has become a port. A Unix socket has none. */
+export async function bind(
+  server: TcpServer,
+  { key, address }: Pick<ListenerParts, 'key' | 'address'>,
+): Promise<SocketAddress> {
   const unix = 'path' in address
   const shown = unix ? address.path : formatAddress(address)
   try {
@@ -233,7 +289,11 @@ async function bind(server: Server, { key, address }: ListenerParts): Promise<vo
       if (unix) server.listen(address.path, onListening)
       else server.listen(address.port, address.host, onListening)
     })
-    if (unix) setMode(address.path)
+    if (unix) {
+      setMode(address.path)
+      return { host: '', port: 0 }
+    }
+    return { host: address.host, port: (server.address() as AddressInfo).port }
   } catch (error) {
     const { code = 'unknown', message } = error as NodeJS.ErrnoException
     if (error instanceof BindError) throw new BindError(`${key} = ${shown}: ${message}`)
@@ -241,14 +301,15 @@ async function bind(server: Server, { key, address }: ListenerParts): Promise<vo
   }
 }
 
-async function close(
+/** Waits until all connections have ended, cutting what is left after a while. */
+async function drain(
   server: Server,
   sockets: ReadonlySet<Socket>,
+  closed: Promise<void>,
   drainMs: number,
   onCut?: () => void,
 ): Promise<void> {
-  const closed = new Promise<void>(resolve => server.close(() => resolve()))
-  // close() leaves a connection that turns idle later open until its keep-alive time is over.
+  // A connection that turns idle later stays open until its keep-alive time is over.
   const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS)
   const cut = setTimeout(() => {
     onCut?.()

@@ -43,6 +43,12 @@ export const PEER: RawRefusal = {
   problem: { code: 'NoCapability', message: 'this user may not connect', retryable: false },
   reason: 'uds_peer',
 }
+/** A connection over `max_conns`. It gets no answer. */
+export const FULL: RawRefusal = {
+  status: 503,
+  problem: { code: 'Backpressure', message: 'there are too many connections', retryable: true },
+  reason: 'max_conns',
+}
 /** By the code of Node's error. */
 export const RAW_REFUSALS: Readonly<Record<string, RawRefusal>> = {
   ERR_HTTP_REQUEST_TIMEOUT: {

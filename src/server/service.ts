@@ -1,22 +1,19 @@
-import { availableParallelism } from 'node:os'
 import { formatAddress } from '../config/kinds.js'
 import { pqPolicy } from '../config/pq.js'
 import type { Config } from '../config/schema.js'
 import type { Kms } from '../kms.js'
 import type { Log } from '../logging/log.js'
-import { HttpMetrics, NO_OP, NO_ROUTE } from '../metrics/http.js'
 import { createRegistry } from '../metrics/registry.js'
 import { requireNative } from '../native.js'
-import { Tracer } from '../tracing/tracer.js'
 import { ApiListeners, limitsOf, type Prepared } from './api-listeners.js'
-import { createApp } from './app.js'
 import { AuditDuties } from './audit-duties.js'
-import { FairQueue } from './fair-queue.js'
-import { type ConnectionRefusal, listen } from './listen.js'
+import { createFront } from './front.js'
+import { listen } from './listen.js'
 import type { Authenticator } from './middleware/auth.js'
-import type { BodyLimits } from './middleware/body.js'
 import { createOpsApp } from './ops.js'
 import { ClockWatch, createReadiness, isAuditReady, isCheckpointRecent } from './ready.js'
+import { type Serving, serveHere } from './serving.js'
+import { HttpThreads, type ThreadHost } from './threads/pool.js'
 import { tokenChecks, watchToken } from './token.js'
 import { SERVICE_NAME, VERSION } from './version.js'
 
@@ -39,6 +36,8 @@ export interface ServiceParts {
   readonly authenticate: Authenticator
   readonly log: Log
   readonly cpuTier: string
+  /** Needed for more than one worker: what other threads serve with. */
+  readonly threads?: ThreadHost
 }
 
 /** A service that listens on both of its addresses. */
@@ -62,7 +61,6 @@ const OPS_DRAIN_MS = 250
 export async function startService(parts: ServiceParts): Promise<Service> {
   const { config, kms, authenticate, log, cpuTier } = parts
   requireNative().setEd25519TableCacheBytes(config.ed25519.table_cache_bytes)
-  const metrics = new HttpMetrics()
   const state = { bound: false, draining: false, open: true, pq: pqPolicy(config.pq) }
   kms.setPqPolicy(state.pq)
   kms.setSignRate(config.security.sign_rate_limit_rps)
@@ -72,7 +70,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const readiness = createReadiness(
     {
       config_loaded: () => true,
-      listener_bound: () => state.bound && !state.draining,
+      listener_bound: () => state.bound && !state.draining && serving.threads().serving > 0,
       backend_ready: () => state.open && token.backend(),
       attestation_ready: token.attestation,
       audit_ready: () => isAuditReady(kms.audit.status()),
@@ -83,30 +81,13 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     },
     log,
   )
-  const bodyLimits = bodyLimitsOf(config)
-  const { endpoint } = config.otel
-  const tracer =
-    endpoint === ''
-      ? undefined
-      : new Tracer({ endpoint, version: VERSION, attributes: { backend: config.service.backend } })
-  const queue = new FairQueue({ ...queueLimitsOf(config), threads: availableParallelism() })
   const duties = new AuditDuties(config, kms.audit, log)
-  const app = createApp({
-    kms,
-    audit: {
-      refused: code => kms.audit.refused(code),
-      proofJson: (index, tenant, grant) => kms.audit.proofJson(index, tenant, grant),
-      checkpoint: () => duties.checkpoint(),
-    },
-    authenticate,
-    queue,
-    families: config.service.allowed_algs,
-    limits: bodyLimits,
-    metrics,
-    log,
-    tracer,
-    draining: () => state.draining,
-  })
+  const checkpoint = () => duties.checkpoint()
+  const onChange = () => void (state.bound && readiness())
+  const serving: Serving =
+    config.workers > 1
+      ? new HttpThreads({ config, log, checkpoint, onChange, ...threadsOf(parts) })
+      : serveHere(createFront({ config, kms, authenticate, log, draining: () => state.draining, checkpoint }))
   let api: ApiListeners | undefined
   const ops = createOpsApp({
     registry: createRegistry({
@@ -116,13 +97,11 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       audit: () => kms.audit.status(),
       auditDuties: () => duties.status(),
       token: () => kms.tokenStatus(),
-      http: metrics,
-      queue,
+      serving,
       certificateUntil: () => api?.certificateUntil,
       pq: () => state.pq,
       readiness,
       clockDriftSeconds: () => clock.driftSeconds(),
-      tracer,
       backend: config.service.backend,
       version: VERSION,
       cpuTier,
@@ -143,14 +122,6 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     log,
   })
 
-  // Without a route or a method there is still a refusal to count.
-  const nowhere = metrics.meter(NO_ROUTE, 'other', NO_OP)
-  const onRefused = ({ status, code, reason, ids, peerAddr }: ConnectionRefusal) => {
-    nowhere.refuse(code)
-    metrics.reject(reason)
-    log.connectionRefused({ ...ids, peerAddr, status, code })
-  }
-
   const opsListener = await listen({
     key: 'metrics_addr',
     address: config.metrics_addr,
@@ -159,8 +130,10 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     onRefused: ({ status, code, ids, peerAddr }) => log.connectionRefused({ ...ids, peerAddr, status, code }),
   })
   try {
-    api = await ApiListeners.open({ config, fetch: app.fetch, onRefused, log })
+    api = await ApiListeners.open({ config, listen: each => serving.listen(each), log })
+    await serving.start()
   } catch (error) {
+    await api?.close(0, () => {})
     await opsListener.close(0)
     throw error
   }
@@ -175,12 +148,9 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     state.draining = true
     readiness()
     unwatch()
-    let aborted = 0
     // The metrics address stays up while requests drain: it is where the state can be seen.
-    await listeners.close(DRAIN_MS, () => {
-      aborted = metrics.inflight
-    })
-    await Promise.all([duties.stop(), tracer?.stop()])
+    const aborted = await serving.drain(DRAIN_MS, (ms, onCut) => listeners.close(ms, onCut))
+    await duties.stop()
     state.open = false
     await opsListener.close(OPS_DRAIN_MS)
     kms.close()
@@ -190,19 +160,19 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     apiUrl: listeners.url,
     metricsUrl: `http://${formatAddress(opsListener.address)}`,
     prepare(next) {
+      serving.check(next)
       const prepared = listeners.prepare(next)
       const policy = pqPolicy(next.pq)
-      const commit = () => {
+      const commit = async () => {
         // First what may still refuse.
         kms.setPqPolicy(policy)
         state.pq = policy
         prepared.commit()
         opsListener.setLimits(limitsOf(next))
-        Object.assign(bodyLimits, bodyLimitsOf(next))
-        queue.setLimits(queueLimitsOf(next))
         kms.setSignRate(next.security.sign_rate_limit_rps)
         requireNative().setEd25519TableCacheBytes(next.ed25519.table_cache_bytes)
         log.setLevel(next.log.level)
+        await serving.setConfig(next)
       }
       return { commit, abort: prepared.abort }
     },
@@ -213,17 +183,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   }
 }
 
-/** Bounds on requests under way, as settings have them. */
-function queueLimitsOf({ queue }: Config) {
-  const inflight = { sign: queue.max_inflight_sign, verify: queue.max_inflight_verify }
-  return { inflight, shareFloor: queue.tenant_share_min }
-}
-
-/** Bounds on a request body, as settings have them. */
-function bodyLimitsOf({ limits, read_timeout }: Config): BodyLimits {
-  return {
-    maxBodyBytes: limits.max_body_bytes,
-    decompressRatioCap: limits.decompress_ratio_cap,
-    readTimeoutMs: read_timeout,
-  }
+function threadsOf({ threads }: ServiceParts): ThreadHost {
+  if (!threads) throw new TypeError('other threads need what they serve with')
+  return threads
 }

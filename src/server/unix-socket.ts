@@ -62,11 +62,17 @@ export function admitPeers(server: Server, allowUids: readonly number[], onRefus
   })
 }
 
+/** The descriptor of a socket, where it has one. */
+export function descriptorOf(socket: Socket): number | undefined {
+  // Node has no public name for it.
+  const { fd } = (socket as Socket & { _handle?: { fd?: number } })._handle ?? {}
+  return fd === undefined || fd < 0 ? undefined : fd
+}
+
 /** The user of the process at the other end; none where the system does not say. */
 function uidOf(socket: Socket): number | undefined {
-  // Node has no public name for the descriptor of a socket.
-  const { fd } = (socket as Socket & { _handle?: { fd?: number } })._handle ?? {}
-  if (fd === undefined || fd < 0) return undefined
+  const fd = descriptorOf(socket)
+  if (fd === undefined) return undefined
   try {
     return requireNative().peerUid(fd)
   } catch {

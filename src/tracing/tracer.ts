@@ -16,6 +16,20 @@ export interface TracerOptions {
   /** Attributes of every span, such as `backend`. */
   readonly attributes: Readonly<Record<string, string>>
   readonly fetch?: typeof fetch
+  /** Where it counts, as many as {@link SPAN_RESULTS}; for another thread to read. */
+  readonly cells?: Float64Array
+}
+
+/** What may become of a span. */
+export const SPAN_RESULTS = ['sent', 'dropped', 'failed'] as const
+
+/** What became of spans. */
+export type SpanCounts = Record<(typeof SPAN_RESULTS)[number], number>
+
+/** What several tracers counted. */
+export function spanCounts(all: readonly Float64Array[]): SpanCounts {
+  const sum = (index: number) => all.reduce((total, cells) => total + (cells[index] ?? 0), 0)
+  return Object.fromEntries(SPAN_RESULTS.map((result, index) => [result, sum(index)])) as SpanCounts
 }
 
 /** A request as a span shows it: the fields of its log line, and nothing else. */
@@ -46,13 +60,14 @@ export class Tracer {
   readonly #url: string
   readonly #options: TracerOptions
   readonly #spans: Span[] = []
-  readonly #counts = { sent: 0, dropped: 0, failed: 0 }
+  readonly #cells: Float64Array
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: TracerOptions) {
     const base = options.endpoint
     this.#url = `${base.endsWith('/') ? base.slice(0, -1) : base}/v1/traces`
     this.#options = options
+    this.#cells = options.cells ?? new Float64Array(SPAN_RESULTS.length)
   }
 
   /**
@@ -101,8 +116,8 @@ export class Tracer {
   }
 
   /** What became of spans since the start. */
-  status(): { sent: number; dropped: number; failed: number } {
-    return { ...this.#counts }
+  status(): SpanCounts {
+    return spanCounts([this.#cells])
   }
 
   /** Sends what is left, for half a second at most. */
@@ -113,7 +128,7 @@ export class Tracer {
 
   #add(span: Span): void {
     if (this.#spans.length >= CAPACITY) {
-      this.#counts.dropped += 1
+      this.#count('dropped', 1)
       return
     }
     this.#spans.push(span)
@@ -124,6 +139,11 @@ export class Tracer {
       })
     }, FLUSH_MS)
     this.#timer.unref()
+  }
+
+  #count(result: keyof SpanCounts, by: number): void {
+    const index = SPAN_RESULTS.indexOf(result)
+    this.#cells[index] = (this.#cells[index] ?? 0) + by
   }
 
   async #flush(timeoutMs: number): Promise<void> {
@@ -141,7 +161,7 @@ export class Tracer {
         response => response.body?.cancel().then(() => response.ok) ?? response.ok,
         () => false,
       )
-      this.#counts[taken ? 'sent' : 'failed'] += batch.length
+      this.#count(taken ? 'sent' : 'failed', batch.length)
       // A receiver that is gone is tried again with the next list, not with all that wait.
       if (!taken) return
     }

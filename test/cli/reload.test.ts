@@ -34,7 +34,7 @@ function reloaderOf(
         if (fails.prepare) throw fails.prepare
         done.push('prepare')
         return {
-          commit() {
+          async commit() {
             if (fails.commit) throw fails.commit
             inForce = config
             done.push('commit')

@@ -41,6 +41,7 @@ describe('defaults', () => {
     expect(config({})).toEqual({
       bind_addr: { host: '127.0.0.1', port: 9446 },
       metrics_addr: { host: '127.0.0.1', port: 9909 },
+      workers: 1,
       max_conns: 1024,
       read_timeout: 5000,
       write_timeout: 5000,

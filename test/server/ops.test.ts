@@ -5,13 +5,21 @@ import type { AuditStatus } from '../../src/kms.js'
 import { createLog } from '../../src/logging/log.js'
 import { CATALOG, REJECT_REASONS } from '../../src/metrics/catalog.js'
 import { HttpMetrics } from '../../src/metrics/http.js'
-import { createRegistry } from '../../src/metrics/registry.js'
+import { createRegistry, type MetricSources } from '../../src/metrics/registry.js'
 import { requireNative } from '../../src/native.js'
 import { FairQueue, QUEUE_LIMITS } from '../../src/server/fair-queue.js'
 import { createOpsApp } from '../../src/server/ops.js'
 import { createReadiness, type ReadyKey } from '../../src/server/ready.js'
 import { part } from '../support/parts.js'
 import { expectProblem, HELLO_B3, type Service, start } from './support.js'
+
+const SERVING: MetricSources['serving'] = {
+  http: new HttpMetrics(),
+  queue: new FairQueue(QUEUE_LIMITS),
+  spans: () => ({ sent: 3, dropped: 2, failed: 1 }),
+  threads: () => ({ serving: 1, failed: 0 }),
+  measure: async () => [],
+}
 
 let service: Service
 beforeAll(async () => {
@@ -111,14 +119,12 @@ describe('/readyz', () => {
       engine: () => {
         throw new KmsError('StoreUnavailable', 'closed')
       },
-      http: new HttpMetrics(),
-      queue: new FairQueue(QUEUE_LIMITS),
+      serving: SERVING,
       certificateUntil: () => undefined,
       version: '0',
       pq: () => ({}),
       readiness: () => ({ ready: true, missing: [], degraded: ['clock_ok'] }),
       clockDriftSeconds: () => -7,
-      tracer: { status: () => ({ sent: 3, dropped: 2, failed: 1 }) },
       backend: 'inmem',
       cpuTier: 'test',
     }),
@@ -283,14 +289,12 @@ describe('/metrics', () => {
         asked += 1
         return service.kms.engineMetrics()
       },
-      http: new HttpMetrics(),
-      queue: new FairQueue(QUEUE_LIMITS),
+      serving: SERVING,
       certificateUntil: () => undefined,
       version: '0',
       pq: () => ({}),
       readiness: () => ({ ready: true, missing: [], degraded: ['clock_ok'] }),
       clockDriftSeconds: () => -7,
-      tracer: { status: () => ({ sent: 3, dropped: 2, failed: 1 }) },
       backend: 'inmem',
       cpuTier: 'test',
     })

@@ -19,7 +19,9 @@ export interface AuditEndpoint {
 }
 
 /** What the routes ask of the key service. */
-export type AuditReader = Pick<AuditLog, 'checkpoint' | 'proofJson'>
+export interface AuditReader extends Pick<AuditLog, 'proofJson'> {
+  checkpoint(): string | Promise<string>
+}
 
 /** The last checkpoint as any C2SP client reads it, and the proof that a record is in the log. */
 export const auditEndpoints: readonly AuditEndpoint[] = [
