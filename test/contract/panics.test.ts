@@ -1,5 +1,5 @@
 // A panic in any export is an exception or a rejection, the process lives, and the next call works.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -60,6 +60,8 @@ describe.skipIf(!addon.available)('a panic', () => {
   writeFileSync(join(dir, 'root.key'), out(32))
   const rootKey = { kind: 'key-file', file: join(dir, 'root.key') }
   const store = { dir: join(dir, 'store'), rootKey, create: true }
+  const file = openSync(join(dir, 'root.key'), 'r')
+  afterAll(() => closeSync(file))
   let copies = 0
   const copy = () => join(dir, `copy-${copies++}`)
   if (addon.available) native.storeBackup(store, copy())
@@ -111,7 +113,14 @@ describe.skipIf(!addon.available)('a panic', () => {
     dispatch: () => kms.dispatch('describe', kid, context, out(0)),
     dispatchAsync: () => kms.dispatchAsync('describe', kid, context, out(0)),
     'dispatchAsync.task': () => kms.dispatchAsync('describe', kid, context, out(0)),
+    share: () => kms.share(),
+    attachKms: () => native.attachKms(kms.share()),
+    'NativeCapabilities.share': () => capabilities.share(),
+    attachCapabilities: () => native.attachCapabilities(capabilities.share()),
     peerUid: () => native.peerUid(0),
+    offerSocket: () => native.offerSocket(file, 9),
+    takeSocket: () => closeSync(native.takeSocket(native.offerSocket(file, 9))),
+    offeredSockets: () => native.offeredSockets(9),
     know: () => kms.know(kid),
     forgetKnown: () => kms.forgetKnown(),
     sign: () => kms.sign(kid, message, out(64)),
