@@ -1,5 +1,6 @@
 // `npm run bench:http`: requests a second beside an echo of the same body, and the mixes of an operator's day.
 // --seconds N for each measurement, --only throughput|mixes, --node PATH of another Node for the servers, --quick.
+// --workers N measures nothing but what N threads bring, without pinning: the client needs cores, too.
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -16,6 +17,7 @@ const { values: flags } = parseArgs({
     only: { type: 'string' },
     node: { type: 'string', default: process.execPath },
     quick: { type: 'boolean', default: false },
+    workers: { type: 'string' },
   },
 })
 const seconds = flags.quick ? 1 : Number(flags.seconds)
@@ -27,6 +29,10 @@ const PROMISES = { sign: 0.45, verify: 0.6 }
 const VERIFICATIONS = 100_000
 
 const machine = machineFacts()
+if (flags.workers !== undefined) {
+  await scaling(Number(flags.workers))
+  process.exit()
+}
 pinClient()
 const nodeVersion = execFileSync(flags.node, ['--version'], { encoding: 'utf8' }).trim()
 const facts = { ...machine, server: nodeVersion, pinned }
@@ -128,6 +134,34 @@ async function mixes() {
     await kms.stop()
   }
   return out
+}
+
+/** One thread that serves beside several, in turn. */
+async function scaling(workers) {
+  console.log(`${machineLine(machine)}; servers and client share its cores`)
+  const counts = [1, workers]
+  const servers = []
+  for (const count of counts) servers.push(await startKms(flags.node, ['--workers', String(count)], false))
+  try {
+    const prepared = []
+    for (const kms of servers) prepared.push(await prepare(kms, 'bench'))
+    for (const route of ['sign', 'verify', 'verify_batch']) {
+      const rates = counts.map(() => [])
+      for (let i = 0; i < rounds; i += 1) {
+        for (const [index, { port }] of servers.entries()) {
+          const request = prepared[index][route]
+          const { kinds } = await load({ port, connections: CONNECTIONS, seconds, next: () => request })
+          rates[index].push(kinds[request.kind].accepted_per_second)
+        }
+      }
+      const [one, many] = rates.map(each => Math.round(median(each)))
+      const more = `${workers} threads ${many}/s, ${(many / one).toFixed(2)} times as many`
+      console.log(`${route.padEnd(14)} 1 thread ${one}/s, ${more}`)
+    }
+    console.log(`memory         ${servers.map(({ pid }) => `${rssMib(pid)} MiB`).join(', ')}`)
+  } finally {
+    await Promise.all(servers.map(kms => kms.stop()))
+  }
 }
 
 function rssMib(pid) {

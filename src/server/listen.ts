@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs'
 import {
   createServer,
   type IncomingMessage,
@@ -118,13 +119,16 @@ export function adopter(parts: Omit<ListenerParts, 'address' | 'key'>): Adopter 
     setLimits,
     setTls,
     adopt(fd, onClose) {
-      // As a server makes it of what it accepts itself.
-      const socket = new Socket({
-        fd,
-        readable: true,
-        writable: true,
-        allowHalfOpen: parts.tls === undefined,
-      })
+      let socket: Socket
+      try {
+        // As a server makes it of what it accepts itself.
+        socket = new Socket({ fd, readable: true, writable: true, allowHalfOpen: parts.tls === undefined })
+      } catch {
+        // The connection ended on its way.
+        closeSync(fd)
+        onClose()
+        return
+      }
       socket.setNoDelay(true)
       server.emit('connection', socket)
       socket.once('close', () => {

@@ -224,37 +224,42 @@ describe.skipIf(!addonStatus().loaded)('witnesses of an audit log', () => {
 })
 
 describe.skipIf(!addonStatus().loaded)('a service', () => {
-  it('exports and has cosigned what its settings say, and shows it', async () => {
-    const { url, state } = await receiver()
-    const one = await witness()
-    const settings: Partial<Record<Key, string>> = {
-      'audit.dir': at('audit'),
-      'audit.export': url,
-      'audit.instance': 'test',
-      'service.amnesia': 'false',
-      'audit.witnesses': JSON.stringify({ one: { url: one.url, key: one.key } }),
-      'root_key.file': at('root.key'),
-    }
-    const service = await start(settings, undefined, kms)
-    try {
-      await vi.waitUntil(() => state.lines.length >= 3 && one.state.size > 0, { timeout: 10_000 })
-      const shown = await vi.waitUntil(
-        async () => {
-          const { text } = await service.ask('GET', '/v1/kms/audit/checkpoint')
-          return requireNative().auditCosignedAt(text, one.key) !== null && text
-        },
-        { timeout: 5000 },
-      )
-      expect(parseCheckpoint(openNote(shown, [logKey()])).origin).toBe(LOG)
-      expect(await service.metric('kms_audit_exported_records')).toBeGreaterThanOrEqual(3)
-      const witness = { witness: 'witness.example/one' }
-      expect(await service.metric('kms_audit_witness_size', witness)).toBe(one.state.size)
-      expect(await service.metric('kms_audit_witness_failures_total', witness)).toBe(0)
-    } finally {
-      await service.close()
-    }
-    expect(existsSync(at('audit.export'))).toBe(true)
-  })
+  // More than one thread serves, and one alone does all this.
+  it.each(['1', '2'])(
+    'exports and has cosigned what its settings say, and shows it; workers: %s',
+    async workers => {
+      const { url, state } = await receiver()
+      const one = await witness()
+      const settings: Partial<Record<Key, string>> = {
+        workers,
+        'audit.dir': at('audit'),
+        'audit.export': url,
+        'audit.instance': 'test',
+        'service.amnesia': 'false',
+        'audit.witnesses': JSON.stringify({ one: { url: one.url, key: one.key } }),
+        'root_key.file': at('root.key'),
+      }
+      const service = await start(settings, undefined, kms)
+      try {
+        await vi.waitUntil(() => state.lines.length >= 3 && one.state.size > 0, { timeout: 10_000 })
+        const shown = await vi.waitUntil(
+          async () => {
+            const { text } = await service.ask('GET', '/v1/kms/audit/checkpoint')
+            return requireNative().auditCosignedAt(text, one.key) !== null && text
+          },
+          { timeout: 5000 },
+        )
+        expect(parseCheckpoint(openNote(shown, [logKey()])).origin).toBe(LOG)
+        expect(await service.metric('kms_audit_exported_records')).toBeGreaterThanOrEqual(3)
+        const witness = { witness: 'witness.example/one' }
+        expect(await service.metric('kms_audit_witness_size', witness)).toBe(one.state.size)
+        expect(await service.metric('kms_audit_witness_failures_total', witness)).toBe(0)
+      } finally {
+        await service.close()
+      }
+      expect(existsSync(at('audit.export'))).toBe(true)
+    },
+  )
 
   it('names what a witness lacks, and what is no URL', () => {
     const witnesses = JSON.stringify({ one: { url: 'http://127.0.0.1:1/' } })

@@ -2,6 +2,8 @@
 import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { expect } from 'vitest'
+import { CapabilityVerifier } from '../../src/capability.js'
+import { devToken } from '../../src/cli/capability/dev-token.js'
 import { loadConfig } from '../../src/config/load.js'
 import type { Key } from '../../src/config/schema.js'
 import { Kms } from '../../src/kms.js'
@@ -47,7 +49,7 @@ export interface Service extends Started {
 type Settings = Partial<Record<Key, string>>
 
 /**
- * `wrap` replaces what it names of the key service's calls; `own` is served instead of one in memory, and `authenticate`
+ * `wrap` replaces what it names of the key service's calls, on this thread; `own` is served instead of one in memory, and `authenticate`
  * asked instead of one token for everything.
  */
 export async function start(
@@ -61,6 +63,14 @@ export async function start(
   if (!config) throw new Error('the settings of this test are refused')
   const kms = own ?? (await Kms.open({ backend: 'inmem', minDestroyDelayMs: config.destroy.min_delay }))
   const log: Record<string, unknown>[] = []
+  const write = (line: string) => {
+    const event = JSON.parse(line)
+    log.push(event)
+    expectLogLine(event)
+  }
+  // Other threads ask for capabilities: what is beyond this one they cannot be given.
+  const verifier = CapabilityVerifier.open()
+  const headers = config.workers > 1 ? { authorization: `Bearer ${devToken(verifier)}` } : {}
   const service = await startService({
     config,
     kms: {
@@ -76,22 +86,23 @@ export async function start(
       ...wrap(kms),
     },
     authenticate,
-    log: createLog({
-      ...config.log,
-      write: line => {
-        const event = JSON.parse(line)
-        log.push(event)
-        expectLogLine(event)
-      },
-    }),
+    log: createLog({ ...config.log, write }),
     cpuTier: 'test',
+    threads: {
+      share: () => ({ kms: kms.share(), capabilities: verifier.share() }),
+      writeLine: write,
+      program: new URL('../../dist/server/threads/thread.js', import.meta.url),
+    },
   })
   return {
     ...service,
     kms,
     log,
-    ask: async (method, path, ask) => {
-      const answer = await send(service.apiUrl, method, path, ask)
+    ask: async (method, path, ask = {}) => {
+      const answer = await send(service.apiUrl, method, path, {
+        ...ask,
+        headers: { ...headers, ...ask.headers },
+      })
       expectDocumented(method, path, answer)
       return answer
     },

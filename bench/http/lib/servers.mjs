@@ -22,8 +22,8 @@ export function pinClient() {
   if (pinned) execFileSync('taskset', ['-acp', '1', String(process.pid)], { stdio: 'ignore' })
 }
 
-async function start(args, node, ready) {
-  const command = pinned ? ['taskset', '-c', '0', node, ...args] : [node, ...args]
+async function start(args, node, ready, pins = pinned) {
+  const command = pins ? ['taskset', '-c', '0', node, ...args] : [node, ...args]
   const child = spawn(command[0], command.slice(1), { stdio: ['ignore', 'pipe', 'inherit'] })
   let output = ''
   const found = await new Promise((resolve, reject) => {
@@ -52,7 +52,7 @@ export function startEcho(node) {
 }
 
 /** `ron-kms serve` with keys in memory and a queued audit log in files; everything else as it is by default. */
-export async function startKms(node, more = []) {
+export async function startKms(node, more = [], pins = pinned) {
   // Development mode forgets: what it writes must be in memory.
   const base = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
   const dir = mkdtempSync(join(base, 'ron-kms-bench-'))
@@ -61,12 +61,17 @@ export async function startKms(node, more = []) {
   const args = ['serve', '--dev', '--backend', 'inmem', '--bind', '127.0.0.1:0', '--metrics', '127.0.0.1:0']
   const audit = ['--audit-dir', join(dir, 'audit'), '--anchor', join(dir, 'anchor'), '--root-key-file', key]
   const quiet = ['--log-level', 'warn', ...more]
-  const server = await start([at('dist/cli/main.js'), ...args, ...audit, ...quiet], node, output => {
-    if (!output.includes('WARNING: the token')) return undefined
-    const port = /^API +http:\S+:(\d+)\//m.exec(output)?.[1]
-    const token = /Bearer ([\w-]+)/.exec(output)?.[1]
-    return { port: Number(port), token }
-  })
+  const server = await start(
+    [at('dist/cli/main.js'), ...args, ...audit, ...quiet],
+    node,
+    output => {
+      if (!output.includes('WARNING: the token')) return undefined
+      const port = /^API +http:\S+:(\d+)\//m.exec(output)?.[1]
+      const token = /Bearer ([\w-]+)/.exec(output)?.[1]
+      return { port: Number(port), token }
+    },
+    pins,
+  )
   const call = async (path, body) => {
     const response = await fetch(`http://127.0.0.1:${server.port}/v1/kms${path}`, {
       method: 'POST',

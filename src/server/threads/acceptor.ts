@@ -20,16 +20,15 @@ export async function accept(
   let { limits } = parts
   const server = createServer({ pauseOnConnect: true })
   server.on('connection', socket => {
-    const { remoteAddress } = socket
     const fd = descriptorOf(socket)
     socket.on('error', () => {})
     // Whoever may not connect has been cut off.
     if (socket.destroyed || fd === undefined) return
     try {
-      if (host.connections() >= limits.maxConns) refuseBelow(parts, remoteAddress, FULL)
+      if (host.connections() >= limits.maxConns) refuseBelow(parts, socket.remoteAddress, FULL)
       else host.pass(fd)
     } catch {
-      refuseBelow(parts, remoteAddress, FULL)
+      refuseBelow(parts, socket.remoteAddress, FULL)
     } finally {
       // The thread has a duplicate.
       socket.destroy()

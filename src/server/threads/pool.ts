@@ -5,6 +5,7 @@ import { readTls, type TlsMaterial, wipe } from '../../config/tls.js'
 import { workersFaults } from '../../config/workers.js'
 import type { KmsHandle } from '../../kms.js'
 import type { Log } from '../../logging/log.js'
+import { PROCESS_METRICS } from '../../metrics/catalog.js'
 import { HttpMetrics, summed } from '../../metrics/http.js'
 import { requireNative } from '../../native.js'
 import { spanCounts } from '../../tracing/tracer.js'
@@ -23,6 +24,8 @@ export interface ThreadHost {
   readonly share: () => { readonly kms: KmsHandle; readonly capabilities: string }
   /** Takes whole lines of the log. */
   readonly writeLine: (line: string) => void
+  /** The program of a thread; the one beside this file unless said. */
+  readonly program?: URL
 }
 
 /** What a pool is made of. */
@@ -39,6 +42,8 @@ export interface PoolParts extends ThreadHost {
 const NOBODY = 0
 /** A thread that does not answer for this long is too busy to be measured. */
 const MEASURE_MS = 500
+/** Its event loop is late by that much at least. */
+const TOO_BUSY = PROCESS_METRICS.map(name => (name.includes('lag') ? MEASURE_MS / 1000 : 0))
 /** What a thread may take to end beyond the time that its requests have. */
 const END_MS = 1000
 
@@ -65,7 +70,7 @@ export class HttpThreads implements Serving {
     this.#config = parts.config
     this.#onRefused = refusalCounter(this.#own, parts.log)
     const host = {
-      program: new URL('./thread.js', import.meta.url),
+      program: parts.program ?? new URL('./thread.js', import.meta.url),
       writeLine: parts.writeLine,
       checkpoint: () => this.#checkpoint(),
       begin: () => this.#begin(),
@@ -228,8 +233,10 @@ export class HttpThreads implements Serving {
   }
 
   async #measure(): Promise<readonly (readonly number[])[]> {
-    const late = after(MEASURE_MS, undefined, { ref: false })
-    const measured = this.#slots.map(slot => Promise.race([slot.order({ kind: 'measure' }), late]))
+    const late = after(MEASURE_MS, TOO_BUSY, { ref: false })
+    const measured = this.#slots
+      .filter(({ ready }) => ready)
+      .map(slot => Promise.race([slot.order({ kind: 'measure' }), late]))
     return (await Promise.all(measured)).filter(values => typeof values === 'object')
   }
 }
@@ -246,10 +253,15 @@ function materialOf({ tls }: Config): TlsMaterial {
   return read
 }
 
-/** A copy for another thread, whose private key is moved there and not copied on its way. */
+/** A copy for another thread, moved there: a Buffer may share its memory with others, which would be copied with it. */
 function copyOf(tls: TlsMaterial, wipes = false): { own: TlsMaterial; transfer: readonly ArrayBuffer[] } {
-  const key = new Uint8Array(new ArrayBuffer(tls.key.length))
-  key.set(tls.key)
+  const transfer: ArrayBuffer[] = []
+  const copy = (bytes: Uint8Array): Buffer => {
+    const own = new Uint8Array(bytes)
+    transfer.push(own.buffer)
+    return own as Buffer
+  }
+  const own = { ...tls, cert: copy(tls.cert), key: copy(tls.key), ca: tls.ca && copy(tls.ca) }
   if (wipes) wipe(tls)
-  return { own: { ...tls, key: key as Buffer }, transfer: [key.buffer] }
+  return { own, transfer }
 }

@@ -1,5 +1,4 @@
 /** A thread that serves the API: its own event loop and app, over the one engine. What `pool.ts` starts. */
-import { closeSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import { Registry } from 'prom-client'
 import { CapabilityVerifier } from '../../capability.js'
@@ -86,13 +85,7 @@ function take(listener: number, number: number): void {
     // The first thread took it back.
     return
   }
-  try {
-    adopters[listener]?.adopt(fd, () => void Atomics.sub(open, listener, 1))
-  } catch {
-    // A connection that ended on its way.
-    closeSync(fd)
-    Atomics.sub(open, listener, 1)
-  }
+  adopters[listener]?.adopt(fd, () => void Atomics.sub(open, listener, 1))
 }
 
 function answer(id: number, note: string | undefined): void {
