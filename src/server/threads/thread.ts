@@ -57,7 +57,14 @@ const front = createFront({
   },
 })
 
-const { fetch, onRefused } = front
+// An event loop goes on for a moment after its thread has failed. What comes then is not begun: it finds its connection closed.
+let ended = false
+process.once('exit', () => {
+  ended = true
+})
+const fetch: typeof front.fetch = (request, env) =>
+  ended ? new Promise(() => {}) : front.fetch(request, env)
+const { onRefused } = front
 const shared = { fetch, onRefused, limits: limitsOf(config) }
 const tcp = adopter({ ...shared, tls: data.tls && buffers(data.tls) })
 if (data.tls) wipe(buffers(data.tls))
