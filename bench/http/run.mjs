@@ -2,7 +2,7 @@
 // --seconds N for each measurement, --only throughput|mixes, --node PATH of another Node for the servers, --quick.
 // --workers N measures nothing but what N threads bring, without pinning: the client needs cores, too.
 import { execFileSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { machineFacts, machineLine } from '../lib/machine.mjs'
 import { median } from '../lib/measure.mjs'
@@ -147,20 +147,35 @@ async function scaling(workers) {
     for (const kms of servers) prepared.push(await prepare(kms, 'bench'))
     for (const route of ['sign', 'verify', 'verify_batch']) {
       const rates = counts.map(() => [])
+      const costs = counts.map(() => [])
       for (let i = 0; i < rounds; i += 1) {
-        for (const [index, { port }] of servers.entries()) {
+        for (const [index, { port, pid }] of servers.entries()) {
           const request = prepared[index][route]
+          const before = cpuMicros(pid)
           const { kinds } = await load({ port, connections: CONNECTIONS, seconds, next: () => request })
-          rates[index].push(kinds[request.kind].accepted_per_second)
+          const rate = kinds[request.kind].accepted_per_second
+          rates[index].push(rate)
+          costs[index].push((cpuMicros(pid) - before) / (rate * seconds))
         }
       }
       const [one, many] = rates.map(each => Math.round(median(each)))
       const more = `${workers} threads ${many}/s, ${(many / one).toFixed(2)} times as many`
-      console.log(`${route.padEnd(14)} 1 thread ${one}/s, ${more}`)
+      const micros = costs.map(each => `${median(each).toFixed(0)} µs`).join(' and ')
+      console.log(`${route.padEnd(14)} 1 thread ${one}/s, ${more}; of CPU a request takes ${micros}`)
     }
     console.log(`memory         ${servers.map(({ pid }) => `${rssMib(pid)} MiB`).join(', ')}`)
   } finally {
     await Promise.all(servers.map(kms => kms.stop()))
+  }
+}
+
+/** What a process has used of the processors; 0 where /proc does not say. */
+function cpuMicros(pid) {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ')
+    return (Number(fields[11]) + Number(fields[12])) * 10_000
+  } catch {
+    return 0
   }
 }
 
