@@ -91,7 +91,7 @@ export async function start(
     threads: {
       share: () => ({ kms: kms.share(), capabilities: verifier.share() }),
       writeLine: write,
-      program: new URL('../../dist/server/threads/thread.js', import.meta.url),
+      program: new URL('fixtures/thread.mjs', import.meta.url),
     },
   })
   return {

@@ -1,11 +1,16 @@
 // The threads that serve, as the first thread has them.
-import { afterEach, describe, expect, it } from 'vitest'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect as tlsConnect } from 'node:tls'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { loadConfig } from '../../src/config/load.js'
 import { Kms } from '../../src/kms.js'
 import { createLog } from '../../src/logging/log.js'
 import { ReloadError } from '../../src/server/api-listeners.js'
 import { partOf } from '../../src/server/front.js'
 import { startService } from '../../src/server/service.js'
+import { certificate } from '../support/certificates.js'
 import { type Service, send, start } from './support.js'
 
 describe('the parts of a bound', () => {
@@ -75,6 +80,46 @@ describe.skipIf(process.platform === 'win32')('a service with several threads', 
     await silent
   })
 
+  it('starts another thread where one fails, over TLS too, and counts on', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'ron-kms-threads-'))
+    process.env.NODE_TEST_CRASH_DIR = dir
+    try {
+      const { cert, key } = certificate('a service')
+      writeFileSync(join(dir, 'cert.pem'), cert)
+      writeFileSync(join(dir, 'key.pem'), key, { mode: 0o600 })
+      const tls = { 'tls.cert_path': join(dir, 'cert.pem'), 'tls.key_path': join(dir, 'key.pem') }
+      service = await start({ workers: '2', 'tls.enabled': 'true', ...tls })
+      const { apiUrl, log } = service
+      const refused = () =>
+        new Promise<string>(resolve => {
+          const { hostname: host, port } = new URL(apiUrl)
+          const socket = tlsConnect({
+            host,
+            port: Number(port),
+            ca: cert,
+            checkServerIdentity: () => undefined,
+          })
+          socket.on('error', error => resolve(error.message))
+          socket.write('GET /nope HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+          socket.once('data', chunk => resolve(String(chunk).slice(0, 12)))
+        })
+      for (let i = 0; i < 4; i += 1) expect(await refused()).toBe('HTTP/1.1 404')
+      for (const index of [0, 1]) writeFileSync(join(dir, `throw-${index}`), '')
+      // While none serves, connections wait for one.
+      await vi.waitUntil(() => log.some(({ event }) => event === 'readyz_false'), { timeout: 10_000 })
+      expect(await refused()).toBe('HTTP/1.1 404')
+      await vi.waitUntil(() => log.filter(({ event }) => event === 'thread_started').length === 2, {
+        timeout: 10_000,
+      })
+      expect(await service.metric('kms_http_thread_failures_total')).toBe(2)
+      expect(await service.metric('kms_http_threads')).toBe(2)
+      expect(await service.metric('http_requests_total', { route: 'other', status: '404' })).toBe(5)
+    } finally {
+      delete process.env.NODE_TEST_CRASH_DIR
+      rmSync(dir, { recursive: true })
+    }
+  })
+
   it('does not start where a thread does not', async () => {
     const kms = await Kms.open({ backend: 'inmem' })
     const parts = {
@@ -87,7 +132,7 @@ describe.skipIf(process.platform === 'win32')('a service with several threads', 
     const threads = {
       share: () => ({ kms: kms.share(), capabilities: 'nobody has this' }),
       writeLine: () => {},
-      program: new URL('../../dist/server/threads/thread.js', import.meta.url),
+      program: new URL('fixtures/thread.mjs', import.meta.url),
     }
     await expect(startService({ ...parts, threads })).rejects.toThrow(/handle/)
     await expect(startService(parts)).rejects.toThrow(TypeError)
