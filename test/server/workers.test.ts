@@ -18,6 +18,9 @@ const hook = fileURLToPath(new URL('fixtures/crash.mjs', import.meta.url))
 const ronctl = fileURLToPath(new URL('../../dist/cli/ronctl.js', import.meta.url))
 const SLOW = 'slh-dsa'
 
+/** For what takes as long as the machine needs. */
+const eventually = <T>(of: () => T) => expect.poll(of, { timeout: 10_000 })
+
 // Windows has no descriptors to hand over.
 describe.skipIf(process.platform === 'win32')('threads that serve', () => {
   let service: ServiceProcess
@@ -159,7 +162,7 @@ describe.skipIf(process.platform === 'win32')('threads that serve', () => {
     })
     expect((await change(undefined, 'disable')).status).toBe(200)
     acknowledged = true
-    await expect.poll(() => late.length).toBeGreaterThan(20)
+    await eventually(() => late.length).toBeGreaterThan(20)
     running = false
     await Promise.all(loops)
     expect(new Set(late.map(({ status }) => status))).toEqual(new Set([409]))
@@ -224,8 +227,7 @@ describe.skipIf(process.platform === 'win32')('threads that serve', () => {
       ask(agent, 'GET', '/keys?tenant=acme', undefined, { authorization: `Bearer ${json.token}` })
     for (const agent of all) expect((await asOne(agent)).status).toBe(200)
     writeFileSync(service.at('revoked'), `${json.id}\n`)
-    for (const agent of all)
-      await expect.poll(async () => (await asOne(agent)).status, { timeout: 5000 }).toBe(401)
+    for (const agent of all) await eventually(async () => (await asOne(agent)).status).toBe(401)
   })
 
   it('together keep the bound of a queue', async () => {
@@ -244,9 +246,9 @@ describe.skipIf(process.platform === 'win32')('threads that serve', () => {
     await expect(ask(undefined, 'GET', '/keys/x')).rejects.toThrow(/ECONNRESET|socket hang up/)
     expect(await metric('rejected_total', { reason: 'max_conns' })).toBe(1)
     all[1]?.destroy()
-    await expect
-      .poll(async () => (await ask(undefined, 'GET', '/keys/x').catch(() => undefined))?.status)
-      .toBe(400)
+    await eventually(
+      async () => (await ask(undefined, 'GET', '/keys/x').catch(() => undefined))?.status,
+    ).toBe(400)
   })
 
   it('close a connection whose headers are late', async () => {
@@ -308,7 +310,7 @@ describe.skipIf(process.platform === 'win32')('threads that serve', () => {
     const quick = await newKid(all[0])
     const { child } = service
     const under = all.slice(0, 2).map(agent => sign(agent, slow))
-    await expect.poll(() => metric('inflight_requests')).toBe(2)
+    await eventually(() => metric('inflight_requests')).toBe(2)
     const running = load(all.slice(2), quick)
     child?.kill('SIGTERM')
     const answers = await Promise.all(under)
@@ -351,7 +353,7 @@ describe.skipIf(process.platform === 'win32')('threads that serve', () => {
       retry_ms: 100,
     })
     // Half of the connections were its own.
-    await expect.poll(() => closed.size).toBe(4)
+    await eventually(() => closed.size).toBe(4)
     expect(service.log.slice(from).map(({ event }) => event)).toEqual(['thread_failed', 'thread_started'])
     expect(await metric('kms_http_thread_failures_total')).toBe(1)
     expect(await metric('kms_http_threads')).toBe(2)
@@ -367,7 +369,7 @@ describe.skipIf(process.platform === 'win32')('threads that serve', () => {
     const [agent] = await clients(1)
     const slow = await newKid(agent, SLOW)
     const cut = Array.from({ length: 4 }, () => sign(undefined, slow).catch((error: Error) => error.message))
-    await expect.poll(() => metric('inflight_requests')).toBe(4)
+    await eventually(() => metric('inflight_requests')).toBe(4)
     await crash(0, 'exit')
     expect((await Promise.all(cut)).filter(answer => typeof answer === 'string').length).toBeGreaterThan(0)
     expect(await metric('inflight_requests')).toBe(0)
@@ -400,7 +402,7 @@ describe.skipIf(process.platform === 'win32')('threads that serve', () => {
     await start()
     await clients(2)
     writeFileSync(service.at('stuck-1'), '')
-    await expect.poll(() => existsSync(service.at('stuck-1'))).toBe(false)
+    await eventually(() => existsSync(service.at('stuck-1'))).toBe(false)
     expect(await metric('kms_http_threads')).toBe(2)
     service.child?.kill('SIGTERM')
     await once(service.child as NonNullable<typeof service.child>, 'exit')
@@ -467,7 +469,7 @@ describe.skipIf(process.platform === 'win32')('threads that serve', () => {
     expect(await names()).toEqual(new Set(['second']))
     // Watched files are enough.
     install(certificate('third', { issuer: root }))
-    await expect.poll(names, { timeout: 5000 }).toEqual(new Set(['third']))
+    await eventually(names).toEqual(new Set(['third']))
   })
 
   it('write whole lines of a log that says everything', async () => {
@@ -476,10 +478,10 @@ describe.skipIf(process.platform === 'win32')('threads that serve', () => {
     const all = await clients(6)
     const kid = await newKid(all[0])
     const running = load(all, kid)
-    await expect.poll(() => running.done()).toBeGreaterThan(200)
+    await eventually(() => running.done()).toBeGreaterThan(200)
     await running.stop()
     const lines = () => service.log.filter(({ event }) => event === 'sign_result').length
-    await expect.poll(lines).toBe(running.done())
+    await eventually(lines).toBe(running.done())
   })
 
   /** Bare connections that have had an answer. */
