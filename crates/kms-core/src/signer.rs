@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::algorithm::Algorithm;
 use crate::error::Result;
 use crate::key_id::{KeyId, Kid, Version};
+use crate::secret::Secret;
 
 /// Signs with keys that it holds and that never leave it.
 ///
@@ -87,6 +88,11 @@ pub trait Signer: Send + Sync {
 
     /// Destroys keys, where it can.
     fn destroyer(&self) -> Option<&dyn DestroyKeys> {
+        None
+    }
+
+    /// Agrees on secrets, where it can.
+    fn agreer(&self) -> Option<&dyn AgreeKeys> {
         None
     }
 
@@ -174,6 +180,29 @@ pub trait DestroyKeys {
     /// # Errors
     /// Those of [`Signer`]; it may be destroyed after one.
     fn destroy(&self, kid: &Kid, alg: Algorithm, within: Duration) -> Result<()>;
+}
+
+/// Agrees on secrets with X25519 keys that it holds.
+pub trait AgreeKeys {
+    /// Whether X25519 keys are made here, for those that are about to be made.
+    ///
+    /// # Errors
+    /// Those of [`Signer`], where it is not known yet and could not be found out: a key must not land elsewhere because of
+    /// a moment's failure.
+    fn agrees(&self, within: Duration) -> Result<bool>;
+
+    /// The shared secret of the track of a version and of `public` (RFC 7748, section 6.1). The caller has refused points
+    /// of small order.
+    ///
+    /// # Errors
+    /// Those of [`Signer`].
+    fn agree(
+        &self,
+        kid: &Kid,
+        alg: Algorithm,
+        public: &[u8; 32],
+        within: Duration,
+    ) -> Result<Secret<32>>;
 }
 
 /// Tells what is known of where a key is.

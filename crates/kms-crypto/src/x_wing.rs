@@ -209,6 +209,25 @@ impl PrivateKey {
     }
 }
 
+/// The X25519 half of a ciphertext; `None` for a wrong length and for a point of small order.
+pub(crate) fn x25519_half(ciphertext: &[u8]) -> Option<[u8; 32]> {
+    let (_, ephemeral) = halves(ciphertext, ML_KEM_CIPHERTEXT_LEN)?;
+    x25519::check_public_key(ephemeral).ok()
+}
+
+/// As [`PrivateKey::decapsulate`] where the X25519 half of the key is elsewhere: `x25519` is the secret that was agreed
+/// there with the half of the ciphertext that [`x25519_half`] gives.
+pub(crate) fn decapsulate_apart(
+    public: &PublicKey,
+    ml_kem: &ml_kem::PrivateKey,
+    x25519: &Secret<32>,
+    ciphertext: &[u8],
+) -> Option<Secret<SHARED_SECRET_LEN>> {
+    let (of_ml_kem, ephemeral) = halves(ciphertext, ML_KEM_CIPHERTEXT_LEN)?;
+    let ml_kem = ml_kem.decapsulate(of_ml_kem).ok()?;
+    Some(combine(&ml_kem, x25519, ephemeral, &public.x25519))
+}
+
 #[cfg(test)]
 mod tests {
     use kms_core::OsEntropy;

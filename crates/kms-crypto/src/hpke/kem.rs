@@ -216,6 +216,63 @@ impl PrivateKey {
     }
 }
 
+/// A recipient whose X25519 half is elsewhere, for one message: what is here of its key, and what was agreed there.
+pub struct Apart<'a> {
+    /// The whole public half.
+    pub public: &'a PublicKey,
+    /// The ML-KEM half of a key of [`Kem::XWing`].
+    pub ml_kem: Option<&'a PrivateKey>,
+    /// The X25519 secret of the key and of [`agreed_with`].
+    pub agreed: &'a Secret<32>,
+}
+
+/// The point of `enc` that an X25519 half agrees with; `None` where the KEM has no such half, and for a wrong length or
+/// small order.
+pub fn agreed_with(kem: Kem, enc: &[u8]) -> Option<[u8; x25519::PUBLIC_KEY_LEN]> {
+    match kem {
+        Kem::X25519 => x25519::check_public_key(enc).ok(),
+        Kem::XWing => x_wing::x25519_half(enc),
+        Kem::MlKem(_) => None,
+    }
+}
+
+/// Who opens a message.
+pub trait Recipient {
+    /// The KEM.
+    fn kem(&self) -> Kem;
+    /// `Decap`: the shared secret, or `None` for an `enc` of a wrong length or small order.
+    fn decapsulate(&self, enc: &[u8]) -> Option<Secret<32>>;
+}
+
+impl Recipient for PrivateKey {
+    fn kem(&self) -> Kem {
+        PrivateKey::kem(self)
+    }
+
+    fn decapsulate(&self, enc: &[u8]) -> Option<Secret<32>> {
+        PrivateKey::decapsulate(self, enc)
+    }
+}
+
+impl Recipient for Apart<'_> {
+    fn kem(&self) -> Kem {
+        self.public.kem()
+    }
+
+    fn decapsulate(&self, enc: &[u8]) -> Option<Secret<32>> {
+        let point = agreed_with(self.kem(), enc)?;
+        match (self.public, self.ml_kem.map(|key| &key.secret)) {
+            (PublicKey::X25519(public), None) => {
+                Some(dhkem_secret(Kem::X25519, self.agreed, &[point, *public].concat()))
+            }
+            (PublicKey::XWing(public), Some(Expanded::MlKem(ml_kem))) => {
+                x_wing::decapsulate_apart(public, ml_kem, self.agreed, enc)
+            }
+            _ => None,
+        }
+    }
+}
+
 fn sized<const N: usize>(seed: &[u8]) -> Result<Secret<N>> {
     if seed.len() != N {
         return Err(KmsError::bad_request("not the length of a seed of this KEM").field("seed"));

@@ -17,7 +17,7 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-pub use kem::{Kem, PrivateKey, PublicKey};
+pub use kem::{Apart, Kem, PrivateKey, PublicKey, Recipient, agreed_with};
 use kms_core::{Entropy, KmsError, Result, Secret, SecretBytes};
 
 use crate::aead::Aead;

@@ -88,6 +88,43 @@ fn what_is_sealed_opens_in_every_suite_and_lane() {
 }
 
 #[test]
+fn a_key_whose_halves_are_apart_opens_the_same() {
+    for &lane in Lane::ALL {
+        let x25519_seed = Secret::<32>::random(&OsEntropy).unwrap();
+        let ml_kem_seed = Secret::<64>::random(&OsEntropy).unwrap();
+        let point = crate::x25519::public_key(lane.into(), &x25519_seed);
+        let set = crate::ml_kem::Set::MlKem768;
+        let ml_kem = PrivateKey::from_seed(Kem::MlKem(set), lane, ml_kem_seed.expose()).unwrap();
+        let joined = [&ml_kem.public().to_bytes()[..], &point].concat();
+        let joined = PublicKey::from_bytes(Kem::XWing, &joined).unwrap();
+        for (public, ml_kem) in
+            [(PublicKey::X25519(point), None), (joined, Some(&ml_kem))]
+        {
+            let (enc, shared) = public.encapsulate(lane, &OsEntropy).unwrap();
+            let with = agreed_with(public.kem(), &enc).unwrap();
+            let agreed = crate::x25519::diffie_hellman(lane.into(), &x25519_seed, &with).unwrap();
+            let apart = Apart { public: &public, ml_kem, agreed: &agreed };
+            assert_eq!(apart.decapsulate(&enc).unwrap().expose(), shared.expose());
+            assert!(apart.decapsulate(&enc[1..]).is_none());
+            let mut small = enc.clone();
+            let at = small.len() - 32;
+            small[at..].fill(0);
+            assert!(agreed_with(public.kem(), &small).is_none());
+            assert!(apart.decapsulate(&small).is_none());
+        }
+        // RFC 9180, appendix A.2: what a token would agree on gives the RFC's secret.
+        let case = &vectors::json("rfc9180/a2.json")[0];
+        let field = |name| vectors::hex_field(case, name);
+        let secret = |name| Secret::take(&mut field(name).try_into().expect("32 bytes"));
+        let with = agreed_with(Kem::X25519, &field("enc")).unwrap();
+        let agreed = crate::x25519::diffie_hellman(lane.into(), &secret("skRm"), &with).unwrap();
+        let public = PublicKey::from_bytes(Kem::X25519, &field("pkRm")).unwrap();
+        let apart = Apart { public: &public, ml_kem: None, agreed: &agreed };
+        assert_eq!(apart.decapsulate(&field("enc")).unwrap().expose()[..], field("shared_secret"));
+    }
+}
+
+#[test]
 fn what_differs_in_anything_does_not_open() {
     let other_psk = Secret::take(&mut [4; 32]);
     each(|key, lane, setup| {

@@ -28,7 +28,7 @@ pub use envelope::{Envelope, Mode};
 use kms_core::{Entropy, KmsError, Result, Secret, SecretBytes};
 
 use crate::aead::Aead;
-use crate::hpke::{PrivateKey, Psk, PublicKey, Setup};
+use crate::hpke::{Kem, PrivateKey, Psk, PublicKey, Recipient, Setup, agreed_with};
 use crate::kdf::{Hash, derive_into};
 use crate::lane::Lane;
 
@@ -98,19 +98,44 @@ pub fn open(
 /// # Errors
 /// As [`open`].
 pub fn decapsulate<'a>(
-    private: &PrivateKey,
+    private: &dyn Recipient,
     aead: Aead,
     kid: &'a str,
     psk: Option<&'a Secret<32>>,
     envelope: &'a [u8],
 ) -> Result<Decapsulated<'a>> {
-    let envelope = Envelope::parse(envelope)?;
-    let expected = (private.kem(), aead, psk.is_some(), kid);
-    if expected != (envelope.kem, envelope.aead, envelope.mode == Mode::Psk, envelope.kid) {
-        return Err(does_not_open());
-    }
+    let envelope = fitting(private.kem(), aead, kid, psk.is_some(), envelope)?;
     let shared = private.decapsulate(envelope.enc).ok_or_else(does_not_open)?;
     Ok(Decapsulated { setup: setup(aead, kid, psk), envelope, shared })
+}
+
+/// The point that the X25519 half of a key has to agree with for an envelope, where that half is elsewhere: nobody there is
+/// asked for an envelope that cannot open.
+///
+/// # Errors
+/// As [`open`].
+pub fn point_of(
+    public: &PublicKey,
+    aead: Aead,
+    kid: &str,
+    with_psk: bool,
+    envelope: &[u8],
+) -> Result<[u8; 32]> {
+    let envelope = fitting(public.kem(), aead, kid, with_psk, envelope)?;
+    agreed_with(public.kem(), envelope.enc).ok_or_else(does_not_open)
+}
+
+/// An envelope whose header says what is expected.
+fn fitting<'a>(
+    kem: Kem,
+    aead: Aead,
+    kid: &str,
+    with_psk: bool,
+    envelope: &'a [u8],
+) -> Result<Envelope<'a>> {
+    let envelope = Envelope::parse(envelope)?;
+    let found = (envelope.kem, envelope.aead, envelope.mode == Mode::Psk, envelope.kid);
+    if found != (kem, aead, with_psk, kid) { Err(does_not_open()) } else { Ok(envelope) }
 }
 
 /// An envelope with its shared secret.
