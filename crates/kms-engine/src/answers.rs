@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::create::{Created, PublicHalves};
 use crate::dispatch::{Response, SetOrOne};
 use crate::engine::Engine;
+use crate::evidence::Attestation;
 use crate::life_cycle::{StateChanged, own_state};
 use crate::material::Signature;
 use crate::rotate::Rotated;
@@ -46,6 +47,16 @@ struct KeptSignature {
     alg: String,
     signature: String,
     audit: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attestation: Option<KeptAttestation>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptAttestation {
+    class: String,
+    complete: bool,
+    b3: String,
 }
 
 /// The bytes of an answer to a mutation.
@@ -79,6 +90,11 @@ pub(crate) fn encode(response: &Response) -> Result<Vec<u8>> {
                     alg: it.alg.name().to_owned(),
                     signature: STANDARD.encode(it.signature.as_bytes()),
                     audit: it.audit,
+                    attestation: it.attestation.as_ref().map(|it| KeptAttestation {
+                        class: it.class.clone(),
+                        complete: it.complete,
+                        b3: it.b3(),
+                    }),
                 })
                 .collect(),
         },
@@ -133,7 +149,16 @@ pub(crate) fn decode(engine: &Engine, bytes: &[u8]) -> Result<Response> {
                     }
                     _ => Signature::Long(bytes),
                 };
-                Ok(Signed { kid: kid(&it.kid)?, alg, signature, audit: it.audit })
+                let attestation = it.attestation.map(|it| {
+                    let mut hash = [0; 32];
+                    let decoded = base16ct::lower::decode(&it.b3, &mut hash).map(<[u8]>::len);
+                    match decoded {
+                        Ok(32) => Ok(Attestation { class: it.class, complete: it.complete, hash }),
+                        _ => Err(damaged()),
+                    }
+                });
+                let attestation = attestation.transpose()?;
+                Ok(Signed { kid: kid(&it.kid)?, alg, signature, attestation, audit: it.audit })
             });
             let shape = if set { SetOrOne::Set } else { SetOrOne::One };
             Response::Signed(sigs.collect::<Result<_>>()?, shape)

@@ -134,15 +134,17 @@ impl Engine {
         Err(KmsError::unsupported("policy asks for a post-quantum signature").field("kid"))
     }
 
-    /// Makes a private key: in the token, where there is one and the suite has an Ed25519 track, and else in the arena.
+    /// Makes a private key: in the token, where there is one that keeps the suite's classical track, and else in the
+    /// arena.
     pub(crate) fn fresh_version(
         &self,
         context: &Context,
         kid: &Kid,
         suite: Suite,
     ) -> Result<KeyVersion> {
-        if self.authority().is_remote(suite) {
-            return self.fresh_remote(context, kid, suite);
+        let maker = self.maker_of(context, suite)?;
+        if maker.is_remote(suite) {
+            return self.fresh_remote(context, kid, suite, maker);
         }
         let made = SecretHalf::generate(suite, self.lanes(), &*self.config.entropy)?;
         self.hold(suite, made)

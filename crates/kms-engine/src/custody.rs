@@ -37,10 +37,11 @@ impl Engine {
         facts.created_unix_ms = created_unix_ms;
         let versions = stored.versions.iter().map(|version| {
             let (suite, maker) = Maker::parse(&version.suite, facts.id.purpose.as_str())?;
-            if maker != self.authority() && !self.config.other_backends {
+            if maker.has_token() != self.has_token() && !self.config.other_backends {
                 return Err(of_another_backend(maker));
             }
             let public = PublicHalf::from_encoded(suite, &version.public)?;
+            self.note_maker(maker);
             let secret = self.arena.reserve();
             let created = version.created_unix_ms;
             Ok(KeyVersion::new(suite, public, secret, created, maker, None))
@@ -335,11 +336,11 @@ impl Engine {
     pub(crate) fn warm(&self, key: &Key, version: Version) -> Result<Arc<SecretHalf>> {
         let custody = self.custody()?.ok_or_else(crate::arena::gone)?;
         let held = key.published(version)?;
-        let suite = held.sealed().ok_or_else(crate::arena::gone)?;
+        let sealed = held.sealed().ok_or_else(crate::arena::gone)?;
         let seed: SecretBytes = custody.0.unseal(&key.id().uuid, version)?;
-        let (secret, public) = SecretHalf::from_seed(suite, self.lanes(), seed)?;
+        let (secret, public) = SecretHalf::from_sealed(sealed, self.lanes(), seed)?;
         // A public half that is not its secret's would let signatures out that reveal the secret.
-        if !held.public.encoded().ends_with(&public.encoded()) {
+        if public.is_some_and(|public| !held.public.encoded().ends_with(&public.encoded())) {
             return Err(KmsError::internal("a stored public key is not the one of its secret"));
         }
         let secret = Arc::new(secret);
@@ -369,7 +370,7 @@ fn intent(kid: &Kid) -> AnswerScope {
 
 fn of_another_backend(maker: Maker) -> KmsError {
     let why = match maker {
-        Maker::Token => {
+        Maker::Token | Maker::TokenAgrees => {
             "the store has versions of the backend pkcs11, which is not among the backends"
         }
         Maker::Software => {

@@ -7,7 +7,6 @@ use kms_core::{Context, ErrorCode, KeyState, Kid, KidRef, KmsError, Result, Sign
 use crate::create::PublicHalves;
 use crate::engine::Engine;
 use crate::evidence::Evidence;
-use crate::maker::Maker;
 use crate::op::Op;
 
 /// The public side of a key.
@@ -84,7 +83,7 @@ impl Engine {
                     .collect(),
                 created_unix_ms: key.facts.created_unix_ms,
                 policy_hints: key.facts.policy_hints.clone(),
-                class: (version.maker == Maker::Token).then(|| self.class_of(version)),
+                class: version.maker.has_token().then(|| self.class_of(version)),
             })
         })
     }

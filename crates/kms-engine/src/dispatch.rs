@@ -232,7 +232,7 @@ impl Engine {
         }
     }
 
-    /// Whether a request waits for a disk.
+    /// Whether a request waits for a disk, or for a token.
     pub(crate) fn blocks(&self, context: &Context, request: &Request) -> bool {
         if self.is_slow_to_settle() && request.is_recorded() {
             return true;
@@ -244,6 +244,9 @@ impl Engine {
                         || wish.target.kids().iter().any(|kid| self.asks_token(kid))
                 }
                 Request::Attest(kid) => self.asks_token(kid),
+                Request::Unwrap(_, envelope) | Request::Rewrap(_, envelope) => {
+                    self.opens_in_token(envelope)
+                }
                 Request::Derive(..) => true,
                 request => mutation(request).is_some(),
             }

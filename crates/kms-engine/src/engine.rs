@@ -110,6 +110,8 @@ pub struct Engine {
     pub(crate) pool: Pool,
     /// For what waits for a token.
     pub(crate) slow: Pool,
+    /// Whether there are versions whose X25519 half is in a token.
+    pub(crate) agrees: AtomicBool,
     pub(crate) destroyer: Destroyer,
     pub(crate) counters: Counters,
     pub(crate) deadlines: Deadlines,
@@ -156,6 +158,7 @@ impl Engine {
             idempotency: Idempotency::default(),
             pool: Pool::default(),
             slow: Pool::of(SLOW_THREADS),
+            agrees: AtomicBool::new(false),
             destroyer: Destroyer::default(),
             counters: Counters::default(),
             custody: ArcSwapOption::empty(),

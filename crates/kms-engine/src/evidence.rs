@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kms_core::signer::KeyEvidence;
-use kms_core::{Algorithm, ErrorCode, KeyState, Kid, KmsError, Result, Version};
+use kms_core::{ErrorCode, KeyState, Kid, KmsError, Result, Version};
 use kms_crypto::digest;
 
 use crate::engine::Engine;
 use crate::key::{Key, KeyVersion};
-use crate::maker::Maker;
 use crate::remote::Remote;
 
 /// Whether evidence of where keys are is asked for.
@@ -59,6 +58,24 @@ pub struct Evidence {
     pub(crate) at_ms: u64,
 }
 
+/// What is said of it with each signature: [`Engine::attest`] has it in full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attestation {
+    /// The attestation class of the version, of its weakest half.
+    pub class: String,
+    /// As in [`Evidence`].
+    pub complete: bool,
+    /// As in [`Evidence`].
+    pub hash: [u8; 32],
+}
+
+impl Attestation {
+    /// The hash in hex, as answers have it.
+    pub fn b3(&self) -> String {
+        base16ct::lower::encode_string(&self.hash)
+    }
+}
+
 impl Evidence {
     fn of(kid: &Kid, said: KeyEvidence, at_ms: u64) -> Evidence {
         let KeyEvidence { class, complete, facts } = said;
@@ -88,7 +105,7 @@ impl Engine {
         within: Duration,
     ) -> Result<Evidence> {
         let attester = remote.signer.attester().ok_or_else(missing)?;
-        let said = attester.attest(kid, Algorithm::Ed25519, within)?;
+        let said = attester.attest(kid, kid.key.alg, within)?;
         Ok(Evidence::of(kid, said, self.now_ms()))
     }
 
@@ -99,12 +116,22 @@ impl Engine {
         }
         match &self.config.remote {
             // What is sealed under a key of the token is used outside of it.
-            Some(remote) if remote.seals && held.maker == Maker::Token => {
+            Some(remote) if remote.seals && held.maker.has_token() => {
                 format!("{}-sealed", remote.signer.class())
             }
             _ if self.is_durable() => "software-file".to_owned(),
             _ => "software-memory".to_owned(),
         }
+    }
+
+    /// What is said with a signature of where its key is; nothing where nothing is known.
+    pub(crate) fn attestation_of(&self, held: &KeyVersion) -> Option<Attestation> {
+        if !held.is_remote() {
+            return None;
+        }
+        let known = held.evidence.load();
+        let Evidence { complete, hash, .. } = **known.as_ref()?;
+        Some(Attestation { class: self.class_of(held), complete, hash })
     }
 
     /// Refuses to sign with what policy wants evidence for, and has none.
@@ -146,7 +173,7 @@ impl Engine {
             let (Some(attester), Ok(held)) = (signer.attester(), key.published(version)) else {
                 return;
             };
-            if let Ok(said) = attester.attest(&kid, Algorithm::Ed25519, within) {
+            if let Ok(said) = attester.attest(&kid, kid.key.alg, within) {
                 held.evidence.store(Some(Arc::new(Evidence::of(&kid, said, now_ms))));
             }
         };

@@ -215,7 +215,13 @@ mod tests {
         };
         let kid = key.at(kms_core::Version::MIN);
         let signature = Signature::Long(vec![0; 16 * 512]);
-        vec![Signed { kid, alg: kms_core::Algorithm::MlDsa65, signature, audit: None }]
+        vec![Signed {
+            kid,
+            alg: kms_core::Algorithm::MlDsa65,
+            signature,
+            attestation: None,
+            audit: None,
+        }]
     }
 
     #[test]

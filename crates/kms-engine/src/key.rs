@@ -8,7 +8,7 @@ use kms_core::{KeyId, KeyState, KmsError, Life, Result, Signs, Transition, Versi
 
 use crate::arena::SecretHandle;
 use crate::evidence::Evidence;
-use crate::maker::Maker;
+use crate::maker::{Maker, Sealed};
 use crate::material::PublicHalf;
 use crate::policy::{self, KeyPolicy};
 use crate::suite::Suite;
@@ -38,13 +38,13 @@ impl KeyVersion {
         KeyVersion { suite, public, secret, created_unix_ms, maker, evidence }
     }
 
-    /// Whether its Ed25519 half is in a token.
+    /// Whether its classical half is in a token.
     pub(crate) fn is_remote(&self) -> bool {
         self.maker.is_remote(self.suite)
     }
 
-    /// The suite of the halves that are here, where there are some.
-    pub(crate) fn sealed(&self) -> Option<Suite> {
+    /// What is here, and sealed in a store, where there is something.
+    pub(crate) fn sealed(&self) -> Option<Sealed> {
         self.maker.sealed(self.suite)
     }
 }

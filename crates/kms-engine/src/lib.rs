@@ -52,7 +52,7 @@ pub use create::{CreateKey, Created, PublicHalves};
 pub use describe::{Attested, Described};
 pub use dispatch::{GivenOrFresh, Request, Response, SecretData, WrapRequest};
 pub use engine::{Engine, EngineConfig, FAMILIES};
-pub use evidence::{AttestPolicy, Evidence};
+pub use evidence::{AttestPolicy, Attestation, Evidence};
 pub use import::ImportKey;
 pub use known::{ItemKid, KnownKid};
 pub use life_cycle::{MAX_DESTROY_DELAY_MS, StateChanged};

@@ -11,6 +11,7 @@ use kms_crypto::lane::Lane;
 use kms_crypto::slh_dsa;
 use kms_crypto::{hpke, ml_dsa, wrap};
 
+use crate::maker::Sealed;
 use crate::suite::Suite;
 
 /// The public half of a version. Cheap to clone.
@@ -80,17 +81,6 @@ impl PublicHalf {
         }
     }
 
-    /// With an Ed25519 key beside it, whose private half is elsewhere.
-    ///
-    /// # Errors
-    /// `Internal` for what has no such companion.
-    pub(crate) fn beside(self, ed25519: Arc<KeyHandle>) -> Result<PublicHalf> {
-        match self {
-            PublicHalf::MlDsa(ml_dsa) => Ok(PublicHalf::Hybrid { ed25519, ml_dsa }),
-            _ => Err(KmsError::internal("this is no companion of an Ed25519 key")),
-        }
-    }
-
     /// The Ed25519 key, where there is one.
     pub(crate) fn ed25519(&self) -> Option<&Arc<KeyHandle>> {
         match self {
@@ -134,7 +124,12 @@ enum Expanded {
         private: hpke::PrivateKey,
         psk: Secret<32>,
     },
+    /// Of a version whose private half is in a token.
+    Psk(Secret<32>),
 }
+
+/// Length of the seed of a pre-shared key that stands alone, in bytes.
+const PSK_SEED_LEN: usize = 32;
 
 /// Who computes with private keys.
 #[derive(Clone, Copy)]
@@ -209,6 +204,49 @@ impl SecretHalf {
         Ok((SecretHalf { seed, expanded }, public))
     }
 
+    /// What is sealed of a version that is drawn anew, and its public half, where it has one.
+    ///
+    /// # Errors
+    /// As [`SecretHalf::generate`].
+    pub(crate) fn generate_sealed(
+        sealed: Sealed,
+        lanes: Lanes,
+        entropy: &dyn Entropy,
+    ) -> Result<(SecretHalf, Option<PublicHalf>)> {
+        match sealed {
+            Sealed::Halves(suite) => {
+                Self::generate(suite, lanes, entropy).map(|(secret, public)| (secret, Some(public)))
+            }
+            Sealed::Psk => {
+                let mut drawn = Ok(());
+                let seed = SecretBytes::fill(PSK_SEED_LEN, |out| drawn = entropy.fill(out));
+                drawn?;
+                Self::from_sealed(sealed, lanes, seed)
+            }
+        }
+    }
+
+    /// What was sealed of a version, and its public half, where it has one.
+    ///
+    /// # Errors
+    /// As [`SecretHalf::from_seed`].
+    pub(crate) fn from_sealed(
+        sealed: Sealed,
+        lanes: Lanes,
+        seed: SecretBytes,
+    ) -> Result<(SecretHalf, Option<PublicHalf>)> {
+        match sealed {
+            Sealed::Halves(suite) => {
+                Self::from_seed(suite, lanes, seed).map(|(secret, public)| (secret, Some(public)))
+            }
+            Sealed::Psk if seed.len() == PSK_SEED_LEN => {
+                let expanded = Expanded::Psk(wrap::psk(seed.expose())?);
+                Ok((SecretHalf { seed, expanded }, None))
+            }
+            Sealed::Psk => Err(KmsError::internal("a seed has a wrong length")),
+        }
+    }
+
     /// The seed, for derivation and custody.
     pub(crate) fn seed(&self) -> &SecretBytes {
         &self.seed
@@ -238,14 +276,22 @@ impl SecretHalf {
         }
     }
 
-    /// The private key and the pre-shared one of a key that wraps.
+    /// The pre-shared key of a key that wraps.
     ///
     /// # Errors
     /// `Unsupported` for one that signs.
-    pub(crate) fn kem(&self) -> Result<(&hpke::PrivateKey, &Secret<32>)> {
+    pub(crate) fn psk(&self) -> Result<&Secret<32>> {
         match &self.expanded {
-            Expanded::Kem { private, psk } => Ok((private, psk)),
+            Expanded::Kem { psk, .. } | Expanded::Psk(psk) => Ok(psk),
             _ => Err(KmsError::unsupported("this key signs, and does not wrap").field("kid")),
+        }
+    }
+
+    /// The private key of a key that wraps, as far as it is here.
+    pub(crate) fn kem(&self) -> Option<&hpke::PrivateKey> {
+        match &self.expanded {
+            Expanded::Kem { private, .. } => Some(private),
+            _ => None,
         }
     }
 }

@@ -6,12 +6,16 @@
 //! what an interrupted one left. Destruction goes the other way round: recorded, carried out in the token, committed.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use kms_core::signer::Signer;
-use kms_core::{Algorithm, Context, ErrorCode, KeyState, Kid, KmsError, Result, Version};
-use kms_crypto::ed25519::{self, KeyHandle, KeyRef, VerifyLane};
+use kms_core::signer::{AgreeKeys, Signer};
+use kms_core::{
+    Algorithm, Context, ErrorCode, KeyState, Kid, KidRef, KmsError, Result, Secret, Version,
+};
+use kms_crypto::ed25519::{self, KeyRef, VerifyLane};
+use kms_crypto::wrap::Envelope;
 
 use crate::deadlines::Target;
 use crate::engine::Engine;
@@ -85,28 +89,84 @@ impl Engine {
         Ok(left.min(remote.deadline))
     }
 
-    /// Makes a version with its Ed25519 half in the token, and checks one signature of it.
+    /// Who makes a version of this suite.
+    ///
+    /// # Errors
+    /// Those of the token, where it is not known whether it agrees on secrets: a key must not land in the store because a
+    /// token was away.
+    pub(crate) fn maker_of(&self, context: &Context, suite: Suite) -> Result<Maker> {
+        let Some(remote) = &self.config.remote else { return Ok(Maker::Software) };
+        match remote.signer.agreer() {
+            Some(agreer) if suite.named_by() == Algorithm::X25519 => {
+                let agrees = agreer.agrees(self.within(remote, context)?)?;
+                Ok(if agrees { Maker::TokenAgrees } else { Maker::Token })
+            }
+            _ => Ok(Maker::Token),
+        }
+    }
+
+    /// Remembers that there are versions that only a token opens envelopes of.
+    pub(crate) fn note_maker(&self, maker: Maker) {
+        if maker == Maker::TokenAgrees {
+            self.agrees.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether envelopes may have to wait for a token.
+    pub fn agrees_in_token(&self) -> bool {
+        self.has_token() && self.agrees.load(Ordering::Relaxed)
+    }
+
+    /// Whether an envelope is for a version whose X25519 half is in a token.
+    pub fn opens_in_token(&self, envelope: &[u8]) -> bool {
+        let is_remote = || {
+            let kid = KidRef::parse(Envelope::parse(envelope).ok()?.kid).ok()?;
+            let key = self.keys.get(&kid.uuid)?;
+            Some(key.published(kid.version?).ok()?.is_remote())
+        };
+        self.agrees_in_token() && is_remote().unwrap_or(false)
+    }
+
+    /// The secret that the X25519 half of a version agrees on with a point, which is not of small order.
+    pub(crate) fn agree_in_token(
+        &self,
+        context: &Context,
+        kid: &Kid,
+        point: &[u8; 32],
+    ) -> Result<Secret<32>> {
+        let remote = self.remote()?;
+        let within = self.within(remote, context)?;
+        agreer(remote)?.agree(kid, kid.key.alg, point, within)
+    }
+
+    /// Makes a version with its classical half in the token, and checks one use of it.
     pub(crate) fn fresh_remote(
         &self,
         context: &Context,
         kid: &Kid,
         suite: Suite,
+        maker: Maker,
     ) -> Result<KeyVersion> {
         let remote = self.remote()?;
         let until = Until::new(self.within(remote, context)?);
         let made = self.make_in_token(remote, kid, &until)?;
         let checked = self.check_fresh(remote, kid, made, &until).and_then(|evidence| {
-            let handle = KeyHandle::new(ed25519::PublicKey::from_bytes(&made)?);
-            let (secret, public) = match Maker::Token.sealed(suite) {
-                None => (self.arena.reserve(), PublicHalf::Ed25519(handle)),
-                Some(companion) => {
-                    let entropy = &*self.config.entropy;
-                    let (secret, public) = SecretHalf::generate(companion, self.lanes(), entropy)?;
-                    (self.arena.insert(secret)?, public.beside(handle)?)
+            let mut tracks = vec![made.to_vec()];
+            let companion = maker.sealed(suite).map(|sealed| {
+                SecretHalf::generate_sealed(sealed, self.lanes(), &*self.config.entropy)
+            });
+            let secret = match companion.transpose()? {
+                None => self.arena.reserve(),
+                Some((secret, public)) => {
+                    tracks.extend(public.iter().flat_map(PublicHalf::encoded));
+                    self.arena.insert(secret)?
                 }
             };
+            let public = PublicHalf::from_encoded(suite, &tracks)
+                .inspect_err(|_| self.arena.remove(secret))?;
+            self.note_maker(maker);
             let created = self.config.clock.unix_ms();
-            Ok(KeyVersion::new(suite, public, secret, created, Maker::Token, evidence))
+            Ok(KeyVersion::new(suite, public, secret, created, maker, evidence))
         });
         // It was shown to nobody.
         checked.inspect_err(|_| self.abandon(kid))
@@ -117,13 +177,13 @@ impl Engine {
         let signer = &remote.signer;
         let Some(generator) = signer.generator() else {
             signer.health()?;
-            let why = "the token makes no Ed25519 keys, or is write-protected";
+            let why = "the token makes no such keys, or is write-protected";
             return Err(KmsError::unsupported(why).field("alg"));
         };
         if kid.version == Version::MIN {
             self.note_intent(kid)?;
         }
-        let made = match generator.generate(kid, Algorithm::Ed25519, until.left()) {
+        let made = match generator.generate(kid, kid.key.alg, until.left()) {
             Err(error) if error.code == ErrorCode::Conflict && kid.version > Version::MIN => {
                 self.take_up(remote, kid, until)?
             }
@@ -138,7 +198,7 @@ impl Engine {
     /// What an interrupted rotation left: a version that was made in the token, and that nobody has seen. One that was
     /// left half made is made anew.
     fn take_up(&self, remote: &Remote, kid: &Kid, until: &Until) -> Result<Vec<u8>> {
-        let (signer, alg) = (&remote.signer, Algorithm::Ed25519);
+        let (signer, alg) = (&remote.signer, kid.key.alg);
         let conflict = || KmsError::conflict("the token has another key of this name").field("kid");
         let finder = signer.finder().ok_or_else(conflict)?;
         let attester = signer.attester().ok_or_else(conflict)?;
@@ -148,13 +208,10 @@ impl Engine {
             Err(error) if error.code == ErrorCode::Internal => None,
             Err(error) => return Err(error),
         };
-        // A token that signs with the version before, and not with this one, has no whole key there.
-        let signs = |version: Version| {
-            let kid = kid.key.at(version);
-            signer.sign(&kid, alg, PROBE, until.left()).is_ok()
-        };
+        // A token that works with the version before, and not with this one, has no whole key there.
+        let works = |version: Version| probe(remote, &kid.key.at(version), PROBE, until).is_ok();
         let before = Version::new(kid.version.get() - 1);
-        let is_whole = signs(kid.version) || !before.is_some_and(signs);
+        let is_whole = works(kid.version) || !before.is_some_and(works);
         match public {
             // What did not come to be there by being made there is not ours.
             Some((_, public)) if is_whole => {
@@ -172,7 +229,7 @@ impl Engine {
         }
     }
 
-    /// One signature of a new key, and the evidence for it.
+    /// One use of a new key, and the evidence for it.
     fn check_fresh(
         &self,
         remote: &Remote,
@@ -180,11 +237,15 @@ impl Engine {
         public: [u8; 32],
         until: &Until,
     ) -> Result<Option<Evidence>> {
-        let probe = [PROBE, kid.to_string().as_bytes()].concat();
-        let signature = remote.signer.sign(kid, Algorithm::Ed25519, &probe, until.left())?;
-        let holds = <&[u8; 64]>::try_from(signature.as_slice()).is_ok_and(|signature| {
-            ed25519::verify(VerifyLane::Auto, KeyRef::Bytes(&public), &probe, signature)
-        });
+        let message = [PROBE, kid.to_string().as_bytes()].concat();
+        let holds = match probe(remote, kid, &message, until)? {
+            Probed::Signature(signature) => {
+                <&[u8; 64]>::try_from(signature.as_slice()).is_ok_and(|signature| {
+                    ed25519::verify(VerifyLane::Auto, KeyRef::Bytes(&public), &message, signature)
+                })
+            }
+            Probed::Public(agreed) => agreed == public,
+        };
         if !holds {
             return Err(crate::sign::faulty());
         }
@@ -212,7 +273,7 @@ impl Engine {
         // If this fails, the next start does it, by the note of the intention.
         let _ = self.slow.spawn(move || {
             if let Some(destroyer) = signer.destroyer() {
-                let _ = destroyer.destroy(&kid, Algorithm::Ed25519, within);
+                let _ = destroyer.destroy(&kid, kid.key.alg, within);
             }
         });
     }
@@ -249,7 +310,7 @@ impl Engine {
             let unable = || KmsError::unsupported("the token is write-protected");
             let destroyer = signer.destroyer().ok_or_else(unable)?;
             let mut all = kids.iter().chain(&left);
-            all.try_for_each(|kid| destroyer.destroy(kid, Algorithm::Ed25519, within))
+            all.try_for_each(|kid| destroyer.destroy(kid, kid.key.alg, within))
         };
         Ok(self.destroyer.is_done((key.id().uuid, target), &self.slow, work))
     }
@@ -288,7 +349,7 @@ impl Engine {
             }
             match (self.has_intent(kid)?, remote.signer.destroyer()) {
                 (true, Some(destroyer)) => {
-                    destroyer.destroy(kid, Algorithm::Ed25519, until.left())?;
+                    destroyer.destroy(kid, kid.key.alg, until.left())?;
                     found.cleaned += 1;
                 }
                 _ => found.strangers += 1,
@@ -319,7 +380,7 @@ impl Engine {
     /// # Errors
     /// `Unsupported`, field `kid`.
     pub(crate) fn check_authority(&self, held: &KeyVersion) -> Result<()> {
-        if held.maker == self.authority() {
+        if held.maker.has_token() == self.has_token() {
             return Ok(());
         }
         // The private half is at hand; whether it may stand in is a question of what the two claim.
@@ -332,6 +393,36 @@ impl Engine {
         let why = "this version is of another backend, which only verifies here: rotate the key";
         Err(KmsError::unsupported(why).field("kid"))
     }
+}
+
+/// What a key in a token did with [`probe`].
+enum Probed {
+    Signature(Vec<u8>),
+    /// Where it agrees: with the base point, which gives its public half (RFC 7748, section 6.1).
+    Public([u8; 32]),
+}
+
+/// u = 9.
+const BASE_POINT: [u8; 32] = {
+    let mut point = [0; 32];
+    point[0] = 9;
+    point
+};
+
+/// Uses a key in a token once.
+fn probe(remote: &Remote, kid: &Kid, message: &[u8], until: &Until) -> Result<Probed> {
+    if kid.key.alg == Algorithm::X25519 {
+        let agreed = agreer(remote)?.agree(kid, kid.key.alg, &BASE_POINT, until.left())?;
+        return Ok(Probed::Public(*agreed.expose()));
+    }
+    remote.signer.sign(kid, kid.key.alg, message, until.left()).map(Probed::Signature)
+}
+
+fn agreer(remote: &Remote) -> Result<&dyn AgreeKeys> {
+    remote.signer.agreer().ok_or_else(|| {
+        let why = "the private half is in a token, and this one agrees on no secrets";
+        KmsError::new(ErrorCode::StoreUnavailable, why).retryable(false)
+    })
 }
 
 /// Whether a token has to be told when this is destroyed.

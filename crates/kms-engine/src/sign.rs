@@ -11,6 +11,7 @@ use kms_crypto::hybrid::HybridContext;
 
 use crate::checks::{Check, VerifyLanes, refuse_context};
 use crate::engine::{Engine, Trace};
+use crate::evidence::Attestation;
 use crate::key::{Key, KeyVersion};
 use crate::known::{ItemKid, KnownKid};
 use crate::life_cycle::Use;
@@ -130,6 +131,8 @@ pub struct Signed {
     pub alg: Algorithm,
     /// The signature.
     pub signature: Signature,
+    /// What is known of where its key is, where a token has said something of it.
+    pub attestation: Option<Attestation>,
     /// The index of its record in the audit log, where there is one.
     pub audit: Option<u64>,
 }
@@ -197,7 +200,8 @@ impl Engine {
             for (head, covered) in heads.iter().zip(&covered) {
                 for alg in head.tracks(wish.produce_hybrid) {
                     let signature = self.sign_track(head, *alg, covered, signed_under)?;
-                    signed.push(Signed { kid: head.kid(), alg: *alg, signature, audit: None });
+                    let (kid, attestation) = (head.kid(), self.attestation_of(head.held));
+                    signed.push(Signed { kid, alg: *alg, signature, attestation, audit: None });
                 }
                 let (key, version) = (head.key, head.version);
                 uses.push(Use { key, version, opened: None, input: covered });

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use kms_core::{Context, ErrorCode, Kid, KidRef, KmsError, Result, SecretBytes};
-use kms_crypto::hpke::{Kem, PublicKey};
+use kms_crypto::hpke::{Apart, Kem, PublicKey};
 use kms_crypto::wrap::{self, Envelope, Mode as EnvelopeMode};
 
 use crate::engine::{Engine, Trace};
@@ -218,7 +218,7 @@ impl Engine {
         let aead = key.facts.policy.aead;
         let (kid, entropy) = (head.kid.to_string(), &*self.config.entropy);
         let seal = |secret: &SecretHalf| {
-            let (_, psk) = secret.kem()?;
+            let psk = secret.psk()?;
             let lane = self.config.pq_lane;
             wrap::seal(lane, head.public, aead, &kid, Some(psk), data_key, entropy)
         };
@@ -264,18 +264,36 @@ impl Engine {
             return Err(does_not_open());
         }
         let outside = known.key.facts.policy.wrap_outside && parsed.mode == EnvelopeMode::Base;
+        let version = known.version.ok_or_else(does_not_open)?;
+        let PublicHalf::Kem(public) = &held.public else { return Err(does_not_open()) };
+        let aead = known.key.facts.policy.aead;
+        let started = Instant::now();
+        // What the token says is not about the envelope: it is told as it is.
+        let agreed = match held.is_remote() {
+            false => None,
+            true => {
+                let point = wrap::point_of(public, aead, parsed.kid, !outside, envelope);
+                let kid = known.key.id().at(version);
+                Some(self.agree_in_token(context, &kid, &point.map_err(unopened)?)?)
+            }
+        };
         let open = |secret: &SecretHalf| {
-            let (private, psk) = secret.kem()?;
-            let psk = (!outside).then_some(psk);
-            let aead = known.key.facts.policy.aead;
-            let started = Instant::now();
-            let shared = wrap::decapsulate(private, aead, parsed.kid, psk, envelope)?;
+            let psk = (!outside).then_some(secret.psk()?);
+            let shared = match (&agreed, secret.kem()) {
+                (Some(agreed), ml_kem) => {
+                    let apart = Apart { public, ml_kem, agreed };
+                    wrap::decapsulate(&apart, aead, parsed.kid, psk, envelope)?
+                }
+                (None, Some(private)) => {
+                    wrap::decapsulate(private, aead, parsed.kid, psk, envelope)?
+                }
+                (None, None) => return Err(does_not_open()),
+            };
             self.counters.decapsulated(held.suite.label(), started.elapsed());
             shared.decrypt()
         };
-        let held = HeldSuite { suite: held.suite };
-        let version = known.version.ok_or_else(does_not_open)?;
         let data_key = self.with_secret(&known.key, version, open)?.map_err(unopened)?;
+        let held = HeldSuite { suite: held.suite };
         Ok((Opened { known, held }, data_key))
     }
 }

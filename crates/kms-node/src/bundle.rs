@@ -31,8 +31,21 @@ pub struct Bundle {
     pub kid: String,
     /// The classical one first.
     pub sigs: Vec<BundleSignature>,
+    /// What is known of where the key is, where a token has said something of it.
+    pub attestation: Option<BundleAttestation>,
     /// Where the signing is recorded, where it is.
     pub audit: Option<AuditPosition>,
+}
+
+/// What is said of a key's custody with its signatures; `attest` has it in full.
+#[napi(object)]
+pub struct BundleAttestation {
+    /// The class of custody, of the weakest half.
+    pub class: String,
+    /// Whether the token says that the key was made there and can never leave.
+    pub complete: bool,
+    /// BLAKE3-256 of the evidence, in hex.
+    pub b3: String,
 }
 
 /// A place in an audit log.
@@ -181,9 +194,15 @@ fn bundle(signed: Vec<Signed>, log: Option<&str>) -> Bundle {
     let audit =
         log.zip(index).map(|(log, index)| AuditPosition { log: log.into(), index: index as f64 });
     let kid = signed.first().map_or_else(String::new, |it| it.kid.to_string());
+    let attestation = signed.first().and_then(|it| it.attestation.as_ref());
+    let attestation = attestation.map(|it| BundleAttestation {
+        class: it.class.clone(),
+        complete: it.complete,
+        b3: it.b3(),
+    });
     let sigs = signed.into_iter().map(|it| BundleSignature {
         alg: it.alg.name().to_owned(),
         signature: Cow::Borrowed(it.signature.as_bytes()).into_owned().into(),
     });
-    Bundle { kid, sigs: sigs.collect(), audit }
+    Bundle { kid, sigs: sigs.collect(), attestation, audit }
 }

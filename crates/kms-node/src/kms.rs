@@ -243,14 +243,17 @@ impl NativeKms {
                 Ok(answer)
             });
         }
-        let waits = engine.has_token();
+        // What a token is asked for waits, and on threads that may.
+        let asks = match op {
+            Op::Wrap => false,
+            Op::Unwrap | Op::Rewrap => engine.agrees_in_token(),
+            _ => engine.has_token(),
+        };
         let work = move || {
             let done = answer(&engine, op, target.as_deref(), &body, context, true)?;
             done.ok_or_else(|| KmsError::internal("an operation was not carried out"))
         };
         let (engine_of, finish) = (&self.engine, |_, answer| Ok(answer));
-        // What a token is asked for waits, and on threads that may.
-        let asks = waits && !matches!(op, Op::Wrap | Op::Unwrap | Op::Rewrap);
         if op.only_reads() {
             let pool =
                 if asks && op == Op::Attest { engine_of.slow_pool() } else { engine_of.pool() };

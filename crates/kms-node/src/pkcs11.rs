@@ -88,6 +88,14 @@ impl Pkcs11Options {
         })
     }
 
+    /// Opens the token by itself, for work beside a service.
+    ///
+    /// # Errors
+    /// As [`Pkcs11Options::open`].
+    pub(crate) fn open_alone(&self) -> Result<Token> {
+        Ok(Token::open(self.config()?)?)
+    }
+
     /// Opens the token, and hands it to the engine that is about to be made.
     ///
     /// # Errors

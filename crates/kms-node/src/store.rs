@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use kms_core::custody::RootKey;
-use kms_core::{KmsError, Result, SecretBytes};
+use kms_core::{Entropy, KmsError, Result, Secret, SecretBytes};
 use kms_pkcs11::{HsmRootKey, STORE_ROOT, Token};
 use napi::Env;
 use napi::bindgen_prelude::Object;
@@ -12,6 +12,7 @@ use napi_derive::napi;
 use zeroize::Zeroize;
 
 use crate::kms::NativeKms;
+use crate::pkcs11::Pkcs11Options;
 use crate::task::{guard, spawn};
 
 /// Where the key at the top of a store comes from: a file, or an environment variable.
@@ -23,6 +24,8 @@ pub struct RootKeyOptions {
     pub file: Option<String>,
     /// The environment variable that holds it.
     pub env: Option<String>,
+    /// The token that holds it, where no service has that open.
+    pub pkcs11: Option<Pkcs11Options>,
 }
 
 /// A key store in a directory.
@@ -64,14 +67,51 @@ impl RootKeyOptions {
             return imp::root_key(&self.kind, self.read()?);
         }
         let fault = |why: &'static str| KmsError::bad_request(why).field("root_key.kind");
-        let Some(token) = token else {
-            return Err(fault("hsm needs the backend pkcs11, and a service that has it open"));
+        let (token, own) = match (token, &self.pkcs11) {
+            (Some(token), _) => (token.clone(), None),
+            (None, Some(options)) => {
+                let token = options.open_alone()?;
+                (token.clone(), Some(OwnToken(token)))
+            }
+            (None, None) => {
+                return Err(fault("hsm needs a token: that of the service, or one that is named"));
+            }
         };
         if !token.capabilities().aes_gcm {
             let why = "the token does not offer AES-GCM: give a key file, a passphrase or an age identity";
             return Err(fault(why));
         }
-        Ok(Box::new(HsmRootKey::new(token.clone(), STORE_ROOT, ROOT_DEADLINE)))
+        let root = HsmRootKey::new(token, STORE_ROOT, ROOT_DEADLINE);
+        Ok(Box::new(InToken { root, _own: own }))
+    }
+}
+
+/// A root key in a token, and the token itself where it was opened for nothing else.
+struct InToken {
+    root: HsmRootKey,
+    _own: Option<OwnToken>,
+}
+
+struct OwnToken(Token);
+
+impl Drop for OwnToken {
+    /// A library of a token must not be left with a thread inside when the process ends.
+    fn drop(&mut self) {
+        self.0.close(ROOT_DEADLINE);
+    }
+}
+
+impl RootKey for InToken {
+    fn kind(&self) -> &'static str {
+        self.root.kind()
+    }
+
+    fn seal(&self, key: &Secret<32>, context: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>> {
+        self.root.seal(key, context, entropy)
+    }
+
+    fn unseal(&self, sealed: &[u8], context: &[u8]) -> Result<Secret<32>> {
+        self.root.unseal(sealed, context)
     }
 }
 

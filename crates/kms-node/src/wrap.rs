@@ -1,13 +1,15 @@
 //! Wrapping data keys.
 
-use kms_core::{KmsError, SecretBytes};
-use kms_engine::{DataKey, KemMode, Unwrapped, Wrapped};
+use std::sync::Arc;
+
+use kms_core::{Context, KmsError, Result, SecretBytes};
+use kms_engine::{DataKey, Engine, KemMode, Unwrapped, Wrapped};
 use napi::Env;
-use napi::bindgen_prelude::{Either, Object, Uint8Array, Uint8ArraySlice};
+use napi::bindgen_prelude::{Either, Object, ToNapiValue, Uint8Array, Uint8ArraySlice};
 use napi_derive::napi;
 
 use crate::kms::NativeKms;
-use crate::task::guard_recorded;
+use crate::task::{guard, guard_recorded, spawn_recorded_on};
 
 /// A data key in an envelope.
 #[napi(object)]
@@ -66,11 +68,10 @@ impl NativeKms {
         kid: Option<String>,
         envelope: Uint8ArraySlice<'_>,
     ) -> napi::Result<Either<UnwrappedKey, Object<'env>>> {
-        let work = || {
-            let envelope = envelope.to_vec();
-            self.engine.unwrap(&self.library, kid.as_deref(), &envelope).map_err(names)
+        let work = |engine: &Engine, context: &Context, kid: Option<&str>, envelope: &[u8]| {
+            engine.unwrap(context, kid, envelope).map_err(names)
         };
-        guard_recorded(env, &self.engine, "unwrap", work, |unwrapped: Unwrapped| UnwrappedKey {
+        self.opening(env, "unwrap", kid, &envelope, work, |unwrapped: Unwrapped| UnwrappedKey {
             data_key: Uint8Array::from(unwrapped.data_key.expose()),
             alg: unwrapped.alg.to_owned(),
             kid: unwrapped.kid.to_string(),
@@ -85,11 +86,38 @@ impl NativeKms {
         kid: Option<String>,
         envelope: Uint8ArraySlice<'_>,
     ) -> napi::Result<Either<WrappedKey, Object<'env>>> {
-        let work = || {
-            let envelope = envelope.to_vec();
-            self.engine.rewrap(&self.library, kid.as_deref(), &envelope).map_err(names)
+        let work = |engine: &Engine, context: &Context, kid: Option<&str>, envelope: &[u8]| {
+            engine.rewrap(context, kid, envelope).map_err(names)
         };
-        guard_recorded(env, &self.engine, "rewrap", work, to_js)
+        self.opening(env, "rewrap", kid, &envelope, work, to_js)
+    }
+}
+
+impl NativeKms {
+    /// Opens an envelope on this thread; and where a token has to, on one that may wait for it.
+    fn opening<'env, T, J>(
+        &self,
+        env: &'env Env,
+        name: &'static str,
+        kid: Option<String>,
+        envelope: &Uint8ArraySlice<'_>,
+        work: impl Fn(&Engine, &Context, Option<&str>, &[u8]) -> Result<T> + Send + 'static,
+        finish: impl FnOnce(T) -> J + Send + 'static,
+    ) -> napi::Result<Either<J, Object<'env>>>
+    where
+        T: Send + 'static,
+        J: ToNapiValue + 'static,
+    {
+        let envelope = envelope.to_vec();
+        if !guard(name, || Ok(self.engine.opens_in_token(&envelope)))? {
+            let here = || work(&self.engine, &self.library, kid.as_deref(), &envelope);
+            return guard_recorded(env, &self.engine, name, here, finish);
+        }
+        let (engine, context) = (Arc::clone(&self.engine), self.library.clone());
+        let there = move || work(&engine, &context, kid.as_deref(), &envelope);
+        let pool = self.engine.slow_pool();
+        let finish = move |_, done| Ok(finish(done));
+        spawn_recorded_on(env, &self.engine, pool, name, there, finish).map(Either::B)
     }
 }
 

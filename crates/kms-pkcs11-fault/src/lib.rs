@@ -7,6 +7,8 @@
 mod module;
 pub mod plan;
 mod state;
+#[expect(unsafe_code, reason = "the C interface of PKCS#11")]
+mod x25519;
 
 pub use module::{C_GetFunctionList, kms_fault_report};
 pub use state::Report;

@@ -7,13 +7,14 @@ use cryptoki_sys::*;
 
 use crate::plan::Fault;
 use crate::state::{self, Report};
+use crate::x25519;
 
 /// The environment variable with the path of the real module.
 const REAL: &str = "KMS_FAULT_MODULE";
 
 /// The real functions, and the list that is handed out.
-struct Lists {
-    real: CK_FUNCTION_LIST,
+pub(crate) struct Lists {
+    pub(crate) real: CK_FUNCTION_LIST,
     ours: CK_FUNCTION_LIST,
 }
 
@@ -42,12 +43,12 @@ fn load() -> Option<Lists> {
     Some(Lists { real: list, ours: in_front_of(list) })
 }
 
-fn lists() -> Option<&'static Lists> {
+pub(crate) fn lists() -> Option<&'static Lists> {
     LISTS.get_or_init(load).as_ref()
 }
 
 #[cfg_attr(not(windows), expect(clippy::useless_conversion, reason = "u32 on Windows"))]
-fn number(session: CK_SESSION_HANDLE) -> u64 {
+pub(crate) fn number(session: CK_SESSION_HANDLE) -> u64 {
     session.into()
 }
 
@@ -64,7 +65,11 @@ fn lose(session: u64) {
 }
 
 /// Does what the plan says with one call.
-fn guarded(function: &'static str, session: Option<u64>, call: impl FnOnce() -> CK_RV) -> CK_RV {
+pub(crate) fn guarded(
+    function: &'static str,
+    session: Option<u64>,
+    call: impl FnOnce() -> CK_RV,
+) -> CK_RV {
     let verdict = state::begin(function, session);
     verdict.lose.into_iter().for_each(lose);
     let answer = match (verdict.instead, verdict.fault) {
@@ -114,6 +119,8 @@ macro_rules! in_front {
                 $($name: Some($name),)+
                 C_GetFunctionList: Some(C_GetFunctionList),
                 C_OpenSession: Some(open_session),
+                C_GetMechanismList: Some(x25519::mechanism_list),
+                C_GenerateKeyPair: Some(x25519::generate_key_pair),
                 ..real
             }
         }
@@ -126,7 +133,6 @@ in_front! {
     fn C_GetInfo(info: *mut CK_INFO);
     fn C_GetSlotList(present: CK_BBOOL, slots: *mut CK_SLOT_ID, count: *mut CK_ULONG);
     fn C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO);
-    fn C_GetMechanismList(slot: CK_SLOT_ID, list: *mut CK_MECHANISM_TYPE, count: *mut CK_ULONG);
     fn C_CloseSession in session ();
     fn C_GetSessionInfo in session (info: *mut CK_SESSION_INFO);
     fn C_Login in session (user: CK_USER_TYPE, pin: *mut CK_BYTE, len: CK_ULONG);
@@ -142,15 +148,7 @@ in_front! {
     fn C_SignInit in session (mechanism: *mut CK_MECHANISM, key: CK_OBJECT_HANDLE);
     fn C_Sign in session (data: *mut CK_BYTE, len: CK_ULONG, out: *mut CK_BYTE, out_len: *mut CK_ULONG);
     fn C_GenerateKey in session (mechanism: *mut CK_MECHANISM, template: *mut CK_ATTRIBUTE, count: CK_ULONG, key: *mut CK_OBJECT_HANDLE);
-    fn C_GenerateKeyPair in session (
-        mechanism: *mut CK_MECHANISM,
-        public: *mut CK_ATTRIBUTE,
-        public_count: CK_ULONG,
-        private: *mut CK_ATTRIBUTE,
-        private_count: CK_ULONG,
-        public_key: *mut CK_OBJECT_HANDLE,
-        private_key: *mut CK_OBJECT_HANDLE
-    );
+    fn C_DeriveKey in session (mechanism: *mut CK_MECHANISM, base: CK_OBJECT_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG, key: *mut CK_OBJECT_HANDLE);
 }
 
 unsafe extern "C" fn open_session(

@@ -12,6 +12,8 @@
 //! restart 0x30             everything returns that until C_Finalize
 //! idle 50                  a session that was idle for 50 ms is closed when it is used next
 //! sessions 16              no more sessions than that
+//! montgomery               X25519 keys are made as PKCS#11 v3.0 has it, and not as SoftHSM has it
+//! no-x25519                they are offered, and not made
 //! ```
 
 use std::collections::HashMap;
@@ -61,6 +63,20 @@ pub struct Plan {
     pub idle: Option<Duration>,
     /// Most sessions.
     pub sessions: Option<usize>,
+    /// In which words X25519 keys are made.
+    pub x25519: X25519,
+}
+
+/// In which words X25519 keys are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum X25519 {
+    /// Those of the real module.
+    #[default]
+    AsIs,
+    /// Those of PKCS#11 v3.0, over a module that has those of SoftHSM.
+    Montgomery,
+    /// None.
+    Refused,
 }
 
 impl Plan {
@@ -74,6 +90,8 @@ impl Plan {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
                 ["gone"] => plan.gone = true,
+                ["montgomery"] => plan.x25519 = X25519::Montgomery,
+                ["no-x25519"] => plan.x25519 = X25519::Refused,
                 ["restart", code] => plan.until_restart = Some(number(code)),
                 ["idle", ms] => plan.idle = Some(Duration::from_millis(number(ms))),
                 ["sessions", most] => plan.sessions = Some(number(most) as usize),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::plan::{Fault, Plan};
+use crate::plan::{Fault, Plan, X25519};
 
 /// The environment variable with the path of the plan. No file is an empty plan; a plan is replaced by renaming.
 const PLAN: &str = "KMS_FAULT_PLAN";
@@ -201,6 +201,13 @@ pub(crate) fn end(function: &'static str, session: Option<u64>, code: u64) -> Op
         _ => {}
     }
     lost
+}
+
+/// In which words X25519 keys are made now.
+pub(crate) fn x25519() -> X25519 {
+    let mut state = lock();
+    state.refresh();
+    state.plan.x25519
 }
 
 /// A session was opened.

@@ -40,6 +40,7 @@ functions! {
     GenerateKeyPair "C_GenerateKeyPair",
     GenerateKey "C_GenerateKey",
     DestroyObject "C_DestroyObject",
+    DeriveKey "C_DeriveKey",
     Sign "C_Sign",
     Encrypt "C_Encrypt",
     Decrypt "C_Decrypt",

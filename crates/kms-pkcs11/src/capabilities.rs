@@ -16,8 +16,9 @@ pub struct Capabilities {
     pub identity: Identity,
     /// Makes Ed25519 keys (CKM_EC_EDWARDS_KEY_PAIR_GEN) and signs with them (CKM_EDDSA).
     pub ed25519: bool,
-    /// Makes X25519 keys (CKM_EC_MONTGOMERY_KEY_PAIR_GEN) and agrees with them (CKM_ECDH1_DERIVE).
-    pub x25519: bool,
+    /// Makes X25519 keys and agrees with them (CKM_ECDH1_DERIVE), as it was tried with keys of a session; `None` where
+    /// that did not tell.
+    pub x25519: Option<bool>,
     /// Makes AES keys (CKM_AES_KEY_GEN) and seals under them (CKM_AES_GCM).
     pub aes_gcm: bool,
     /// Wraps keys under AES keys (CKM_AES_KEY_WRAP).
@@ -96,13 +97,12 @@ impl Capabilities {
         let identity = Identity::ask(live)?;
         let (slot, context) = (live.slot()?, live.module().context());
         let info = live.calls().time(Function::GetTokenInfo, || context.get_token_info(slot))?;
-        let list = || context.get_mechanism_list(slot);
-        let mechanisms = live.calls().time(Function::GetMechanismList, list)?;
+        let mechanisms = live.mechanisms()?;
         let all = |wanted: &[MechanismType]| wanted.iter().all(|it| mechanisms.contains(it));
         Ok(Capabilities {
             identity,
             ed25519: all(&[MechanismType::ECC_EDWARDS_KEY_PAIR_GEN, MechanismType::EDDSA]),
-            x25519: all(&[MechanismType::ECC_MONTGOMERY_KEY_PAIR_GEN, MechanismType::ECDH1_DERIVE]),
+            x25519: None,
             aes_gcm: all(&[MechanismType::AES_KEY_GEN, MechanismType::AES_GCM]),
             aes_key_wrap: all(&[MechanismType::AES_KEY_GEN, MechanismType::AES_KEY_WRAP]),
             ml_dsa: all(&[MechanismType::ML_DSA_KEY_PAIR_GEN, MechanismType::ML_DSA]),
@@ -122,15 +122,16 @@ impl fmt::Display for Capabilities {
         let Identity { manufacturer, model, firmware, library, .. } = &self.identity;
         write!(f, "{manufacturer} {model}, firmware {firmware}, module {library}:")?;
         for (name, offered) in [
-            ("ed25519", self.ed25519),
+            ("ed25519", Some(self.ed25519)),
             ("x25519", self.x25519),
-            ("aes-gcm", self.aes_gcm),
-            ("aes-key-wrap", self.aes_key_wrap),
-            ("ml-dsa", self.ml_dsa),
-            ("ml-kem", self.ml_kem),
-            ("new keys", self.writable),
+            ("aes-gcm", Some(self.aes_gcm)),
+            ("aes-key-wrap", Some(self.aes_key_wrap)),
+            ("ml-dsa", Some(self.ml_dsa)),
+            ("ml-kem", Some(self.ml_kem)),
+            ("new keys", Some(self.writable)),
         ] {
-            write!(f, " {name} {};", if offered { "yes" } else { "no" })?;
+            let said = offered.map_or("unknown", |offered| if offered { "yes" } else { "no" });
+            write!(f, " {name} {said};")?;
         }
         match self.max_sessions {
             Some(sessions) => write!(f, " at most {sessions} sessions"),

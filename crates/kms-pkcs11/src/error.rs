@@ -68,6 +68,9 @@ pub enum Error {
     NoSuchKey,
     /// There is a key with this id already.
     KeyExists,
+    /// There are two objects with the id of one key, of which neither is used. The token is well: whoever may make objects on
+    /// it must not be able to have it count as gone.
+    TwoKeys,
     /// The token, as it described itself at the start, does not do this.
     Unsupported {
         /// What.
@@ -102,6 +105,18 @@ impl Error {
         }
     }
 
+    /// An error of the use of a key that has been of use, as each has before it is known. That the token does not do this,
+    /// or does not allow it, is then about its state and not about what was asked: the key is looked for again, in another
+    /// session, and after that it is unavailable, with the code and what to do about it.
+    pub(crate) fn of_proven_key(self) -> Error {
+        match self {
+            Error::Call { function, code } if code.class == Class::Unsupported => {
+                Error::Call { function, code: Code { class: Class::Handle, ..code } }
+            }
+            error => error,
+        }
+    }
+
     /// What an operator does about it.
     pub fn next_step(&self) -> &'static str {
         match self {
@@ -126,6 +141,9 @@ impl Error {
             Error::AllStuck { .. } => "restart the process if the calls do not return",
             Error::NoSuchKey => "check that the key was not deleted from the token by other means",
             Error::KeyExists => "use the key that is there, or make a version with another number",
+            Error::TwoKeys => {
+                "find out who made the second, and delete the one that is not the service's"
+            }
             Error::Unsupported { .. } => "use a token or firmware that does this",
             Error::Malformed { .. } | Error::Panicked => {
                 "report it, with the module's name and version"
@@ -162,6 +180,7 @@ impl fmt::Display for Error {
             Error::QueueFull => f.write_str("too many calls wait for the token"),
             Error::NoSuchKey => f.write_str("there is no such key on the token"),
             Error::KeyExists => f.write_str("there is a key with this id on the token"),
+            Error::TwoKeys => f.write_str("there are two keys with this id on the token"),
             Error::Unsupported { what } => write!(f, "the token does not offer {what}"),
             Error::Malformed { what } => write!(f, "the module gave {what} that cannot be"),
             Error::NotOpened => f.write_str("the token's key does not open this"),
@@ -205,7 +224,7 @@ impl From<Error> for KmsError {
             }
             Error::KeyExists => made(ErrorCode::Conflict),
             Error::Unsupported { .. } => made(ErrorCode::Unsupported),
-            Error::Malformed { .. } | Error::Panicked => made(ErrorCode::Internal),
+            Error::Malformed { .. } | Error::Panicked | Error::TwoKeys => made(ErrorCode::Internal),
             Error::NoToken | Error::TwoTokens | Error::OtherToken => {
                 made(ErrorCode::StoreUnavailable).retry_after_ms(RETRY_AFTER_MS)
             }
@@ -238,6 +257,25 @@ mod tests {
         let code = Code::from(RvError::VendorDefined(0x8000_0042));
         let error = Error::Call { function: "C_Sign", code };
         assert_eq!(error.to_string(), "C_Sign returned vendor code 0x80000042");
+    }
+
+    #[test]
+    fn what_a_token_refuses_of_a_key_in_use_is_not_the_callers_fault() {
+        for code in [RvError::KeyFunctionNotPermitted, RvError::MechanismInvalid] {
+            let call = || Error::Call { function: "C_SignInit", code: Code::from(code) };
+            assert_eq!(KmsError::from(call()).code, ErrorCode::Unsupported);
+            let of_key = call().of_proven_key();
+            assert!(of_key.class().is_some_and(Class::may_pass), "it is tried again");
+            let error = KmsError::from(of_key);
+            assert_eq!((error.code, error.retryable), (ErrorCode::StoreUnavailable, true));
+            assert!(error.message.contains(code_name(code)), "{}", error.message);
+        }
+        let data = Error::NoSuchKey.of_proven_key();
+        assert_eq!(data, Error::NoSuchKey);
+    }
+
+    fn code_name(code: RvError) -> &'static str {
+        Code::from(code).name
     }
 
     #[test]

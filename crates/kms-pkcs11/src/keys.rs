@@ -1,29 +1,23 @@
-//! Ed25519 keys that are made in the token and never leave it.
+//! Keys that are made in the token and never leave it: how they are made, found and destroyed, and how Ed25519 signs.
 
 use std::time::Duration;
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, ObjectClass};
 use kms_core::{Algorithm, KeyId, Kid, Version};
 
 use crate::calls::Function;
-use crate::codes::Class;
 use crate::error::{Error, Result};
 use crate::object_id::{ObjectId, key_id, key_label, kid_of, version_of};
+use crate::pair::{self, Kind, PUBLIC_KEY_LEN, Pair, public_half};
 use crate::session::Live;
 use crate::token::Token;
 
-/// Length of a public key in bytes.
-pub const PUBLIC_KEY_LEN: usize = 32;
 /// Length of a signature in bytes.
 pub const SIGNATURE_LEN: usize = 64;
 /// Most versions of one key that are looked at.
 const MAX_VERSIONS: usize = 4096;
-
-/// CKA_EC_PARAMS of edwards25519: the object identifier of RFC 8410, and the name of PKCS#11 v3.0 (section 2.3.5).
-/// Tokens take the one or the other.
-const EC_PARAMS: [&[u8]; 2] = [&[6, 3, 43, 101, 112], b"\x13\x0cedwards25519"];
 
 /// A version of a key as it is on the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,11 +36,26 @@ impl Token {
     /// # Errors
     /// [`Error::KeyExists`], [`Error::Unsupported`], and those of every call.
     pub fn generate_ed25519(&self, kid: &Kid, within: Duration) -> Result<[u8; PUBLIC_KEY_LEN]> {
-        if kid.key.alg != Algorithm::Ed25519 {
-            return Err(Error::Unsupported { what: "keys of this algorithm" });
-        }
         if !self.capabilities().ed25519 {
             return Err(Error::Unsupported { what: "Ed25519" });
+        }
+        self.generate(kid, Kind::Ed25519, within)
+    }
+
+    /// Makes a pair for this version.
+    pub(crate) fn generate(
+        &self,
+        kid: &Kid,
+        kind: Kind,
+        within: Duration,
+    ) -> Result<[u8; PUBLIC_KEY_LEN]> {
+        let named = match kid.key.alg {
+            Algorithm::Ed25519 => kind == Kind::Ed25519,
+            Algorithm::X25519 => kind != Kind::Ed25519,
+            _ => false,
+        };
+        if !named {
+            return Err(Error::Unsupported { what: "keys of this algorithm" });
         }
         if !self.capabilities().writable {
             return Err(Error::Unsupported { what: "new keys: it is write-protected" });
@@ -56,21 +65,21 @@ impl Token {
         let (started, private, public) = (std::time::Instant::now(), kid.clone(), kid.clone());
         self.run(within, true, move |live| match live.object(&ObjectId::private(&private)) {
             Err(Error::NoSuchKey) => Ok(()),
-            Ok(_) | Err(Error::Malformed { .. }) => Err(Error::KeyExists),
+            Ok(_) | Err(Error::TwoKeys) => Err(Error::KeyExists),
             Err(error) => Err(error),
         })?;
         let left = within.saturating_sub(started.elapsed());
         self.run(left, false, move |live| {
-            let pair = generate(live, &public)?;
+            let pair = pair::generate(live, kind, Some(&public))?;
             read_back(live, &public, pair)?;
-            public_half(live, pair[0])
+            public_half(live, pair.public)
         })
     }
 
     /// The versions of a key that are on the token, in order.
     ///
     /// # Errors
-    /// [`Error::Malformed`] where a private key has no public half, or two; and those of every call.
+    /// [`Error::Malformed`] where a private key has no public half; [`Error::TwoKeys`]; and those of every call.
     pub fn find_versions(&self, key: &KeyId, within: Duration) -> Result<Vec<FoundVersion>> {
         let key = key.clone();
         self.run(within, true, move |live| {
@@ -105,7 +114,7 @@ impl Token {
             }
             found.sort_by_key(|it| it.version);
             if found.windows(2).any(|pair| pair[0].version == pair[1].version) {
-                return Err(Error::Malformed { what: "two keys with one id" });
+                return Err(Error::TwoKeys);
             }
             Ok(found)
         })
@@ -177,108 +186,27 @@ fn signing(
 ) -> impl FnMut(&mut Live) -> Result<[u8; SIGNATURE_LEN]> + Send + use<> {
     let (id, message) = (ObjectId::private(kid), message.to_vec());
     move |live| {
-        let key = live.object(&id)?;
+        let key = live.object(&id).map_err(Error::of_proven_key)?;
         let mechanism = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure));
-        let signature =
-            live.call(Function::Sign, |session| session.sign(&mechanism, key, &message))?;
+        let signed = live.call(Function::Sign, |session| session.sign(&mechanism, key, &message));
+        let signature = signed.map_err(Error::of_proven_key)?;
         let wrong = |_| Error::Malformed { what: "a signature of another length" };
         signature.as_slice().try_into().map_err(wrong)
     }
 }
 
 /// Whether the token kept id and label whole. A pair that would not be found again is destroyed.
-fn read_back(live: &Live, kid: &Kid, pair: [ObjectHandle; 2]) -> Result<()> {
+fn read_back(live: &Live, kid: &Kid, pair: Pair) -> Result<()> {
     let wanted = [Attribute::Label(key_label(&kid.key)), Attribute::Id(key_id(kid).to_vec())];
     let attributes = [AttributeType::Label, AttributeType::Id];
-    for handle in pair {
+    for handle in [pair.public, pair.private] {
         let call = Function::GetAttributeValue;
         if live.call(call, |session| session.get_attributes(handle, &attributes))? != wanted {
-            for made in pair {
+            for made in [pair.public, pair.private] {
                 live.call(Function::DestroyObject, |session| session.destroy_object(made))?;
             }
             return Err(Error::Unsupported { what: "ids and labels of this length" });
         }
     }
     Ok(())
-}
-
-/// Makes the pair; gives the handles of the public and the private half.
-fn generate(live: &mut Live, kid: &Kid) -> Result<[ObjectHandle; 2]> {
-    let (id, label) = (key_id(kid).to_vec(), key_label(&kid.key));
-    let private = [
-        Attribute::Token(true),
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::Sign(true),
-        Attribute::Derive(false),
-        Attribute::Id(id.clone()),
-        Attribute::Label(label.clone()),
-    ];
-    let mut refused = None;
-    for params in EC_PARAMS {
-        let public = [
-            Attribute::Token(true),
-            Attribute::Private(false),
-            Attribute::Verify(true),
-            Attribute::KeyType(KeyType::EC_EDWARDS),
-            Attribute::EcParams(params.to_vec()),
-            Attribute::Id(id.clone()),
-            Attribute::Label(label.clone()),
-        ];
-        let mechanism = Mechanism::EccEdwardsKeyPairGen;
-        let made = live.call(Function::GenerateKeyPair, |session| {
-            session.generate_key_pair(&mechanism, &public, &private)
-        });
-        match made {
-            Ok((public, private)) => return Ok([public, private]),
-            Err(error) if error.class() == Some(Class::Unsupported) => refused = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    Err(refused.unwrap_or(Error::Unsupported { what: "Ed25519" }))
-}
-
-/// CKA_EC_POINT of a public key: DER of an octet string (PKCS#11 v2.40), of a bit string, or the bare bytes (v3.0
-/// section 2.3.5).
-fn public_half(live: &Live, public: ObjectHandle) -> Result<[u8; PUBLIC_KEY_LEN]> {
-    let call = Function::GetAttributeValue;
-    let got =
-        live.call(call, |session| session.get_attributes(public, &[AttributeType::EcPoint]))?;
-    let point = match &got[..] {
-        [Attribute::EcPoint(point)] => point.as_slice(),
-        _ => &[],
-    };
-    // Zeros are what a buffer holds that the module said it filled, and did not.
-    let key = point_of(point).filter(|key| *key != [0; PUBLIC_KEY_LEN]);
-    key.ok_or(Error::Malformed { what: "a public key" })
-}
-
-fn point_of(point: &[u8]) -> Option<[u8; PUBLIC_KEY_LEN]> {
-    match point {
-        [0x04, 0x20, bytes @ ..] | [0x03, 0x21, 0x00, bytes @ ..] if bytes.len() == 32 => {
-            bytes.try_into().ok()
-        }
-        bytes => bytes.try_into().ok(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_public_key_is_read_in_its_three_forms_and_in_no_other() {
-        let key: [u8; 32] = std::array::from_fn(|i| i as u8);
-        let octets = [&[0x04, 0x20], &key[..]].concat();
-        let bits = [&[0x03, 0x21, 0x00], &key[..]].concat();
-        for good in [&key[..], &octets, &bits] {
-            assert_eq!(point_of(good), Some(key));
-            for len in (0..good.len()).filter(|len| *len != 32) {
-                assert_eq!(point_of(&good[..len]), None);
-            }
-            assert_eq!(point_of(&[good, &[0]].concat()), None);
-        }
-        assert_eq!(point_of(&[&[0x04, 0x21], &key[..]].concat()), None);
-    }
 }

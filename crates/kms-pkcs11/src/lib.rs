@@ -7,8 +7,10 @@
 //! Who does what: `module.rs` the registry of the process · `loader.rs` how a library is loaded beside those of Node ·
 //! `login.rs` one login, no second try of a wrong PIN · `session.rs` one session and its handles · `pool.rs` the threads ·
 //! `worker.rs` one of them · `link.rs` the circuit breaker, pure · `job.rs` a call and its deadline · `watch.rs` deadlines
-//! of calls that nobody waits for · `codes.rs` every return code · `object_id.rs` how keys are found again.
+//! of calls that nobody waits for · `codes.rs` every return code · `object_id.rs` how keys are found again ·
+//! `pair.rs` key pairs · `keys.rs` Ed25519 · `agreement.rs` X25519 · `raw.rs` the one call past the bindings.
 
+mod agreement;
 mod calls;
 mod capabilities;
 mod codes;
@@ -22,7 +24,9 @@ mod loader;
 mod login;
 mod module;
 mod object_id;
+mod pair;
 mod pool;
+mod raw;
 mod root_key;
 mod session;
 mod signer;
@@ -39,8 +43,9 @@ pub use config::{
 };
 pub use error::{Error, Result};
 pub use evidence::Evidence;
-pub use keys::{FoundVersion, PUBLIC_KEY_LEN, SIGNATURE_LEN};
+pub use keys::{FoundVersion, SIGNATURE_LEN};
 pub use object_id::{KEY_ID_LEN, WRAPPING_ID_LEN};
+pub use pair::PUBLIC_KEY_LEN;
 pub use pool::Sessions;
 pub use root_key::{HsmRootKey, STORE_ROOT};
 pub use token::{Stats, Token};

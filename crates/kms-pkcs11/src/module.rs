@@ -19,10 +19,12 @@ use crate::calls::{Calls, Function};
 use crate::error::{Error, Result};
 use crate::loader::load_apart;
 use crate::login::Logins;
+use crate::raw::RawValue;
 
 /// A loaded library.
 pub(crate) struct Module {
     context: Pkcs11,
+    pub(crate) raw_value: RawValue,
     life: Mutex<Life>,
     /// Held by whoever is inside a call; alone by whoever starts the module afresh.
     gate: RwLock<u64>,
@@ -97,6 +99,7 @@ impl Module {
         })?;
         Ok(Module {
             context,
+            raw_value: RawValue::of(path),
             life: Mutex::default(),
             gate: RwLock::default(),
             sessions: Mutex::default(),

@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
+use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki::slot::Slot;
-use kms_core::SecretBytes;
+use kms_core::{Secret, SecretBytes};
 
 use crate::calls::{Calls, Function};
 use crate::error::{Error, Result};
@@ -199,6 +200,22 @@ impl Live {
         self.site.slot(&self.module)
     }
 
+    /// What the token says that it does.
+    pub(crate) fn mechanisms(&self) -> Result<Vec<MechanismType>> {
+        let (slot, context) = (self.slot()?, self.module.context());
+        self.site.calls.time(Function::GetMechanismList, || context.get_mechanism_list(slot))
+    }
+
+    /// CKA_VALUE of a secret of 32 bytes, without a copy outside of secret memory.
+    pub(crate) fn secret_value(&self, object: ObjectHandle) -> Result<Secret<32>> {
+        let raw = self.module.raw_value;
+        let mut read = Ok(());
+        let value = Secret::fill(|out| {
+            read = self.call(Function::GetAttributeValue, |session| raw.read(session, object, out));
+        });
+        read.map(|()| value)
+    }
+
     pub(crate) fn calls(&self) -> &Calls {
         &self.site.calls
     }
@@ -215,7 +232,7 @@ impl Live {
     /// The one object with this id and class.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`]; [`Error::Malformed`] where there are two, of which neither is used.
+    /// [`Error::NoSuchKey`]; [`Error::TwoKeys`] where there are two, of which neither is used.
     pub(crate) fn object(&mut self, id: &ObjectId) -> Result<ObjectHandle> {
         if let Some(handle) = self.handles.get(id) {
             return Ok(*handle);
@@ -229,7 +246,7 @@ impl Live {
                 self.handles.insert(id.clone(), handle);
                 Ok(handle)
             }
-            _ => Err(Error::Malformed { what: "two keys with one id" }),
+            _ => Err(Error::TwoKeys),
         }
     }
 

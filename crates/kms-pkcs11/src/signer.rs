@@ -3,14 +3,22 @@
 use std::time::Duration;
 
 use kms_core::signer::{
-    AttestKeys, DestroyKeys, FindKeys, GenerateKeys, KeyEvidence, ListKeys, SignedThen, Signer,
+    AgreeKeys, AttestKeys, DestroyKeys, FindKeys, GenerateKeys, KeyEvidence, ListKeys, SignedThen,
+    Signer,
 };
-use kms_core::{Algorithm, KeyId, Kid, KmsError, Result, Version};
+use kms_core::{Algorithm, KeyId, Kid, KmsError, Result, Secret, Version};
 
 use crate::token::Token;
 
 fn only_ed25519(alg: Algorithm) -> Result<()> {
-    if alg == Algorithm::Ed25519 {
+    only(alg, &[Algorithm::Ed25519])
+}
+
+/// What a token keeps, whatever it does.
+const KEPT: [Algorithm; 2] = [Algorithm::Ed25519, Algorithm::X25519];
+
+fn only(alg: Algorithm, algs: &[Algorithm]) -> Result<()> {
+    if algs.contains(&alg) {
         return Ok(());
     }
     Err(KmsError::unsupported("keys of this algorithm are not kept in a token").field("alg"))
@@ -59,8 +67,9 @@ impl Signer for Token {
     }
 
     fn generator(&self) -> Option<&dyn GenerateKeys> {
-        let offered = self.capabilities().ed25519 && self.capabilities().writable;
-        offered.then_some(self)
+        let offers = self.capabilities();
+        let any = offers.ed25519 || offers.x25519 != Some(false);
+        (any && offers.writable).then_some(self)
     }
 
     fn finder(&self) -> Option<&dyn FindKeys> {
@@ -75,6 +84,10 @@ impl Signer for Token {
         self.capabilities().writable.then_some(self)
     }
 
+    fn agreer(&self) -> Option<&dyn AgreeKeys> {
+        Some(self)
+    }
+
     fn attester(&self) -> Option<&dyn AttestKeys> {
         Some(self)
     }
@@ -82,8 +95,13 @@ impl Signer for Token {
 
 impl GenerateKeys for Token {
     fn generate(&self, kid: &Kid, alg: Algorithm, within: Duration) -> Result<Vec<u8>> {
-        only_ed25519(alg)?;
-        Ok(self.generate_ed25519(kid, within)?.to_vec())
+        Ok(match alg {
+            Algorithm::X25519 => self.generate_x25519(kid, within)?.to_vec(),
+            alg => {
+                only_ed25519(alg)?;
+                self.generate_ed25519(kid, within)?.to_vec()
+            }
+        })
     }
 }
 
@@ -94,7 +112,7 @@ impl FindKeys for Token {
         alg: Algorithm,
         within: Duration,
     ) -> Result<Vec<(Version, Vec<u8>)>> {
-        only_ed25519(alg)?;
+        only(alg, &KEPT)?;
         let found = self.find_versions(key, within)?;
         Ok(found.into_iter().map(|it| (it.version, it.public.to_vec())).collect())
     }
@@ -108,14 +126,31 @@ impl ListKeys for Token {
 
 impl DestroyKeys for Token {
     fn destroy(&self, kid: &Kid, alg: Algorithm, within: Duration) -> Result<()> {
-        only_ed25519(alg)?;
+        only(alg, &KEPT)?;
         Ok(Token::destroy(self, kid, within)?)
+    }
+}
+
+impl AgreeKeys for Token {
+    fn agrees(&self, within: Duration) -> Result<bool> {
+        Ok(self.makes_x25519(within)?)
+    }
+
+    fn agree(
+        &self,
+        kid: &Kid,
+        alg: Algorithm,
+        public: &[u8; 32],
+        within: Duration,
+    ) -> Result<Secret<32>> {
+        only(alg, &[Algorithm::X25519])?;
+        Ok(Token::agree(self, kid, public, within)?)
     }
 }
 
 impl AttestKeys for Token {
     fn attest(&self, kid: &Kid, alg: Algorithm, within: Duration) -> Result<KeyEvidence> {
-        only_ed25519(alg)?;
+        only(alg, &KEPT)?;
         let evidence = self.evidence(kid, within)?;
         let complete = evidence.is_complete();
         let said = |it: Option<bool>| it.map_or("unknown".to_owned(), |it| it.to_string());

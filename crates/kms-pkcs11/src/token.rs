@@ -1,17 +1,19 @@
 //! A token, open: the handle that users hold.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use kms_core::secret_memory::check_process;
 
+use crate::agreement::find_kind;
 use crate::calls::{CallStats, Calls};
 use crate::capabilities::Capabilities;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::job::Then;
 use crate::module;
+use crate::pair::Kind;
 use crate::pool::{Pool, Sessions};
 use crate::session::{Live, Site};
 
@@ -30,6 +32,8 @@ pub struct Token(Arc<Open>);
 struct Open {
     pool: Arc<Pool>,
     capabilities: Capabilities,
+    /// In which words X25519 keys are made, if they are; empty until it is known.
+    x25519: OnceLock<Option<Kind>>,
 }
 
 /// What a token's pool is doing, and what it did since it was opened.
@@ -82,7 +86,16 @@ impl Token {
         let within = deadline.saturating_duration_since(Instant::now());
         let opened = pool.start(deadline).and_then(|()| pool.run(within, true, Capabilities::ask));
         match opened {
-            Ok(capabilities) => Ok(Token(Arc::new(Open { pool, capabilities }))),
+            Ok(mut capabilities) => {
+                // What fails here may do better later, and the token is of use without it.
+                let found = pool.run(pool.deadlines.call, true, find_kind);
+                let x25519 = OnceLock::new();
+                if let Ok(kind) = found {
+                    capabilities.x25519 = Some(kind.is_some());
+                    let _ = x25519.set(kind);
+                }
+                Ok(Token(Arc::new(Open { pool, capabilities, x25519 })))
+            }
             Err(error) => {
                 shut(&pool);
                 pool.wait_left(deadline.max(Instant::now() + pool.deadlines.call));
@@ -156,6 +169,15 @@ impl Token {
         then: Then<T>,
     ) {
         self.0.pool.run_then(within, idempotent, act, then);
+    }
+
+    /// In which words X25519 keys are made; `None` where they are not. Tried now if it is not known.
+    pub(crate) fn x25519_kind(&self, within: Duration) -> Result<Option<Kind>> {
+        if let Some(kind) = self.0.x25519.get() {
+            return Ok(*kind);
+        }
+        let kind = self.run(within, true, find_kind)?;
+        Ok(*self.0.x25519.get_or_init(|| kind))
     }
 
     /// The configured limit of sessions.

@@ -73,7 +73,8 @@ impl Worker<'_> {
                 let proven = if job.idempotent() { Ok(()) } else { own.live.check() };
                 proven.map(|()| own)
             }) {
-                Err(error) => (error, false),
+                // Sessions were opened before: what is refused now is not for what was asked.
+                Err(error) => (error.of_proven_key(), false),
                 Ok(own) => match attempt(job, &mut own.live) {
                     Ok(()) => {
                         own.held.used = Instant::now();

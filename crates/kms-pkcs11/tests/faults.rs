@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use kms_core::{Entropy, ErrorCode, KmsError, OsEntropy, SecretBytes};
 use kms_pkcs11::{Error, Token};
-use support::{Hsm, LONG, holds, key, kid, until, with_token};
+use support::{Hsm, LONG, holds, kem_kid, key, kid, until, with_token};
 use uuid::Uuid;
 
 /// Every code of PKCS#11 v3.2 that the bindings name, one of a vendor and one that nobody knows.
@@ -130,17 +130,26 @@ struct Bench<'a> {
     hsm: &'a Hsm,
     token: Token,
     public: [u8; 32],
+    agreeing: [u8; 32],
     sealed: Vec<u8>,
 }
+
+/// u = 9: what an X25519 key agrees on with it is its public half.
+const BASE_POINT: [u8; 32] = {
+    let mut point = [0; 32];
+    point[0] = 9;
+    point
+};
 
 impl Bench<'_> {
     fn new(hsm: &Hsm) -> Bench<'_> {
         let token = hsm.open();
         let public = token.generate_ed25519(&kid(7, 1), LONG).unwrap();
+        let agreeing = token.generate_x25519(&kem_kid(8, 1), LONG).unwrap();
         token.generate_wrapping_key(&WRAPPING, LONG).unwrap();
         let secret = SecretBytes::copy_of(b"secret");
         let sealed = token.wrap(&WRAPPING, &secret, b"here", &OsEntropy, LONG).unwrap();
-        Bench { hsm, token, public, sealed }
+        Bench { hsm, token, public, agreeing, sealed }
     }
 
     /// Everything that is done with a token. Each is right, or a typed error.
@@ -149,6 +158,10 @@ impl Bench<'_> {
         let mut note = |error: Option<Error>| errors.extend(error);
         match token.sign(&kid(7, 1), b"m", LONG) {
             Ok(signature) => assert!(holds(&self.public, b"m", &signature)),
+            error => note(error.err()),
+        }
+        match token.agree(&kem_kid(8, 1), &BASE_POINT, LONG) {
+            Ok(agreed) => assert_eq!(*agreed.expose(), self.agreeing),
             error => note(error.err()),
         }
         match token.find_versions(&key(7), LONG) {
@@ -208,7 +221,8 @@ fn check(error: Error, code: u64) {
         }
         Error::Unavailable { .. } => kms.retry_after_ms.is_some(),
         // A half-made key is found, and reported as what it is.
-        Error::Malformed { .. } | Error::KeyExists | Error::NoSuchKey | Error::NotOpened => true,
+        Error::Malformed { .. } | Error::KeyExists | Error::TwoKeys => true,
+        Error::NoSuchKey | Error::NotOpened => true,
         Error::Unsupported { .. } => true,
         _ => false,
     };
@@ -268,7 +282,8 @@ fn each_code_of_again(functions: &[&str], hsm: &Hsm) {
     let public = token.find_versions(&key(7), LONG).unwrap()[0].public;
     let secret = SecretBytes::copy_of(b"secret");
     let sealed = token.wrap(&WRAPPING, &secret, b"here", &OsEntropy, LONG).unwrap();
-    let bench = Bench { hsm, token, public, sealed };
+    let agreeing = token.find_versions(&kem_kid(8, 1).key, LONG).unwrap()[0].public;
+    let bench = Bench { hsm, token, public, agreeing, sealed };
     let mut number = 10_000;
     for function in functions {
         for code in CODES {
@@ -287,6 +302,13 @@ fn each_code_of_again(functions: &[&str], hsm: &Hsm) {
 fn each_code_of_each_function_of_sealing_is_mapped_and_passes() {
     with_token("each_code_of_each_function_of_sealing_is_mapped_and_passes", |hsm| {
         each_code_of(&["C_EncryptInit", "C_Encrypt", "C_DecryptInit", "C_Decrypt"], hsm, "");
+    });
+}
+
+#[test]
+fn each_code_of_each_function_of_agreeing_is_mapped_and_passes() {
+    with_token("each_code_of_each_function_of_agreeing_is_mapped_and_passes", |hsm| {
+        each_code_of(&["C_DeriveKey"], hsm, "");
     });
 }
 

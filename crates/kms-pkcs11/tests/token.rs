@@ -81,6 +81,32 @@ fn evidence_says_what_another_tool_sees() {
 }
 
 #[test]
+fn a_second_object_with_the_id_of_a_key_stops_that_key_and_no_other() {
+    with_token("a_second_object_with_the_id_of_a_key_stops_that_key_and_no_other", |hsm| {
+        let token = hsm.open();
+        let public = token.generate_ed25519(&kid(7, 1), LONG).unwrap();
+        token.generate_ed25519(&kid(8, 1), LONG).unwrap();
+        // As another user of the token could.
+        let id = format!("{:032x}{:08x}", 8, 1);
+        let label = key(8).to_string();
+        let made =
+            ["--keypairgen", "--key-type", "EC:edwards25519", "--id", &id, "--label", &label];
+        hsm.pkcs11_tool(&made);
+        assert!(token.close(LONG));
+        let token = hsm.open();
+        for _ in 0..20 {
+            assert_eq!(token.sign(&kid(8, 1), b"m", LONG), Err(Error::TwoKeys));
+        }
+        assert_eq!(token.find_versions(&key(8), LONG), Err(Error::TwoKeys));
+        assert_eq!(token.generate_ed25519(&kid(8, 1), LONG), Err(Error::KeyExists));
+        assert_eq!((token.health(), token.stats().trips), (Ok(()), 0));
+        let signature = token.sign(&kid(7, 1), b"m", LONG).unwrap();
+        assert!(holds(&public, b"m", &signature));
+        assert!(token.close(LONG));
+    });
+}
+
+#[test]
 fn a_wrong_pin_is_tried_once_in_the_life_of_the_process() {
     with_token("a_wrong_pin_is_tried_once_in_the_life_of_the_process", |hsm| {
         let with_pin = |pin: &str| {

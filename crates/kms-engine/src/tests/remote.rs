@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use kms_core::custody::RootKey;
 use kms_core::signer::{
-    AttestKeys, DestroyKeys, FindKeys, GenerateKeys, KeyEvidence, ListKeys, Signer,
+    AgreeKeys, AttestKeys, DestroyKeys, FindKeys, GenerateKeys, KeyEvidence, ListKeys, Signer,
 };
 use kms_core::{Algorithm, ErrorCode, KeyId, KmsError, OsEntropy, Result, Secret, Version};
 use kms_crypto::ed25519::{SignLane, SigningKey};
+use kms_crypto::x25519;
 use kms_store::root_key::KeyFile;
 use kms_store::{FileStore, Options, Unlocked};
 use kms_testkit::temp_dir::TempDir;
 
 use super::*;
-use crate::{AttestPolicy, Need, Reconciled, Remote, RotateKey, SignRequest, Target, is_moved};
+use crate::{
+    AttestPolicy, DataKey, Need, Op, Reconciled, Remote, RotateKey, SignRequest, Target, is_moved,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -29,6 +32,11 @@ struct Token {
     lies: AtomicBool,
     incomplete: AtomicBool,
     fails_after_generating: AtomicBool,
+    /// X25519 keys, where it makes them.
+    agreeing: Mutex<HashMap<Kid, Secret<32>>>,
+    agrees: AtomicBool,
+    /// How often it agreed.
+    agreed: AtomicU64,
     /// Versions of which a crash left half.
     torn: Mutex<Vec<Kid>>,
 }
@@ -43,6 +51,7 @@ impl Token {
 
     fn kids(&self) -> Vec<String> {
         let mut kids: Vec<_> = self.keys.lock().unwrap().keys().map(Kid::to_string).collect();
+        kids.extend(self.agreeing.lock().unwrap().keys().map(Kid::to_string));
         kids.sort();
         kids
     }
@@ -97,8 +106,33 @@ impl Signer for Token {
         Some(self)
     }
 
+    fn agreer(&self) -> Option<&dyn AgreeKeys> {
+        Some(self)
+    }
+
     fn attester(&self) -> Option<&dyn AttestKeys> {
         Some(self)
+    }
+}
+
+impl AgreeKeys for Token {
+    fn agrees(&self, _: Duration) -> Result<bool> {
+        self.reached()?;
+        Ok(self.agrees.load(SeqCst))
+    }
+
+    fn agree(&self, kid: &Kid, _: Algorithm, public: &[u8; 32], _: Duration) -> Result<Secret<32>> {
+        self.reached()?;
+        self.agreed.fetch_add(1, SeqCst);
+        let gone = || KmsError::new(ErrorCode::StoreUnavailable, "no key").retryable(false);
+        let keys = self.agreeing.lock().unwrap();
+        let own = keys.get(kid).ok_or_else(gone)?;
+        let agreed = x25519::diffie_hellman(x25519::Lane::Auto, own, public)?;
+        let lie = u8::from(self.lies.load(SeqCst));
+        Ok(Secret::fill(|out| {
+            out.copy_from_slice(agreed.expose());
+            out[0] ^= lie;
+        }))
     }
 }
 
@@ -114,6 +148,11 @@ impl GenerateKeys for Token {
             drawn = kms_core::Entropy::fill(&OsEntropy, out);
         });
         drawn?;
+        if kid.key.alg == Algorithm::X25519 {
+            let public = x25519::public_key(x25519::Lane::Auto, &seed).to_vec();
+            self.agreeing.lock().unwrap().insert(kid.clone(), seed);
+            return Ok(public);
+        }
         let key = SigningKey::from_seed(SignLane::Dalek, &seed)?;
         let public = key.public().as_bytes().to_vec();
         keys.insert(kid.clone(), key);
@@ -136,7 +175,9 @@ impl FindKeys for Token {
 impl ListKeys for Token {
     fn list(&self, _: Duration) -> Result<Vec<Kid>> {
         self.reached()?;
-        Ok(self.keys.lock().unwrap().keys().cloned().collect())
+        let mut listed: Vec<_> = self.keys.lock().unwrap().keys().cloned().collect();
+        listed.extend(self.agreeing.lock().unwrap().keys().cloned());
+        Ok(listed)
     }
 }
 
@@ -144,6 +185,7 @@ impl DestroyKeys for Token {
     fn destroy(&self, kid: &Kid, _: Algorithm, _: Duration) -> Result<()> {
         self.reached()?;
         self.keys.lock().unwrap().remove(kid);
+        self.agreeing.lock().unwrap().remove(kid);
         self.torn.lock().unwrap().retain(|torn| torn != kid);
         Ok(())
     }
@@ -515,4 +557,157 @@ fn parsed(kid: &str) -> Kid {
         uuid: parsed.uuid,
     };
     key.at(parsed.version.unwrap())
+}
+
+fn wrapped(engine: &Engine, kid: &str) -> kms_core::Result<Vec<u8>> {
+    let data_key = DataKey::Given(b"a data key");
+    engine.wrap(&Context::library(), kid, data_key, None).map(|wrapped| wrapped.envelope)
+}
+
+fn unwrapped(engine: &Engine, envelope: &[u8]) -> kms_core::Result<Vec<u8>> {
+    let opened = engine.unwrap(&Context::library(), None, envelope)?;
+    Ok(opened.data_key.expose().to_vec())
+}
+
+fn create_kem(engine: &Engine, alg: &str) -> String {
+    let wish = CreateKey { alg: alg.into(), purpose: "kem".into(), ..wish("message") };
+    engine.create(&Context::library(), &wish).unwrap().kid.to_string()
+}
+
+#[test]
+fn keys_that_agree_in_the_token_open_envelopes_there_and_wrap_without_it() {
+    let place = Place::new(AttestPolicy::Required);
+    place.token.agrees.store(true, SeqCst);
+    let (engine, _) = place.open();
+    let kids = [create_kem(&engine, "x25519"), create_kem(&engine, "hybrid")];
+    assert_eq!(place.token.kids().len(), 2, "both have their X25519 half in the token");
+    let envelopes = kids.each_ref().map(|kid| wrapped(&engine, kid).unwrap());
+    for envelope in &envelopes {
+        assert!(engine.opens_in_token(envelope));
+        assert_eq!(unwrapped(&engine, envelope).unwrap(), b"a data key");
+    }
+    let class = |engine: &Engine, kid: &str| engine.attest(&Context::library(), kid).unwrap();
+    assert_eq!(class(&engine, &kids[0]).class, "pkcs11-map");
+    assert_eq!(class(&engine, &kids[1]).class, "pkcs11-map-sealed");
+    assert!(class(&engine, &kids[0]).evidence.is_some_and(|it| it.complete));
+    let derived = engine.derive(&Context::library(), &kids[0], "orders");
+    assert_eq!(refusal(derived).0, "Unsupported");
+
+    let (engine, found) = place.reopen(engine);
+    assert_eq!((found.present, found.strangers), (2, 0));
+    for (kid, envelope) in kids.iter().zip(&envelopes) {
+        assert_eq!(unwrapped(&engine, envelope).unwrap(), b"a data key");
+        let second = rotate(&engine, kid).unwrap();
+        let rewrapped = engine.rewrap(&Context::library(), None, envelope).unwrap();
+        assert_eq!(rewrapped.kid.to_string(), second);
+        assert_eq!(unwrapped(&engine, &rewrapped.envelope).unwrap(), b"a data key");
+        assert_eq!(unwrapped(&engine, envelope).unwrap(), b"a data key");
+    }
+    place.token.away_ms.store(1, SeqCst);
+    let key = kids[0].split('#').next().unwrap();
+    let fresh = wrapped(&engine, key).unwrap();
+    assert_eq!(unwrapped(&engine, &fresh).unwrap_err().code, ErrorCode::StoreUnavailable);
+    place.token.away_ms.store(0, SeqCst);
+    assert_eq!(unwrapped(&engine, &fresh).unwrap(), b"a data key");
+    engine.schedule_destroy(&Context::library(), key, None).unwrap();
+    until(|| {
+        engine.sweep();
+        place.token.kids().len() == 2
+    });
+    assert_eq!(refusal(unwrapped(&engine, &fresh)).0, "Conflict");
+}
+
+#[test]
+fn no_token_is_asked_for_an_envelope_that_cannot_open() {
+    let place = Place::new(AttestPolicy::Never);
+    place.token.agrees.store(true, SeqCst);
+    let (engine, _) = place.open();
+    let (x25519, hybrid) = (create_kem(&engine, "x25519"), create_kem(&engine, "hybrid"));
+    for (kid, at) in [(x25519, 0), (hybrid, 1088)] {
+        let good = wrapped(&engine, &kid).unwrap();
+        let asked = place.token.agreed.load(SeqCst);
+        let enc = 12 + kid.len() + at;
+        let mut small_order = good.clone();
+        small_order[enc..enc + 32].fill(0);
+        let mut base = good.clone();
+        base[10] = 0;
+        let mut other_aead = good.clone();
+        other_aead[9] ^= 1;
+        for bad in [&small_order, &base, &other_aead, &good[..enc + 31].to_vec()] {
+            assert_eq!(refusal(unwrapped(&engine, bad)).1.as_deref(), Some("wrapped_b64"));
+        }
+        assert_eq!(place.token.agreed.load(SeqCst), asked);
+        let mut forged = good.clone();
+        forged[enc] ^= 1;
+        place.token.lies.store(true, SeqCst);
+        for bad in [&forged, &good] {
+            assert_eq!(refusal(unwrapped(&engine, bad)).1.as_deref(), Some("wrapped_b64"));
+        }
+        place.token.lies.store(false, SeqCst);
+        assert_eq!(unwrapped(&engine, &good).unwrap(), b"a data key");
+    }
+    place.token.lies.store(true, SeqCst);
+    let wish = CreateKey { alg: "x25519".into(), purpose: "kem".into(), ..wish("message") };
+    let refused = engine.create(&Context::library(), &wish);
+    assert_eq!(refusal(refused).0, "Internal", "a key that does not agree is not shown");
+}
+
+#[test]
+fn keys_that_were_sealed_before_stay_so_until_they_are_rotated() {
+    let place = Place::new(AttestPolicy::Never);
+    let (engine, _) = place.open();
+    let kids = [create_kem(&engine, "x25519"), create_kem(&engine, "hybrid")];
+    assert!(place.token.kids().is_empty());
+    let envelopes = kids.each_ref().map(|kid| wrapped(&engine, kid).unwrap());
+    place.token.agrees.store(true, SeqCst);
+    let (engine, _) = place.reopen(engine);
+    for (kid, envelope) in kids.iter().zip(&envelopes) {
+        assert!(!engine.opens_in_token(envelope));
+        assert_eq!(unwrapped(&engine, envelope).unwrap(), b"a data key");
+        let second = rotate(&engine, kid).unwrap();
+        assert!(place.token.kids().contains(&second));
+        let fresh = wrapped(&engine, &second).unwrap();
+        assert!(engine.opens_in_token(&fresh));
+        assert_eq!(unwrapped(&engine, &fresh).unwrap(), b"a data key");
+        assert_eq!(unwrapped(&engine, envelope).unwrap(), b"a data key");
+    }
+    // Not known is not no: no key lands in the store because the token was away.
+    place.token.away_ms.store(1, SeqCst);
+    let wish = CreateKey { alg: "x25519".into(), purpose: "kem".into(), ..wish("message") };
+    let refused = engine.create(&Context::library(), &wish);
+    assert_eq!(refusal(refused).0, "StoreUnavailable");
+}
+
+#[test]
+fn what_is_known_of_a_key_goes_with_its_signatures_and_with_their_replays() {
+    let place = Place::new(AttestPolicy::IfAvailable);
+    let (engine, _) = place.open();
+    let (kid, sealed) =
+        (create_as(&engine, "ed25519").unwrap(), create_as(&engine, "ml-dsa").unwrap());
+    let signed = |engine: &Arc<Engine>, kid: &str| {
+        let body = format!(
+            r#"{{"kid_or_set":{{"kid":"{kid}"}},"message_b64":"bQ==","op_id":"{}"}}"#,
+            uuid::Uuid::from_u128(5)
+        );
+        let context = Context::library();
+        let needs = crate::wire::needs(engine, Op::Sign, body.as_bytes(), &context);
+        let context = presigned(engine, needs);
+        let answer = crate::wire::handle(engine, Op::Sign, None, body.as_bytes(), context, true);
+        serde_json::from_slice::<serde_json::Value>(&answer.unwrap().unwrap()).unwrap()
+    };
+    let first = signed(&engine, &kid);
+    let evidence = engine.attest(&Context::library(), &kid).unwrap().evidence.unwrap();
+    let b3 = base16ct::lower::encode_string(&evidence.hash);
+    let expected = serde_json::json!({ "class": "pkcs11-map", "complete": true, "b3": b3 });
+    assert_eq!(first["attestation"], expected);
+    let (engine, _) = place.reopen(engine);
+    assert_eq!(signed(&engine, &kid), first, "the recorded answer is given again, whole");
+    let other = SignRequest {
+        target: Target::Kid(sealed),
+        payload: crate::Payload::Local(b"m"),
+        context: vec![],
+        produce_hybrid: None,
+    };
+    let other = engine.sign(&Context::library(), &other).unwrap();
+    assert_eq!(other[0].attestation, None);
 }

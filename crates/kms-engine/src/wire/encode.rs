@@ -14,6 +14,7 @@ use crate::capabilities::MintedCapability;
 use crate::create::PublicHalves;
 use crate::describe::{Attested, Described};
 use crate::dispatch::{Response, SetOrOne};
+use crate::evidence::Attestation;
 use crate::list::Listed;
 use crate::policy::Mode;
 use crate::sign::Signed;
@@ -170,7 +171,23 @@ struct SignedDto<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     kid: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    attestation: Option<AttestationDto<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<AuditDto<'a>>,
+}
+
+/// What is said of a key's custody with its signatures.
+#[derive(Serialize)]
+struct AttestationDto<'a> {
+    class: &'a str,
+    complete: bool,
+    b3: String,
+}
+
+impl<'a> From<&'a Attestation> for AttestationDto<'a> {
+    fn from(it: &'a Attestation) -> Self {
+        AttestationDto { class: &it.class, complete: it.complete, b3: it.b3() }
+    }
 }
 
 #[derive(Serialize)]
@@ -179,6 +196,8 @@ struct SignatureDto<'a> {
     signature_b64: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     kid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attestation: Option<AttestationDto<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<AuditDto<'a>>,
 }
@@ -429,7 +448,7 @@ fn attest(attested: &Attested) -> AttestedDto {
 }
 
 fn sign<'a>(
-    signed: &[Signed],
+    signed: &'a [Signed],
     shape: SetOrOne,
     audit: impl Fn(Option<u64>, Option<u64>) -> Option<AuditDto<'a>>,
 ) -> SignedDto<'a> {
@@ -438,12 +457,15 @@ fn sign<'a>(
         alg: signed.alg.name(),
         signature_b64: STANDARD.encode(signed.signature.as_bytes()),
         kid: own_kid.then(|| signed.kid.to_string()),
+        attestation: signed.attestation.as_ref().filter(|_| own_kid).map(Into::into),
         audit: audit(signed.audit.filter(|_| own_kid), None),
     });
     let sigs = sigs.collect();
     let all = signed.first().filter(|_| !own_kid);
     let kid = all.map(|signed| signed.kid.to_string());
-    SignedDto { sigs, kid, audit: audit(all.and_then(|signed| signed.audit), None) }
+    let attestation = all.and_then(|signed| signed.attestation.as_ref()).map(Into::into);
+    let audit = audit(all.and_then(|signed| signed.audit), None);
+    SignedDto { sigs, kid, attestation, audit }
 }
 
 fn verify(verified: &Verified) -> VerifiedDto {

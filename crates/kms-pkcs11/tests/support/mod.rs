@@ -218,6 +218,12 @@ pub fn kid(number: u128, version: u32) -> Kid {
     key(number).at(Version::new(version).unwrap())
 }
 
+/// A version of a key that wraps.
+pub fn kem_kid(number: u128, version: u32) -> Kid {
+    let key = KeyId { alg: Algorithm::X25519, ..key(number) };
+    key.at(Version::new(version).unwrap())
+}
+
 /// The strict verdict.
 pub fn holds(public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     verify(VerifyLane::Auto, KeyRef::Bytes(public), message, signature)
