@@ -7,6 +7,10 @@ import type {
 import { requireObject, requireString } from './bytes.js'
 import { attemptAsync } from './errors.js'
 import type { FileStoreOptions, RootKeyOptions } from './kms-types.js'
+import { pkcs11Options } from './pkcs11.js'
+
+/** A token that is opened for a root key and nothing else. */
+const ALONE = { withFile: false, allowSignFallback: false } as const
 
 /** The store of an open service. */
 export class KeyStore {
@@ -64,9 +68,14 @@ export function fileStore(options: FileStoreOptions, otherwise?: RootKeyOptions)
  */
 export function rootKey(options: RootKeyOptions | undefined, field = 'store.rootKey'): NativeRootKey {
   requireObject(options, field)
-  const { kind, file, env } = options
+  const { kind, file, env, pkcs11 } = options
   requireString(kind, `${field}.kind`)
   if (file !== undefined) requireString(file, `${field}.file`)
   if (env !== undefined) requireString(env, `${field}.env`)
-  return { kind, ...(file !== undefined && { file }), ...(env !== undefined && { env }) }
+  return {
+    kind,
+    ...(file !== undefined && { file }),
+    ...(env !== undefined && { env }),
+    ...(pkcs11 !== undefined && { pkcs11: pkcs11Options(pkcs11, ALONE) }),
+  }
 }

@@ -90,13 +90,16 @@ export interface RootKeyOptions {
    * - `key-file`: 32 random bytes, or 64 hex digits. `ronctl root-key new FILE` makes one.
    * - `passphrase`: of at least 12 bytes, stretched with scrypt (N = 2^17, r = 8).
    * - `age-identity`: an X25519 identity as age-keygen writes it, used as key material.
-   * - `hsm`: an AES key in the token of the service, which the first start makes; without `file` and `env`.
+   * - `hsm`: an AES key in the token of the service, which the first start makes; without `file` and `env`. Where no
+   *   service has the token open, `pkcs11` says where it is.
    */
   kind: 'key-file' | 'passphrase' | 'age-identity' | 'hsm'
   /** The file that holds it. Either this or `env`. */
   file?: string
   /** The name of the environment variable that holds it. */
   env?: string
+  /** The token that holds it, for `hsm` where no service has that token open. */
+  pkcs11?: Pkcs11Options
 }
 
 /**
@@ -227,12 +230,24 @@ export interface PqPolicy extends PqRule {
   tenants?: Readonly<Record<string, PqRule>>
 }
 
+/** What is said of a key's custody with its signatures; {@link Kms.attest} has it in full. */
+export interface SignatureAttestation {
+  /** The class of custody, of the weakest half: `pkcs11-<model>`, and with `-sealed` after it for a hybrid key. */
+  class: string
+  /** Whether the token says that the key was made there and can never leave. */
+  complete: boolean
+  /** BLAKE3-256 of the evidence in hex, as audit records have it. */
+  b3: string
+}
+
 /** All signatures of one key over one message. */
 export interface SignatureBundle {
   /** The version that signed. */
   kid: string
   /** One, or two of a hybrid key: the classical one first. */
   sigs: { alg: SigningAlgorithm; signature: Uint8Array }[]
+  /** What is known of where the key is, where a token has said something of it. */
+  attestation?: SignatureAttestation
   /** Where it is recorded, where there is an audit log. */
   audit?: AuditPosition
 }

@@ -123,7 +123,10 @@ describe.each(backends)('backend $name', backend => {
       const { kid } = await kms.rotateKey(classical.kid, { alg: 'hybrid' })
       const hybrid = await kms.createKey({ ...wish, alg: 'hybrid' })
       for (const each of [kid, hybrid.kid]) {
-        const { sigs } = await kms.signBundleAsync(each, message)
+        const { sigs, attestation } = await kms.signBundleAsync(each, message)
+        const { evidence } = await kms.attest(each)
+        const said = evidence && { class: backend.classes.hybrid, complete: true, b3: evidence.b3 }
+        expect(attestation).toEqual(said)
         expect(sigs.map(({ alg }) => alg)).toEqual(['ed25519', 'ml-dsa'])
         expect(kms.verifyBundle(each, message, sigs)).toMatchObject({ ok: true, satisfiedMode: 'and' })
         expect(kms.verifyBundle(each, message, sigs.slice(0, 1)).ok).toBe(false)

@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander'
-import { toKmsError } from '../errors.js'
+import { KmsError, toKmsError } from '../errors.js'
 import { fileStore, rootKey } from '../file-store.js'
 import type { RootKeyOptions } from '../kms-types.js'
 import { requireNative } from '../native.js'
@@ -13,6 +13,9 @@ interface StoreFlags {
   rootKeyKind: RootKeyOptions['kind']
   rootKeyFile?: string
   rootKeyEnv?: string
+  pkcs11Module?: string
+  pkcs11Label?: string
+  pkcs11PinEnv?: string
   anchor?: string
   acceptOlder?: boolean
 }
@@ -21,6 +24,9 @@ interface RekeyFlags extends StoreFlags {
   newRootKeyKind: RootKeyOptions['kind']
   newRootKeyFile?: string
   newRootKeyEnv?: string
+  newPkcs11Module?: string
+  newPkcs11Label?: string
+  newPkcs11PinEnv?: string
 }
 
 interface CheckReport {
@@ -64,8 +70,17 @@ export function storeCommand(): Command {
     .description('have another root key open a store from now on, and no longer the one before')
     .action((dir: string, flags: RekeyFlags) =>
       attempt(() => {
-        const { newRootKeyKind: kind, newRootKeyFile: file, newRootKeyEnv: env } = flags
-        const fresh = rootKey({ kind, ...(file && { file }), ...(env && { env }) })
+        const fresh = rootKey(
+          givenRootKey({
+            rootKeyKind: flags.newRootKeyKind,
+            ...(flags.newRootKeyFile && { rootKeyFile: flags.newRootKeyFile }),
+            ...(flags.newRootKeyEnv && { rootKeyEnv: flags.newRootKeyEnv }),
+            ...(flags.newPkcs11Module && { pkcs11Module: flags.newPkcs11Module }),
+            ...(flags.newPkcs11Label && { pkcs11Label: flags.newPkcs11Label }),
+            ...(flags.newPkcs11PinEnv && { pkcs11PinEnv: flags.newPkcs11PinEnv }),
+          }),
+          'newRootKey',
+        )
         requireNative().storeRekey(nativeStore(dir, flags), fresh)
         process.stdout.write('the new root key opens the store now\n')
       }),
@@ -75,12 +90,15 @@ export function storeCommand(): Command {
 
 function withRootKey(command: Command, prefix = ''): Command {
   const kinds = new Option(`--${prefix}root-key-kind <kind>`, 'what it is')
-    .choices(['key-file', 'passphrase', 'age-identity'])
+    .choices(['key-file', 'passphrase', 'age-identity', 'hsm'])
     .default('key-file')
   command
     .addOption(kinds)
     .option(`--${prefix}root-key-file <file>`, 'the file that holds it')
     .option(`--${prefix}root-key-env <name>`, 'the environment variable that holds it')
+    .option(`--${prefix}pkcs11-module <file>`, 'for hsm: the library of the token, an absolute path')
+    .option(`--${prefix}pkcs11-label <label>`, 'for hsm: the label of the token; RON-KMS')
+    .option(`--${prefix}pkcs11-pin-env <name>`, 'for hsm: the environment variable that holds the PIN')
   if (prefix === '') {
     command
       .option('--anchor <file>', 'the anchor of the store')
@@ -89,8 +107,16 @@ function withRootKey(command: Command, prefix = ''): Command {
   return command
 }
 
-function givenRootKey({ rootKeyKind: kind, rootKeyFile: file, rootKeyEnv: env }: StoreFlags): RootKeyOptions {
-  return { kind, ...(file && { file }), ...(env && { env }) }
+function givenRootKey(flags: StoreFlags): RootKeyOptions {
+  const { rootKeyKind: kind, rootKeyFile: file, rootKeyEnv: env, pkcs11Module: modulePath } = flags
+  if (kind !== 'hsm') return { kind, ...(file && { file }), ...(env && { env }) }
+  const { pkcs11Label: slotLabel = 'RON-KMS', pkcs11PinEnv: pinEnv } = flags
+  if (modulePath === undefined || pinEnv === undefined) {
+    const why =
+      'needs the library of the token and the variable of its PIN (--pkcs11-module, --pkcs11-pin-env)'
+    throw new KmsError('BadRequest', why, { field: 'root_key.kind' })
+  }
+  return { kind, pkcs11: { modulePath, slotLabel, pinEnv } }
 }
 
 function nativeStore(dir: string, flags: StoreFlags) {

@@ -248,6 +248,12 @@ export const CATALOG = [
     labels: ['backend'],
   },
   {
+    name: 'kms_backend_pin_near_lock',
+    type: 'gauge',
+    help: '1 where the token said, when it was opened, that one more wrong PIN locks it.',
+    labels: ['backend'],
+  },
+  {
     name: 'kms_backend_sessions',
     type: 'gauge',
     help: 'Sessions with the token: connected, connecting, and error for those in a call that passed its deadline.',

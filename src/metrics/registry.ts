@@ -290,6 +290,7 @@ function ofToken(source: () => TokenStatus | undefined): Record<TokenMetric, () 
   }
   return {
     kms_backend_up: gauge(({ unavailable }) => (unavailable === null ? 1 : 0)),
+    kms_backend_pin_near_lock: gauge(({ pinNearLock }) => (pinNearLock ? 1 : 0)),
     kms_backend_sessions: () => {
       const sessions = token()?.sessions
       if (!sessions) return []

@@ -176,8 +176,29 @@ export const keys = {
       created_ms: createdMs,
       class: {
         type: 'string',
-        enum: ['software-memory', 'software-file'],
-        description: 'The class of custody. Software gives no evidence.',
+        description:
+          'The class of custody, of the weakest half: `software-memory`, `software-file`, `pkcs11-<model>`, `pkcs11-<model>-sealed`.',
+      },
+      evidence: { $ref: '#/components/schemas/KeyEvidence' },
+    },
+  },
+  KeyEvidence: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['kid', 'class', 'complete', 'facts', 'b3'],
+    description: 'What a token says of the half that it holds. Software gives none.',
+    properties: {
+      kid: { $ref: '#/components/schemas/Kid' },
+      class: { type: 'string' },
+      complete: {
+        type: 'boolean',
+        description: 'Whether it says that the key was made there and can never leave.',
+      },
+      facts: { type: 'object', additionalProperties: { type: 'string' } },
+      b3: {
+        type: 'string',
+        pattern: '^[0-9a-f]{64}$',
+        description: 'BLAKE3-256 of it, as audit records have it.',
       },
     },
   },

@@ -72,6 +72,7 @@ const batchError = { error: { $ref: '#/components/schemas/ItemError' } } as cons
 const signed = {
   sigs: { type: 'array', items: { $ref: '#/components/schemas/SignatureMade' } },
   kid: { type: 'string', pattern: PATTERNS.kid, description: 'Absent where a set signed.' },
+  attestation: { $ref: '#/components/schemas/SignatureAttestation' },
   audit: { $ref: '#/components/schemas/AuditPosition' },
 } as const
 const verified = {
@@ -113,6 +114,24 @@ export const signatures = {
     properties: sign,
     ...onePayload,
   },
+  SignatureAttestation: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['class', 'complete', 'b3'],
+    description: 'Where a token has said something of the key that signed: GET /attest/{kid} has it in full.',
+    properties: {
+      class: { type: 'string', description: 'The class of custody, of the weakest half.' },
+      complete: {
+        type: 'boolean',
+        description: 'Whether the token says that the key was made there and can never leave.',
+      },
+      b3: {
+        type: 'string',
+        pattern: '^[0-9a-f]{64}$',
+        description: 'BLAKE3-256 of the evidence, as audit records have it.',
+      },
+    },
+  },
   SignatureMade: {
     type: 'object',
     additionalProperties: false,
@@ -121,6 +140,7 @@ export const signatures = {
       alg: { $ref: '#/components/schemas/Algorithm' },
       signature_b64: { type: 'string', pattern: PATTERNS.base64 },
       kid: { type: 'string', pattern: PATTERNS.kid, description: 'Where a set signed.' },
+      attestation: { $ref: '#/components/schemas/SignatureAttestation' },
       audit: { $ref: '#/components/schemas/AuditPosition' },
     },
   },
