@@ -1,6 +1,7 @@
 //! What is known of where a private half is, and what policy asks for of it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kms_core::signer::KeyEvidence;
@@ -124,13 +125,21 @@ impl Engine {
         }
     }
 
-    /// What is said with a signature of where its key is; nothing where nothing is known.
-    pub(crate) fn attestation_of(&self, held: &KeyVersion) -> Option<Attestation> {
-        if !held.is_remote() {
-            return None;
-        }
+    /// What is said with a signature of where its key is; nothing where nothing is known. After a restart that is so until
+    /// the token has said it again, which the first signature has it asked for, and does not wait.
+    pub(crate) fn attestation_of(&self, key: &Arc<Key>, version: Version) -> Option<Attestation> {
+        let held = key.published(version).ok().filter(|held| held.is_remote())?;
         let known = held.evidence.load();
-        let Evidence { complete, hash, .. } = **known.as_ref()?;
+        let Some(evidence) = known.as_ref() else {
+            let asks = |it: &Remote| it.attest != AttestPolicy::Never;
+            if self.config.remote.as_ref().is_some_and(asks)
+                && !held.evidence_asked.swap(true, Ordering::Relaxed)
+            {
+                self.refresh_evidence(key, version);
+            }
+            return None;
+        };
+        let Evidence { complete, hash, .. } = **evidence;
         Some(Attestation { class: self.class_of(held), complete, hash })
     }
 
@@ -173,8 +182,10 @@ impl Engine {
             let (Some(attester), Ok(held)) = (signer.attester(), key.published(version)) else {
                 return;
             };
-            if let Ok(said) = attester.attest(&kid, kid.key.alg, within) {
-                held.evidence.store(Some(Arc::new(Evidence::of(&kid, said, now_ms))));
+            match attester.attest(&kid, kid.key.alg, within) {
+                Ok(said) => held.evidence.store(Some(Arc::new(Evidence::of(&kid, said, now_ms)))),
+                // Asked again with the next signature.
+                Err(_) => held.evidence_asked.store(false, Ordering::Relaxed),
             }
         };
         let _ = self.slow.spawn(ask);

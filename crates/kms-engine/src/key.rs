@@ -1,6 +1,6 @@
 //! A key: its versions, which of them is the head, and which are in use.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
@@ -23,6 +23,8 @@ pub(crate) struct KeyVersion {
     pub(crate) maker: Maker,
     /// What the token said of it last.
     pub(crate) evidence: ArcSwapOption<Evidence>,
+    /// Whether it was asked for that since the start, where it has said nothing.
+    pub(crate) evidence_asked: AtomicBool,
 }
 
 impl KeyVersion {
@@ -35,7 +37,8 @@ impl KeyVersion {
         evidence: Option<Evidence>,
     ) -> KeyVersion {
         let evidence = ArcSwapOption::from(evidence.map(Arc::new));
-        KeyVersion { suite, public, secret, created_unix_ms, maker, evidence }
+        let evidence_asked = AtomicBool::new(false);
+        KeyVersion { suite, public, secret, created_unix_ms, maker, evidence, evidence_asked }
     }
 
     /// Whether its classical half is in a token.

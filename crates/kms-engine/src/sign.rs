@@ -200,7 +200,8 @@ impl Engine {
             for (head, covered) in heads.iter().zip(&covered) {
                 for alg in head.tracks(wish.produce_hybrid) {
                     let signature = self.sign_track(head, *alg, covered, signed_under)?;
-                    let (kid, attestation) = (head.kid(), self.attestation_of(head.held));
+                    let attestation = self.attestation_of(head.key, head.version);
+                    let kid = head.kid();
                     signed.push(Signed { kid, alg: *alg, signature, attestation, audit: None });
                 }
                 let (key, version) = (head.key, head.version);

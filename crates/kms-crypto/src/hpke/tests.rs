@@ -97,9 +97,7 @@ fn a_key_whose_halves_are_apart_opens_the_same() {
         let ml_kem = PrivateKey::from_seed(Kem::MlKem(set), lane, ml_kem_seed.expose()).unwrap();
         let joined = [&ml_kem.public().to_bytes()[..], &point].concat();
         let joined = PublicKey::from_bytes(Kem::XWing, &joined).unwrap();
-        for (public, ml_kem) in
-            [(PublicKey::X25519(point), None), (joined, Some(&ml_kem))]
-        {
+        for (public, ml_kem) in [(PublicKey::X25519(point), None), (joined, Some(&ml_kem))] {
             let (enc, shared) = public.encapsulate(lane, &OsEntropy).unwrap();
             let with = agreed_with(public.kem(), &enc).unwrap();
             let agreed = crate::x25519::diffie_hellman(lane.into(), &x25519_seed, &with).unwrap();
