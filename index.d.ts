@@ -421,8 +421,20 @@ export interface Bundle {
   kid: string
   /** The classical one first. */
   sigs: Array<BundleSignature>
+  /** What is known of where the key is, where a token has said something of it. */
+  attestation?: BundleAttestation
   /** Where the signing is recorded, where it is. */
   audit?: AuditPosition
+}
+
+/** What is said of a key's custody with its signatures; `attest` has it in full. */
+export interface BundleAttestation {
+  /** The class of custody, of the weakest half. */
+  class: string
+  /** Whether the token says that the key was made there and can never leave. */
+  complete: boolean
+  /** BLAKE3-256 of the evidence, in hex. */
+  b3: string
 }
 
 /** One signature of a bundle. */
@@ -757,6 +769,8 @@ export interface RootKeyOptions {
   file?: string
   /** The environment variable that holds it. */
   env?: string
+  /** The token that holds it, where no service has that open. */
+  pkcs11?: Pkcs11Options
 }
 
 /** The state of secret memory in this process. */
