@@ -244,8 +244,9 @@ describe.skipIf(!softhsm.available)('a service with its keys in a token', () => 
     const old = (await service.sign(sealed)).json
     writeFileSync(at('root.key'), new Uint8Array(32).fill(7), { mode: 0o600 })
     const { modulePath, pinEnv, slotLabel } = token.options
-    const store = (command: string, ...args: string[]) => {
+    const store = (command: 'check' | 'backup' | 'restore' | 'rekey', ...args: string[]) => {
       const env = { ...process.env, ...token.env }
+      if (command === 'backup' || command === 'rekey') args.push('--anchor', at('store.anchor'))
       const run = spawnSync(process.execPath, [ronctl, 'store', command, ...args], { env, encoding: 'utf8' })
       return [run.status, run.stdout + run.stderr] as const
     }
@@ -254,7 +255,10 @@ describe.skipIf(!softhsm.available)('a service with its keys in a token', () => 
       ...[`--${prefix}pkcs11-label`, slotLabel, `--${prefix}pkcs11-pin-env`, pinEnv],
     ]
     const file = (prefix = '') => [`--${prefix}root-key-file`, at('root.key')]
-    expect(store('check', at('store'), ...hsm())).toEqual([2, expect.stringContaining('another process')])
+    expect(store('check', at('store'), ...hsm())).toEqual([
+      2,
+      expect.stringContaining('in use by the process'),
+    ])
     await end(service.child)
     expect(store('check', at('store'), ...hsm())).toEqual([0, '2 keys with 2 versions are sound\n'])
     expect(store('check', at('store'), '--root-key-kind', 'hsm')[1]).toMatch(
