@@ -52,6 +52,9 @@ function ok(args: readonly string[], input?: string): string {
   return stdout
 }
 
+/** What a capability needs, in flags. */
+const READER = ['--scope', 'kms:read', '--tenant', 'core', '--ttl', '1h']
+
 const mint = (...more: string[]) =>
   ok(['mint', '--root-key-file', at('root.keys'), '--tenant', 'core', '--ttl', '1h', ...more])
 
@@ -142,17 +145,7 @@ describe('ronctl cap', () => {
 
   it('is part of ronctl, and reads a token from a pipe', () => {
     const argv = [program('ronctl'), 'cap', 'inspect']
-    const token = ok([
-      'mint',
-      '--root-key-env',
-      'TEST_ROOT',
-      '--scope',
-      'kms:read',
-      '--tenant',
-      'core',
-      '--ttl',
-      '1h',
-    ])
+    const token = ok(['mint', '--root-key-env', 'TEST_ROOT', ...READER])
     const printed = execFileSync(process.execPath, argv, { input: `${token}\n`, encoding: 'utf8' })
     expect(printed.trimEnd()).toBe(ok(['inspect'], token))
   })
@@ -180,17 +173,7 @@ describe('ronctl cap', () => {
   })
 
   it('keeps a list of what is revoked, a line each, whatever was there before', () => {
-    const token = ok([
-      'mint',
-      '--root-key-env',
-      'TEST_ROOT',
-      '--scope',
-      'kms:read',
-      '--tenant',
-      'core',
-      '--ttl',
-      '1h',
-    ])
+    const token = ok(['mint', '--root-key-env', 'TEST_ROOT', ...READER])
     const { id } = JSON.parse(ok(['inspect'], token)).capability
     expect(ok(['revoke', at('list')], token)).toContain(`${id} is revoked`)
     writeFileSync(at('list'), `${readFileSync(at('list'), 'utf8')}# no line feed`)

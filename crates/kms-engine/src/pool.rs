@@ -52,15 +52,13 @@ impl Pool {
 
     /// How many items of a batch of `len` a thread takes at a time, with at most `threads` of them taking part
     /// (0: all). Whole vectors of eight; enough work to pay for the hand-over; and, where no limit is given, not
-    /// so many that one thread ends long after the others. All of it where every thread has a job waiting anyway: to cut
-    /// this one then gains nothing.
+    /// so many that one thread ends long after the others.
     ///
     /// # Errors
     /// As [`Pool::threads`].
     pub fn share(&self, len: usize, threads: usize) -> Result<usize> {
         let present = self.threads()?.current_num_threads();
         let (threads, most) = match threads {
-            0 if lock(&self.jobs).waiting.len() >= present => (1, usize::MAX),
             0 => (present, 256),
             limit => (limit.min(present), usize::MAX),
         };

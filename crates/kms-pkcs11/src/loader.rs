@@ -1,8 +1,8 @@
 //! How a module is loaded into a process that has libraries of its own.
 //!
 //! Node links its OpenSSL into the executable and exports it. By the usual rules of the loader a module that uses the
-//! system's OpenSSL would get Node's: another version, perhaps with other structures, and slower. So on Linux a module's names
-//! are looked up in its own libraries first (`RTLD_DEEPBIND`).
+//! system's OpenSSL would get Node's: another version, perhaps with other structures. So on Linux a module's names are looked
+//! up in its own libraries first (`RTLD_DEEPBIND`).
 
 use std::path::Path;
 
