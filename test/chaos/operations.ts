@@ -6,6 +6,8 @@ export interface Operation {
   readonly op: string
   readonly kid?: string
   readonly body: Readonly<Record<string, unknown>>
+  /** How long the driver waits before it. */
+  readonly pauseMs?: number
 }
 
 const TENANT = 'core'
@@ -63,13 +65,22 @@ export function operations(keys: Prepared): readonly Operation[] {
   ]
 }
 
-/** One change more, to see whether changes are taken. */
-export const probe = (): Operation => create('probe', 8)
+/**
+ * Changes more, to see whether changes are taken. They are so many, and so slow, that a log which nobody waits for syncs
+ * more often before the last of them is sent than it would without any.
+ */
+export const PROBES: readonly Operation[] = Array.from({ length: 10 }, (_, n) => ({
+  ...create(`probe-${n}`, 8 + n),
+  pauseMs: 5,
+}))
 
 /** Under which names keys of these operations are found. */
-export const PREFIXES: readonly string[] = [...PURPOSES, 'fresh', 'last', 'probe'].map(
-  purpose => `${TENANT}/${purpose}/${ALG}`,
-)
+export const PREFIXES: readonly string[] = [
+  ...PURPOSES,
+  'fresh',
+  'last',
+  ...PROBES.map((_, n) => `probe-${n}`),
+].map(purpose => `${TENANT}/${purpose}/${ALG}`)
 
 /** The purpose of a kid. */
 export const purposeOf = (kid: string): string => kid.split('/')[1] ?? ''

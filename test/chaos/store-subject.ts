@@ -11,10 +11,10 @@ import {
   type Operation,
   operations,
   PREFIXES,
+  PROBES,
   type Prepared,
   preparation,
   prepared,
-  probe,
 } from './operations.js'
 import { Place } from './place.js'
 import { type Injection, stopsWriter, straceArgs } from './strace.js'
@@ -97,7 +97,7 @@ export class StoreSubject implements Subject<Lived> {
     this.template = template
     this.found = found
     this.keys = keys ?? {}
-    this.operations = keys ? operations(keys) : [probe()]
+    this.operations = keys ? operations(keys) : PROBES.slice(0, 1)
     this.#beside = beside
   }
 
@@ -126,7 +126,7 @@ export class StoreSubject implements Subject<Lived> {
   async live(place: Place, thread: string, strace: readonly string[], fault?: Injection): Promise<Lived> {
     const plan = {
       audit: this.#beside.audit,
-      operations: stopsWriter(fault) ? [...this.operations, probe()] : this.operations,
+      operations: stopsWriter(fault) ? [...this.operations, ...PROBES] : this.operations,
       keys: Object.values(this.keys),
       signatures: this.#signatures(),
     }
@@ -143,7 +143,7 @@ export class StoreSubject implements Subject<Lived> {
 
   /** Opens the store again, and sends what had an op_id again. */
   async restart(place: Place, life: Life): Promise<readonly string[]> {
-    const sent = [...this.operations, probe()]
+    const sent = [...this.operations, ...PROBES]
     const again = [...life.outcomes.keys()].filter(index => sent[index]?.body.op_id !== undefined)
     const { audit } = this.#beside
     const before = await this.#examine(place, life)
