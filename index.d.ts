@@ -462,13 +462,13 @@ export interface CallContext {
   /** Who calls, for the audit record. */
   actor: string
   /** The one tenant this caller may touch; absent for all. */
-  tenant?: string
+  tenant?: string | undefined
   /** What the caller's capability grants: the number of a `NativeGrant`. It says who calls, whatever `actor` says. */
-  grant?: number
+  grant?: number | undefined
   /** A UUID that makes a mutation idempotent. */
-  opId?: string
+  opId?: string | undefined
   /** How long the call may wait before work begins, in milliseconds. */
-  deadlineMs?: number
+  deadlineMs?: number | undefined
 }
 
 /** The canonical form of a JSON text (RFC 8785). */

@@ -1,6 +1,5 @@
 import { setTimeout } from 'node:timers/promises'
 import { type Context, Hono } from 'hono'
-import { TrieRouter } from 'hono/router/trie-router'
 import { KmsError } from '../errors.js'
 import type { AuditLog } from '../kms.js'
 import { errorName, type Log } from '../logging/log.js'
@@ -12,10 +11,12 @@ import { DEADLINE_MS, type Dispatch, type Dispatcher, dispatchOf, queueOf } from
 import type { FairQueue, Place } from './fair-queue.js'
 import type { Authenticator, Caller } from './middleware/auth.js'
 import { admitBody, type BodyLimits, type NodeBindings, readBody } from './middleware/body.js'
+import { type Header, headersOf } from './middleware/headers.js'
 import { type Ids, idHeaders, openIds } from './middleware/ids.js'
 import { kidOf } from './middleware/kid.js'
 import { queryBody } from './middleware/query.js'
 import { INTERNAL, problemResponse, Refusal, STATUS } from './problem.js'
+import { RememberingRouter } from './router.js'
 import { type AuditEndpoint, type AuditReader, auditEndpoints } from './routes/audit.js'
 import { capabilityEndpoints } from './routes/capabilities.js'
 import { type DocumentEndpoint, documentEndpoints } from './routes/documents.js'
@@ -50,6 +51,7 @@ type AppContext = Context<Env>
 /** One request from its headers to its answer. */
 interface Exchange {
   readonly meter: RouteMeter
+  readonly header: Header
   readonly ids: Ids
   readonly started: number
   /** When the engine got it, once it has; for traces. */
@@ -68,8 +70,6 @@ const NO_BODY = new Uint8Array(0)
 /** Parameters of queries that are numbers. */
 const NUMBERS: ReadonlySet<string> = new Set(['limit'])
 
-const JSON_TYPE = { 'content-type': 'application/json', 'cache-control': 'no-store' }
-
 /** Codes of the engine that also count as a rejection before work. */
 const REASONS: Partial<Record<KmsError['code'], RejectReason>> = {
   Backpressure: 'backpressure',
@@ -83,11 +83,11 @@ const REASONS: Partial<Record<KmsError['code'], RejectReason>> = {
  * cost a third of the throughput.
  */
 export function createApp(parts: AppParts): Hono<Env> {
-  const app = new Hono<Env>()
-  const known = new TrieRouter<Pick<RouteMeter, 'method'> & { label: string; op: string }>()
+  const app = new Hono<Env>({ router: new RememberingRouter() })
+  const known = new RememberingRouter<Pick<RouteMeter, 'method'> & { label: string; op: string }>()
   for (const endpoint of ENDPOINTS) {
     const meter = parts.metrics.meter(endpoint.label, endpoint.method, endpoint.op)
-    const dispatch = dispatchOf(endpoint, parts.kms)
+    const dispatch = dispatchOf(endpoint, parts.kms, parts.queue.threads)
     app.on(endpoint.method, BASE + endpoint.path, c => serve(c, parts, endpoint, meter, dispatch))
     known.add('ALL', BASE + endpoint.path, endpoint)
     if (endpoint.alone) {
@@ -105,7 +105,8 @@ export function createApp(parts: AppParts): Hono<Env> {
   for (const document of documentEndpoints(parts.families)) {
     const meter = parts.metrics.meter(document.path, document.method, NO_OP)
     const endpoint = { ...document, label: document.path, op: NO_OP }
-    app.on(document.method, document.path, c => succeed(open(c, meter), document.text, document.headers))
+    const { text, contentType, headers } = document
+    app.on(document.method, document.path, c => succeed(open(c, meter), text, contentType, headers))
     known.add('ALL', document.path, endpoint)
   }
   app.notFound(c => {
@@ -138,9 +139,12 @@ export function wrongMethod(methods: readonly string[]): Refusal {
 
 function open(c: AppContext, meter: RouteMeter): Exchange {
   meter.begin()
+  const incoming = c.env?.incoming
+  const header: Header = incoming ? headersOf(incoming) : name => c.req.header(name)
   return {
     meter,
-    ids: openIds(c.req.header('x-corr-id')),
+    header,
+    ids: openIds(header('x-corr-id')),
     started: performance.now(),
     dispatched: undefined,
     caller: undefined,
@@ -159,7 +163,7 @@ async function serve(
   let place: Place | undefined
   try {
     if (parts.draining()) throw shuttingDown()
-    const header = (name: string) => c.req.header(name)
+    const { header } = exchange
     const caller = authenticate(c, parts, endpoint.op, header)
     exchange.caller = caller
     place = parts.queue.enter(caller.tenant ?? caller.actor, queueOf(endpoint.op))
@@ -173,8 +177,13 @@ async function serve(
     const dispatched = dispatch({ target: exchange.kid ?? null, body, context, place })
     const answer = typeof dispatched === 'string' ? dispatched : await dispatched
     if (parts.log.debugs || parts.tracer) done(c, parts, exchange)
-    const more = endpoint.op === 'verify' ? cacheAge(answer) : {}
-    return succeed(exchange, answer, { ...JSON_TYPE, ...more })
+    const age = endpoint.op === 'verify' ? cacheAge(answer) : undefined
+    return succeed(
+      exchange,
+      answer,
+      'application/json',
+      age === undefined ? undefined : { 'x-kms-cache-age': age },
+    )
   } catch (error) {
     const hold = isBackpressure(error) ? parts.queue.holdMs() : 0
     if (hold > 0) await setTimeout(hold)
@@ -197,12 +206,10 @@ async function serveAudit(
   const exchange = open(c, meter)
   try {
     if (parts.draining()) throw shuttingDown()
-    const caller = authenticate(c, parts, op, name => c.req.header(name))
+    const caller = authenticate(c, parts, op, exchange.header)
     exchange.caller = caller
-    return succeed(exchange, await answer(parts.audit, name => c.req.param(name) ?? '', caller), {
-      'content-type': contentType,
-      'cache-control': 'no-store',
-    })
+    const found = await answer(parts.audit, name => c.req.param(name) ?? '', caller)
+    return succeed(exchange, found, contentType)
   } catch (error) {
     // Where there is no log, nothing is at this path.
     const isMissing = error instanceof KmsError && error.code === 'Unsupported'
@@ -222,29 +229,29 @@ function authenticate(
 const CACHE_AGE = /"cache_age_ms":(\d+)\}$/
 
 /** While a token is away, for how long what its keys are known by has not been confirmed: in the answer, and as a header. */
-function cacheAge(answer: string): Readonly<Record<string, string>> {
-  const age = CACHE_AGE.exec(answer)?.[1]
-  return age === undefined ? {} : { 'x-kms-cache-age': age }
+function cacheAge(answer: string): string | undefined {
+  return CACHE_AGE.exec(answer)?.[1]
 }
 
-function succeed(exchange: Exchange, answer: string, headers: DocumentEndpoint['headers']): Response {
+/** The names of headers are written out: an object that is put together from others costs as much as routing. */
+function succeed(
+  exchange: Exchange,
+  answer: string,
+  contentType: string,
+  more?: DocumentEndpoint['headers'],
+): Response {
   exchange.meter.end(200, elapsed(exchange))
-  return new Response(answer, {
-    headers: {
-      ...headers,
-      'x-request-id': exchange.ids.requestId,
-      'x-corr-id': exchange.ids.corrId,
-    },
-  })
+  const headers = {
+    'content-type': contentType,
+    'cache-control': 'no-store',
+    'x-request-id': exchange.ids.requestId,
+    'x-corr-id': exchange.ids.corrId,
+  }
+  return new Response(answer, { headers: more ? { ...headers, ...more } : headers })
 }
 
 function callContext(requestId: string, { actor, tenant, grant }: Caller, opId: string | undefined) {
-  return {
-    ...{ requestId, actor, deadlineMs: DEADLINE_MS },
-    ...(tenant !== undefined && { tenant }),
-    ...(grant !== undefined && { grant }),
-    ...(opId !== undefined && { opId }),
-  }
+  return { requestId, actor, deadlineMs: DEADLINE_MS, tenant, grant, opId }
 }
 
 function elapsed({ started }: Exchange): number {

@@ -30,11 +30,16 @@ export function queueOf(op: string): QueueName {
   return READS.has(op) ? 'verify' : 'sign'
 }
 
-/** Where and how an endpoint's work is done: here, with others that came at the same time, or on the engine's threads. */
+/**
+ * Where and how an endpoint's work is done: here, with others that came at the same time, or on the engine's threads.
+ * `threads` is how many of those there are for this event loop: the only one would take turns with it.
+ */
 export function dispatchOf(
-  { op, inlineBytes = INLINE_BYTES, coalesced }: Endpoint,
+  { op, inlineBytes = INLINE_BYTES, inlineBytesAlone = inlineBytes, coalesced }: Endpoint,
   kms: Dispatcher,
+  threads: number,
 ): Dispatch {
+  const most = threads > 1 ? inlineBytes : inlineBytesAlone
   const onThread = ({ target, body, context, place }: Work) =>
     kms.dispatchAsync(op, target, body, inTime(context, place))
   const later: Dispatch = work => {
@@ -58,7 +63,7 @@ export function dispatchOf(
   }
   const inline = coalesced ? together : now
   return work => {
-    if (work.body.length > inlineBytes) return later(work)
+    if (work.body.length > most) return later(work)
     const turn = work.place.loop()
     return turn === undefined ? inline(work) : turn.then(() => inline(work))
   }

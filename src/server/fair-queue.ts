@@ -115,7 +115,8 @@ const REAL: FairQueueHost = {
 export class FairQueue {
   #limits: FairQueueLimits
   readonly #turnMs: number
-  readonly #threads: number
+  /** Threads that work beside the event loop. */
+  readonly threads: number
   readonly #host: FairQueueHost
   readonly #tenants = new Map<string, Tenant>()
   readonly #inflight: Record<QueueName, number> = { sign: 0, verify: 0 }
@@ -132,7 +133,7 @@ export class FairQueue {
     this.#cells = cells
     this.#limits = limits
     this.#turnMs = limits.turnMs ?? 0.3
-    this.#threads = limits.threads ?? 1
+    this.threads = limits.threads ?? 1
     this.#host = host
   }
 
@@ -309,8 +310,8 @@ export class FairQueue {
 
   /** Whether a job of this tenant can be handed over. Alone it may use the threads as it likes. */
   #hasThread(tenant: Tenant): boolean {
-    if (this.#tenants.size < 2 || this.#jobs.running < this.#threads) return true
-    return this.#jobs.ms + tenant.usual.threads <= AHEAD_MS * this.#threads
+    if (this.#tenants.size < 2 || this.#jobs.running < this.threads) return true
+    return this.#jobs.ms + tenant.usual.threads <= AHEAD_MS * this.threads
   }
 
   #startJob(place: Place): void {

@@ -68,12 +68,16 @@ pub struct CallContext {
     /// Who calls, for the audit record.
     pub actor: String,
     /// The one tenant this caller may touch; absent for all.
+    #[napi(ts_type = "string | undefined")]
     pub tenant: Option<String>,
     /// What the caller's capability grants: the number of a `NativeGrant`. It says who calls, whatever `actor` says.
+    #[napi(ts_type = "number | undefined")]
     pub grant: Option<f64>,
     /// A UUID that makes a mutation idempotent.
+    #[napi(ts_type = "string | undefined")]
     pub op_id: Option<String>,
     /// How long the call may wait before work begins, in milliseconds.
+    #[napi(ts_type = "number | undefined")]
     pub deadline_ms: Option<u32>,
 }
 

@@ -22,6 +22,7 @@ mod peer;
 mod pkcs11;
 mod pq;
 mod process;
+mod promise;
 mod secret_memory;
 mod shared;
 mod slh_dsa;

@@ -10,6 +10,7 @@ use napi::Env;
 use napi::bindgen_prelude::{Either, Object, ToNapiValue};
 
 use crate::error::to_js;
+use crate::promise::Deferred;
 
 /// Runs an export on the JS thread. A panic in it becomes an `Internal` error.
 pub(crate) fn guard<T>(name: &'static str, work: impl FnOnce() -> Result<T>) -> napi::Result<T> {
@@ -32,8 +33,6 @@ pub(crate) fn pool() -> &'static Pool {
     POOL.get_or_init(Pool::default)
 }
 
-type Finish<J> = Box<dyn FnOnce(Env) -> napi::Result<J> + Send>;
-
 /// Runs `work` on the pool and returns a promise. `finish` turns its result into a JavaScript value on
 /// the JS thread. `work` must own all that it needs.
 pub(crate) fn spawn<'env, T, J>(
@@ -49,10 +48,10 @@ where
 {
     // Asked first, so that no promise is left behind where there are no threads to keep it.
     pool.threads().map_err(|error| to_js(&error))?;
-    let (deferred, promise) = env.create_deferred::<J, Finish<J>>()?;
+    let (deferred, promise) = Deferred::new(env)?;
     let job = move || match contained(name, work) {
-        Ok(result) => deferred.resolve(Box::new(move |env| finish(env, result))),
-        Err(error) => deferred.reject(to_js(&error)),
+        Ok(result) => deferred.resolve(move |env| finish(env, result)),
+        Err(error) => deferred.reject(&error),
     };
     pool.spawn(job).map_err(|error| to_js(&error))?;
     Ok(promise)
@@ -76,12 +75,28 @@ where
         guard(name, || engine.settle_records())?;
         return Ok(Either::A(finish(result)));
     }
-    let (deferred, promise) = env.create_deferred::<J, Finish<J>>()?;
-    engine.when_settled(Box::new(move |settled| match settled {
-        Ok(()) => deferred.resolve(Box::new(move |_| Ok(finish(result)))),
-        Err(error) => deferred.reject(to_js(&error)),
-    }));
+    let (deferred, promise) = Deferred::new(env)?;
+    keep(deferred, engine, Ok(result), |_, result| Ok(finish(result)));
     Ok(Either::B(promise))
+}
+
+/// Keeps a promise as soon as the records are as durable as the log promises.
+fn keep<T, J>(
+    deferred: Deferred,
+    engine: &Engine,
+    result: Result<T>,
+    finish: impl FnOnce(Env, T) -> napi::Result<J> + Send + 'static,
+) where
+    T: Send + 'static,
+    J: ToNapiValue + 'static,
+{
+    match result {
+        Ok(result) => engine.when_settled(Box::new(move |settled| match settled {
+            Ok(()) => deferred.resolve(move |env| finish(env, result)),
+            Err(error) => deferred.reject(&error),
+        })),
+        Err(error) => deferred.reject(&error),
+    }
 }
 
 /// As [`spawn`] on an engine's threads, for what its audit log has a record of: the promise is kept when that is as
@@ -114,15 +129,9 @@ where
     J: ToNapiValue + 'static,
 {
     pool.threads().map_err(|error| to_js(&error))?;
-    let (deferred, promise) = env.create_deferred::<J, Finish<J>>()?;
+    let (deferred, promise) = Deferred::new(env)?;
     let recorder = Arc::clone(engine);
-    let job = move || match contained(name, work) {
-        Ok(result) => recorder.when_settled(Box::new(move |settled| match settled {
-            Ok(()) => deferred.resolve(Box::new(move |env| finish(env, result))),
-            Err(error) => deferred.reject(to_js(&error)),
-        })),
-        Err(error) => deferred.reject(to_js(&error)),
-    };
+    let job = move || keep(deferred, &recorder, contained(name, work), finish);
     pool.spawn(job).map_err(|error| to_js(&error))?;
     Ok(promise)
 }
@@ -161,15 +170,9 @@ where
         return spawn_recorded(env, engine, name, move || work(&own, &context), finish);
     }
     engine.pool().threads().map_err(|error| to_js(&error))?;
-    let (deferred, promise) = env.create_deferred::<J, Finish<J>>()?;
+    let (deferred, promise) = Deferred::new(env)?;
     let recorder = Arc::clone(engine);
-    let done = move |result: Result<T>| match result {
-        Ok(result) => recorder.when_settled(Box::new(move |settled| match settled {
-            Ok(()) => deferred.resolve(Box::new(move |env| finish(env, result))),
-            Err(error) => deferred.reject(to_js(&error)),
-        })),
-        Err(error) => deferred.reject(to_js(&error)),
-    };
+    let done = move |result: Result<T>| keep(deferred, &recorder, result, finish);
     let (engine, signing) = (Arc::clone(engine), Arc::new(signing));
     go_on(Begun { engine, name, signing, tries: 0, done: Box::new(done) }, needs);
     Ok(promise)

@@ -5,8 +5,10 @@ import { type HttpMetrics, NO_OP, NO_ROUTE, type RouteMeter } from '../../metric
 import { wrongMethod } from '../../server/app.js'
 import type { Caller } from '../../server/middleware/auth.js'
 import { admitBody, type BodyLimits, type NodeBindings, readBody } from '../../server/middleware/body.js'
+import { type Header, headersOf } from '../../server/middleware/headers.js'
 import { type Ids, openIds } from '../../server/middleware/ids.js'
 import { INTERNAL, Refusal, STATUS } from '../../server/problem.js'
+import { RememberingRouter } from '../../server/router.js'
 import type { ScopedAuthenticator } from './auth.js'
 import { problemResponse } from './problem.js'
 import { ROUTES, type Route, type RouteParts } from './routes.js'
@@ -57,6 +59,7 @@ type AppContext = Context<Env>
 /** One request from its headers to its answer. */
 interface Exchange {
   readonly meter: RouteMeter
+  readonly header: Header
   readonly ids: Ids
   readonly started: number
   caller: Caller | undefined
@@ -68,7 +71,7 @@ const NO_BODY = new Uint8Array(0)
 
 /** The API: one handler a route, whose steps are plain calls in order: ids, admission, capability, headers, body, work. */
 export function createApp(parts: AppParts): Hono<Env> {
-  const app = new Hono<Env>()
+  const app = new Hono<Env>({ router: new RememberingRouter() })
   for (const route of ROUTES) {
     const [label = NO_ROUTE] = route.paths
     const meter = parts.metrics.meter(label, route.method, route.op)
@@ -93,9 +96,12 @@ export function createApp(parts: AppParts): Hono<Env> {
 
 function open(c: AppContext, meter: RouteMeter): Exchange {
   meter.begin()
+  const incoming = c.env?.incoming
+  const header: Header = incoming ? headersOf(incoming) : name => c.req.header(name)
   return {
     meter,
-    ids: openIds(c.req.header('x-corr-id')),
+    header,
+    ids: openIds(header('x-corr-id')),
     started: performance.now(),
     caller: undefined,
     held: 0,
@@ -107,7 +113,7 @@ async function serve(c: AppContext, parts: AppParts, route: Route, meter: RouteM
   try {
     if (parts.draining()) throw shuttingDown()
     if (parts.metrics.inflight > parts.limits.maxInflight) throw full()
-    const header = (name: string) => c.req.header(name)
+    const { header } = exchange
     const scope = route.scope(parts.routes)
     const bindings = c.env ?? {}
     if (scope !== undefined) {
@@ -127,15 +133,16 @@ async function serve(c: AppContext, parts: AppParts, route: Route, meter: RouteM
     const answer = await route.answer(parts.routes, asked)
     const status = answer.status ?? 200
     meter.end(status, elapsed(exchange))
+    // Written out: an object that is put together from others costs as much as routing.
+    const headers = {
+      'content-type': 'application/json',
+      'cache-control': 'no-store',
+      'x-request-id': exchange.ids.requestId,
+      'x-corr-id': exchange.ids.corrId,
+    }
     return new Response(answer.body as Uint8Array<ArrayBuffer> | string | null, {
       status,
-      headers: {
-        'content-type': 'application/json',
-        'cache-control': 'no-store',
-        'x-request-id': exchange.ids.requestId,
-        'x-corr-id': exchange.ids.corrId,
-        ...answer.headers,
-      },
+      headers: answer.headers ? { ...headers, ...answer.headers } : headers,
     })
   } catch (error) {
     return fail(c, parts, exchange, error)

@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Refusal } from '../problem.js'
+import { Deadlines } from './deadlines.js'
 import { type Coding, codingOf, type DecodeLimits, decodeBody, unsupportedCoding } from './decode.js'
+import type { Header } from './headers.js'
 
 /** Bounds on one request body. */
 export interface BodyLimits extends DecodeLimits {
@@ -13,11 +15,11 @@ export interface NodeBindings {
   readonly outgoing?: ServerResponse
 }
 
-type Header = (name: string) => string | undefined
-
 const NOTHING = new Uint8Array(0)
 /** Answers whose peer still waits for `100 Continue`: listen.ts adds them. */
 export const awaitsContinue = new WeakSet<ServerResponse>()
+/** Of bodies that are being read. */
+const deadlines = new Deadlines()
 
 /**
  * Whether a body follows, by the headers of HTTP/1.1 (RFC 9112 section 6.3) or by what another server made of them.
@@ -92,7 +94,7 @@ function readNode(
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let length = 0
-    const timer = setTimeout(() => finish(() => reject(tooSlow())), readTimeoutMs)
+    const done = deadlines.after(readTimeoutMs, () => finish(() => reject(tooSlow())))
     const onData = (chunk: Buffer) => {
       length += chunk.length
       if (length > maxBodyBytes) finish(() => reject(tooLarge()))
@@ -102,7 +104,7 @@ function readNode(
       finish(() => resolve(chunks.length === 1 ? (chunks[0] ?? NOTHING) : Buffer.concat(chunks, length)))
     const onLost = () => finish(() => reject(cutShort()))
     const finish = (settle: () => void) => {
-      clearTimeout(timer)
+      done()
       // Without a listener the stream drops what still comes; node-server then ends the connection.
       incoming.off('data', onData).off('end', onEnd).off('close', onLost)
       settle()

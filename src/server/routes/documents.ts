@@ -13,8 +13,13 @@ export interface DocumentEndpoint {
   readonly method: 'GET'
   readonly path: string
   readonly text: string
+  readonly contentType: string
+  /** Beside those of every answer. */
   readonly headers: Readonly<Record<string, string>>
 }
+
+/** Another version of the service has others. */
+const REVALIDATED = { 'cache-control': 'no-cache' }
 
 /** The OpenAPI document of this version; with `families` of a service that makes keys of these only. */
 export function apiDocument(families?: readonly string[]) {
@@ -37,14 +42,16 @@ export function documentEndpoints(families?: readonly string[]): DocumentEndpoin
       method: 'GET',
       path: '/openapi.json',
       text: JSON.stringify(document),
-      headers: { 'content-type': 'application/json' },
+      contentType: 'application/json',
+      headers: REVALIDATED,
     },
     {
       method: 'GET',
       path: '/reference',
       text: referencePage(document),
+      contentType: 'text/html; charset=utf-8',
       headers: {
-        'content-type': 'text/html; charset=utf-8',
+        ...REVALIDATED,
         'content-security-policy': REFERENCE_POLICY,
         'x-content-type-options': 'nosniff',
         'referrer-policy': 'no-referrer',

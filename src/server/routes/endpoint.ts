@@ -23,6 +23,8 @@ export interface Endpoint {
    * thread and back; {@link INLINE_BYTES} unless said.
    */
   readonly inlineBytes?: number
+  /** The same where there is one processor for both, so that the way to a thread brings nothing. */
+  readonly inlineBytesAlone?: number
   /** Requests that come at the same time are worked on side by side. */
   readonly coalesced?: true
 }
