@@ -265,10 +265,12 @@ function limitWrite(outgoing: ServerResponse, ms: number): void {
 /** The connections of a server, also those that are still shaking hands, which HTTP knows nothing of. */
 function openSockets(server: Server): ReadonlySet<Socket> {
   const sockets = new Set<Socket>()
-  server.on('connection', (socket: Socket) => {
+  const add = (socket: Socket) => {
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
-  })
+  }
+  // With TLS there are two for each: what is below, and what is inside once they have shaken hands.
+  server.on('connection', add).on('secureConnection', add)
   return sockets
 }
 
@@ -313,8 +315,12 @@ async function drain(
   drainMs: number,
   onCut?: () => void,
 ): Promise<void> {
-  // A connection that turns idle later stays open until its keep-alive time is over.
-  const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS)
+  // A connection that turns idle later stays open until its keep-alive time is over, and one on which nothing ever came
+  // is none that HTTP calls idle.
+  const sweep = setInterval(() => {
+    server.closeIdleConnections()
+    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy()
+  }, IDLE_SWEEP_MS)
   const cut = setTimeout(() => {
     onCut?.()
     for (const socket of sockets) socket.destroy()

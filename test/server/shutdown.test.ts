@@ -6,7 +6,7 @@ import type { Kms } from '../../src/kms.js'
 import { expectProblem, parseRaw, type Service, send, start, TOKEN } from './support.js'
 
 /** A batch that is worked on by the engine's threads, by its length. */
-const BATCH = `[${' '.repeat(10_000)}]`
+const BATCH = `[${' '.repeat(40_000)}]`
 
 /** A service whose work on threads waits for `release`. */
 async function startHeld(): Promise<{ service: Service; entered: Promise<void>; release: () => void }> {
@@ -68,6 +68,27 @@ describe('close', () => {
     await send(service.apiUrl, 'GET', '/nope', {}, agent)
     expect(await Promise.all([service.close(), service.close()])).toEqual([0, 0])
     agent.destroy()
+  })
+
+  it('does not wait for connections on which nothing came', async () => {
+    const service = await start()
+    const { hostname, port } = new URL(service.apiUrl)
+    const silent = connect(Number(port), hostname)
+    await once(silent, 'connect')
+    const halfway = connect(Number(port), hostname)
+    halfway.on('error', () => {})
+    await once(halfway, 'connect')
+    halfway.write('POST /v1/kms/sign HTTP/1.1\r\n')
+    // The server has accepted both once it has answered another.
+    await service.ask('GET', '/nope')
+    const ends: string[] = []
+    const ended = [
+      once(silent, 'close').then(() => ends.push('silent')),
+      once(halfway, 'close').then(() => ends.push('halfway')),
+    ]
+    await service.close()
+    await Promise.all(ended)
+    expect(ends).toEqual(['silent', 'halfway'])
   })
 
   it('cuts and counts what does not end within the drain', async () => {
