@@ -388,6 +388,12 @@ export interface AuditStatus {
   writable: boolean
   /** Summaries of verifications that were dropped. */
   droppedVerifications: number
+  /** Records of operations that were not taken: the operations were refused. */
+  refusedRecords: number
+  /** Checkpoints that were made by this process. */
+  checkpointsMade: number
+  /** Attempts of this process to make one that failed. */
+  checkpointsFailed: number
   /** Bytes of torn records that were dropped when it was opened. */
   droppedBytes: number
   /** What an operator's decision overrode when it was opened. */

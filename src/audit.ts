@@ -69,6 +69,12 @@ export interface AuditStatus {
   writable: boolean
   /** Summaries of verifications that were dropped since it was opened. */
   droppedVerifications: number
+  /** Records of operations that were not taken since then: those operations were refused. */
+  refusedRecords: number
+  /** Checkpoints that were made since then. */
+  checkpointsMade: number
+  /** Attempts to make one that failed since then. */
+  checkpointsFailed: number
   /** Bytes of torn records that were dropped when it was opened. */
   droppedBytes: number
   /** What an operator's decision overrode when it was opened. */

@@ -405,9 +405,16 @@ describe.skipIf(!addonStatus().loaded)('the routes of the audit log', () => {
       expect((await service.ask('GET', '/v1/kms/audit/checkpoint', { anonymous: true })).status).toBe(401)
       // The refusal of a moment ago gets a record of its own, within a second.
       const before = kms.audit.status().size
-      const appends = await service.metric('kms_audit_appends_total')
+      const appends = await service.metric('kms_audit_appends_total', { result: 'ok' })
       expect(appends).toBeGreaterThanOrEqual(before)
       expect(appends).toBeLessThanOrEqual(kms.audit.status().size)
+      expect(await service.metric('kms_audit_appends_total', { result: 'err' })).toBe(0)
+      // One for the proof, at least.
+      const { checkpointsMade } = kms.audit.status()
+      expect(checkpointsMade).toBeGreaterThan(0)
+      const counted = await service.metric('kms_audit_checkpoint_total', { result: 'ok' })
+      expect(counted).toBeGreaterThanOrEqual(checkpointsMade)
+      expect(await service.metric('kms_audit_checkpoint_total', { result: 'err' })).toBe(0)
       expect(await service.metric('kms_audit_integrity_failed_total')).toBe(0)
     } finally {
       await service.close()

@@ -1,5 +1,5 @@
 // `npm run bench:http`: requests a second beside an echo of the same body, and the mixes of an operator's day.
-// --seconds N for each measurement, --only throughput|mixes, --node PATH of another Node for the servers, --quick.
+// --seconds N for each measurement, --only throughput|mixes|load, --requests N for the memory of a server, --node PATH of another Node for the servers, --quick.
 // --workers N measures nothing but what N threads bring, without pinning: the client needs cores, too.
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -9,12 +9,14 @@ import { median } from '../lib/measure.mjs'
 import { load, requestBytes } from './lib/load.mjs'
 import { mixed, named, prepare } from './lib/scenarios.mjs'
 import { pinClient, pinned, startEcho, startKms } from './lib/servers.mjs'
+import { underLoad } from './lib/under-load.mjs'
 
 const { values: flags } = parseArgs({
   options: {
     seconds: { type: 'string', default: '5' },
     rounds: { type: 'string', default: '5' },
     only: { type: 'string' },
+    requests: { type: 'string', default: '1000000' },
     node: { type: 'string', default: process.execPath },
     quick: { type: 'boolean', default: false },
     workers: { type: 'string' },
@@ -39,10 +41,12 @@ const facts = { ...machine, server: nodeVersion, pinned }
 console.log(`${machineLine(facts)}; servers on ${nodeVersion}${pinned ? ', one core' : ', not pinned'}`)
 
 const results = { machine: facts, seconds, connections: CONNECTIONS }
-if (flags.only !== 'mixes') results.throughput = await throughput()
-if (flags.only !== 'throughput') results.mixes = await mixes()
+const asked = name => flags.only === undefined || flags.only === name
+if (asked('throughput')) results.throughput = await throughput()
+if (asked('mixes')) results.mixes = await mixes()
+if (flags.only === 'load') results.load = await promises()
 if (!flags.quick) {
-  const file = new URL(`../results/http-${nodeVersion.split('.')[0]}.json`, import.meta.url)
+  const file = new URL(`../results/http-${nodeVersion.split('.')[0]}${flags.only ? `-${flags.only}` : ''}.json`, import.meta.url)
   writeFileSync(file, `${JSON.stringify(results, null, 2)}\n`)
 }
 
@@ -134,6 +138,16 @@ async function mixes() {
     await kms.stop()
   }
   return out
+}
+
+/** What is promised under load. */
+async function promises() {
+  const kms = await startKms(flags.node)
+  try {
+    return await underLoad(kms, { seconds, requests: Number(flags.requests) })
+  } finally {
+    await kms.stop()
+  }
 }
 
 /** One thread that serves beside several, in turn. */

@@ -160,8 +160,14 @@ export const CATALOG = [
   {
     name: 'kms_audit_appends_total',
     type: 'counter',
-    help: 'Records in the audit log, those of earlier processes included.',
-    labels: [],
+    help: 'Records in the audit log, those of earlier processes included (ok), and those that were not taken (err).',
+    labels: ['result'],
+  },
+  {
+    name: 'kms_audit_checkpoint_total',
+    type: 'counter',
+    help: 'Checkpoints of the audit log that were made (ok), and attempts that failed (err).',
+    labels: ['result'],
   },
   {
     name: 'kms_audit_checkpoint_size',

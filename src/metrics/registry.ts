@@ -193,7 +193,8 @@ function samplesOf({
         value: holds ? 1 : 0,
       }))
     },
-    kms_audit_appends_total: () => [{ labels: {}, value: audit().size }],
+    kms_audit_appends_total: () => results(audit().size, audit().refusedRecords),
+    kms_audit_checkpoint_total: () => results(audit().checkpointsMade, audit().checkpointsFailed),
     kms_audit_checkpoint_size: () => [{ labels: {}, value: audit().checkpointSize }],
     kms_audit_checkpoint_age_seconds: () => {
       const { checkpointAt } = audit()
@@ -319,6 +320,14 @@ function ofToken(source: () => TokenStatus | undefined): Record<TokenMetric, () 
 }
 
 /** A sample of what is there. */
+/** What succeeded, and what did not. */
+function results(ok: number, err: number): Sample[] {
+  return [
+    { labels: { result: 'ok' }, value: ok },
+    { labels: { result: 'err' }, value: err },
+  ]
+}
+
 function maybe(value: number | undefined): Sample[] {
   return value === undefined ? [] : [{ labels: {}, value }]
 }

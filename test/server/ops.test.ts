@@ -77,6 +77,9 @@ const NO_AUDIT: AuditStatus = {
   checkpointSize: 0,
   writable: false,
   droppedVerifications: 0,
+  refusedRecords: 0,
+  checkpointsMade: 0,
+  checkpointsFailed: 0,
   droppedBytes: 0,
   overridden: [],
 }

@@ -10,13 +10,20 @@ const pad = body => JSON.stringify(body).padEnd(BODY_BYTES, ' ')
 export async function prepare(kms, tenant) {
   const { port, token, call } = kms
   const { kid } = await call('/keys', { tenant, purpose: 'bench', alg: 'ed25519' })
+  const hybrid = await call('/keys', { tenant, purpose: 'hybrid', alg: 'hybrid' })
   const kem = await call('/keys', { tenant, purpose: 'kem', alg: 'hybrid' })
   const signBody = { kid_or_set: { kid: kid.split('#')[0] }, payload_b3: B3 }
   const { sigs } = await call('/sign', signBody)
   const verifyBody = { kid, payload_b3: B3, sigs }
   const bytes = (path, body) => requestBytes({ port, token, path: `/v1/kms${path}`, body })
   const of = (kind, path, body) => ({ kind, body, bytes: bytes(path, body) })
+  const hybridBody = {
+    kid_or_set: { kid: hybrid.kid.split('#')[0] },
+    payload_b3: B3,
+    policy: { produce_hybrid: true },
+  }
   return {
+    sign_hybrid: of('sign_hybrid', '/sign', pad(hybridBody)),
     sign: of('sign', '/sign', pad(signBody)),
     verify: of('verify', '/verify', pad(verifyBody)),
     verify_batch: of('verify_batch', '/verify_batch', Array(64).fill(verifyBody)),

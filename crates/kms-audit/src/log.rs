@@ -45,6 +45,10 @@ pub(crate) struct Shared {
     /// The number of the first segment that is there; held while segments are removed.
     pub(crate) first_segment: Mutex<u32>,
     pub(crate) dropped_verifications: AtomicU64,
+    /// Records of operations that were not taken.
+    pub(crate) refused_records: AtomicU64,
+    checkpoints_made: AtomicU64,
+    checkpoints_failed: AtomicU64,
     pub(crate) settling: Settling,
     /// When the last checkpoint was made; 0 for none.
     checkpoint_at_ms: AtomicU64,
@@ -63,6 +67,12 @@ pub struct Status {
     pub checkpoint_at_ms: Option<u64>,
     /// Verification summaries that were dropped since the log was opened.
     pub dropped_verifications: u64,
+    /// Records of operations that were not taken since then.
+    pub refused_records: u64,
+    /// Checkpoints that were made since then.
+    pub checkpoints_made: u64,
+    /// Attempts to make one that failed since then.
+    pub checkpoints_failed: u64,
 }
 
 impl AuditLog {
@@ -91,6 +101,9 @@ impl AuditLog {
             checkpoints: Mutex::new(opened.checkpoints),
             first_segment: Mutex::new(opened.first_segment),
             dropped_verifications: AtomicU64::new(0),
+            refused_records: AtomicU64::new(0),
+            checkpoints_made: AtomicU64::new(0),
+            checkpoints_failed: AtomicU64::new(0),
             settling: Settling::default(),
             checkpoint_at_ms: AtomicU64::new(0),
         });
@@ -244,6 +257,9 @@ impl AuditLog {
             },
             writable,
             dropped_verifications: shared.dropped_verifications.load(Ordering::Relaxed),
+            refused_records: shared.refused_records.load(Ordering::Relaxed),
+            checkpoints_made: shared.checkpoints_made.load(Ordering::Relaxed),
+            checkpoints_failed: shared.checkpoints_failed.load(Ordering::Relaxed),
         }
     }
 
@@ -355,6 +371,14 @@ impl Shared {
     /// In this order: log durable, anchor durable, checkpoint durable, handed out. The signers are those of now: they
     /// change under the same lock.
     fn checkpoint_into(&self, file: &mut CheckpointFile) -> Result<Arc<SignedCheckpoint>> {
+        let made = self.make_checkpoint(file);
+        if made.is_err() {
+            self.checkpoints_failed.fetch_add(1, Ordering::Relaxed);
+        }
+        made
+    }
+
+    fn make_checkpoint(&self, file: &mut CheckpointFile) -> Result<Arc<SignedCheckpoint>> {
         let signers = self.signers()?;
         let (size, root) = self.head()?;
         if let Some(latest) = file.latest.as_ref().filter(|it| it.checkpoint.size == size) {
@@ -375,6 +399,7 @@ impl Shared {
         let signed = Arc::new(SignedCheckpoint { checkpoint, note });
         file.latest = Some(signed.clone());
         self.checkpoint_at_ms.store(self.parts.clock.unix_ms(), Ordering::Relaxed);
+        self.checkpoints_made.fetch_add(1, Ordering::Relaxed);
         Ok(signed)
     }
 

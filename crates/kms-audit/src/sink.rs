@@ -85,6 +85,14 @@ pub(crate) fn continuity<'a>(event: &ContinuityEvent<'a>) -> Result<Body<'a>> {
     }))
 }
 
+/// Counts a record that was not taken.
+fn taken(log: &AuditLog, index: crate::error::Result<u64>) -> Result<Option<u64>> {
+    if index.is_err() {
+        log.shared().refused_records.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(Some(index?))
+}
+
 impl AuditSink for AuditLog {
     fn log(&self) -> Option<&str> {
         Some(self.shared().writer.config.origin.as_str())
@@ -93,7 +101,7 @@ impl AuditSink for AuditLog {
     fn append(&self, event: &AuditEvent<'_>) -> Result<Option<u64>> {
         let reason = event.refusal.map_or(String::new(), |it| fit(&it.message));
         let body = Body::Operation(operation(event, &reason)?);
-        Ok(Some(self.submit(body)?))
+        taken(self, self.submit(body))
     }
 
     fn continuity_statement(&self, rotation: &Rotation<'_>) -> Result<Option<Vec<u8>>> {
@@ -101,7 +109,7 @@ impl AuditSink for AuditLog {
     }
 
     fn append_continuity(&self, event: &ContinuityEvent<'_>) -> Result<Option<u64>> {
-        Ok(Some(self.submit(continuity(event)?)?))
+        taken(self, self.submit(continuity(event)?))
     }
 
     fn verified(&self, event: &VerificationEvent<'_>) {

@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use kms_core::{Anchor, ErrorCode, KmsError};
+use kms_core::{Anchor, AnchorState, ErrorCode, KmsError};
 use kms_testkit::anchor::MemoryAnchor;
 
 use crate::error::AnchorFault;
@@ -13,7 +13,7 @@ use crate::segment::full;
 use crate::test_keys::{Ed25519, MlDsa};
 use crate::test_support::{ORIGIN, Place, config, operation};
 use crate::verify::Outcome;
-use crate::{AuditError, Durability, OnFull, Override};
+use crate::{AuditError, AuditLog, Durability, OnFull, Override};
 
 const ROLLBACK: Override = Override { actor: String::new(), rollback: true, audit_key: false };
 
@@ -402,4 +402,67 @@ fn a_panic_of_the_thread_that_flushes_stops_the_log() {
     };
     assert!(matches!(refused, AuditError::Stopped), "{refused}");
     assert!(!log.status().writable);
+}
+
+/// Refuses once it is told to.
+#[derive(Default)]
+struct Fails(MemoryAnchor, AtomicBool);
+
+impl Anchor for Fails {
+    fn load(&self) -> kms_core::Result<Option<AnchorState>> {
+        self.0.load()
+    }
+    fn advance_log(&self, size: u64, root: &[u8; 32]) -> kms_core::Result<()> {
+        match self.1.load(Ordering::Relaxed) {
+            true => Err(KmsError::internal("as the test wants it")),
+            false => self.0.advance_log(size, root),
+        }
+    }
+    fn advance_store(&self, revision: u64) -> kms_core::Result<()> {
+        self.0.advance_store(revision)
+    }
+    fn add_tombstone(&self, kid: &str) -> kms_core::Result<()> {
+        self.0.add_tombstone(kid)
+    }
+    fn override_with(
+        &self,
+        log: Option<(u64, [u8; 32])>,
+        store: Option<u64>,
+    ) -> kms_core::Result<()> {
+        self.0.override_with(log, store)
+    }
+}
+
+#[test]
+fn counts_checkpoints_and_records_that_failed() {
+    use kms_core::{AuditEvent, AuditSink, Context};
+    let mut place = Place::new("counts");
+    let anchor = Arc::new(Fails::default());
+    place.parts.anchor = anchor.clone();
+    let log = place.open().unwrap();
+    let counts = |log: &AuditLog| {
+        let now = log.status();
+        (now.checkpoints_made, now.checkpoints_failed, now.refused_records)
+    };
+    assert_eq!(counts(&log), (1, 0, 0), "the one that a log begins with");
+    let context = Context::library();
+    let event = AuditEvent {
+        op: "sign",
+        context: &context,
+        kid: None,
+        input_hash: None,
+        refusal: None,
+        attestation: None,
+    };
+    AuditSink::append(&log, &event).unwrap();
+    log.checkpoint_now().unwrap();
+    log.checkpoint_now().unwrap();
+    assert_eq!(counts(&log), (2, 0, 0), "nothing was left to cover the second time");
+    AuditSink::append(&log, &event).unwrap();
+    anchor.1.store(true, Ordering::Relaxed);
+    log.checkpoint_now().unwrap_err();
+    assert_eq!(counts(&log), (2, 1, 0));
+    log.close();
+    AuditSink::append(&log, &event).unwrap_err();
+    assert_eq!(counts(&log).2, 1);
 }

@@ -45,6 +45,12 @@ pub struct AuditStatus {
     pub writable: bool,
     /// Summaries of verifications that were dropped.
     pub dropped_verifications: f64,
+    /// Records of operations that were not taken: the operations were refused.
+    pub refused_records: f64,
+    /// Checkpoints that were made by this process.
+    pub checkpoints_made: f64,
+    /// Attempts of this process to make one that failed.
+    pub checkpoints_failed: f64,
     /// Bytes of torn records that were dropped when it was opened.
     pub dropped_bytes: f64,
     /// What an operator's decision overrode when it was opened.
@@ -207,6 +213,9 @@ impl NativeKms {
                 checkpoint_at_ms: None,
                 writable: false,
                 dropped_verifications: 0.0,
+                refused_records: 0.0,
+                checkpoints_made: 0.0,
+                checkpoints_failed: 0.0,
                 dropped_bytes: 0.0,
                 overridden: self.store.overridden.clone(),
                 refused: self.engine.verifies_only().map(|it| it.message.to_string()),
@@ -227,6 +236,9 @@ impl NativeKms {
                     status.checkpoint_at_ms = now.checkpoint_at_ms.map(number);
                     status.writable = now.writable;
                     status.dropped_verifications = number(now.dropped_verifications);
+                    status.refused_records = number(now.refused_records);
+                    status.checkpoints_made = number(now.checkpoints_made);
+                    status.checkpoints_failed = number(now.checkpoints_failed);
                     status.dropped_bytes = number(log.report().dropped_bytes);
                     status.overridden.extend(log.report().overridden.iter().cloned());
                 }
