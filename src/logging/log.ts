@@ -127,6 +127,8 @@ export interface Log {
   rotationFailed(event: { code: KmsErrorCode }): void
   /** The key service of `svc-passport` stopped to answer, or does again. */
   kmsReachable(event: { reachable: boolean }): void
+  /** It answered something that was not taken: nothing was made of it. */
+  kmsFault(event: { fault: string }): void
   /** An exception outside any request. */
   unexpected(event: { where: string; errorName: string }): void
 }
@@ -242,6 +244,7 @@ export function createLog(options: LogOptions): Log {
       if (reachable) logger.info({ event: 'kms_reachable' })
       else logger.warn({ event: 'kms_unreachable' })
     },
+    kmsFault: ({ fault }) => logger.error({ event: 'kms_fault', fault }),
     unexpected: ({ where, errorName: name }) =>
       logger.error({ event: 'unexpected', where, error_name: name }),
   }

@@ -4,7 +4,7 @@ import { createLog } from '../../src/logging/log.js'
 import type { ScopedAuthenticator } from '../../src/passport/service/auth.js'
 import { loadConfig } from '../../src/passport/service/load.js'
 import { type Opened, openCustody } from '../../src/passport/service/open-custody.js'
-import { type Service as Started, startService } from '../../src/passport/service/service.js'
+import { SERVICE_NAME, type Service as Started, startService } from '../../src/passport/service/service.js'
 import type { Key } from '../../src/passport/service/settings.js'
 import type { Envelope, IssueRequest, Verdict } from '../../src/passport/types.js'
 import { singleToken } from '../../src/server/middleware/auth.js'
@@ -54,12 +54,13 @@ export async function start(
   const { config, faults } = loadConfig({ dev, env: {}, flags })
   if (!config) throw new Error(`the settings of this test are refused: ${JSON.stringify(faults)}`)
   const log: Record<string, unknown>[] = []
+  const write = (line: string) => void log.push(JSON.parse(line))
   const opened = wrap(await openCustody(config))
   const service = await startService({
     config,
     opened,
     authenticate: authenticate(opened.custody.key),
-    log: createLog({ level: 'debug', format: 'json', write: line => log.push(JSON.parse(line)) }),
+    log: createLog({ level: 'debug', format: 'json', service: SERVICE_NAME, write }),
     cpuTier: 'test',
   })
   const ask: Service['ask'] = async (method, path, body, headers = {}) => {

@@ -1,5 +1,18 @@
 import type { KeyAttestation, KeyDescription, RotatedKey } from '../../key-types.js'
 import type { Kms } from '../../kms.js'
+import type { TrustedKey } from '../jwks.js'
+
+/** What may be wrong with an answer of a key service: it is of another version, its signature does not hold, it is none. */
+export const CUSTODY_FAULTS = ['another_kid', 'bad_signature', 'bad_answer'] as const
+export type CustodyFault = (typeof CUSTODY_FAULTS)[number]
+
+/** What a custody tells about itself. */
+export interface CustodyEvents {
+  /** Whether it answers, when that changes. */
+  reachable(reachable: boolean): void
+  /** It answered something that was not taken. */
+  fault(fault: CustodyFault): void
+}
 
 /** The key that signs passports, wherever it is held. Everything rejects with a `KmsError`. */
 export interface Custody {
@@ -9,8 +22,11 @@ export interface Custody {
   readonly backend: string
   /** The key with the public half of one version, or of its head. */
   describe(version?: number): Promise<KeyDescription>
-  /** Signs under this version, which must be the head: at once where the key is in this process. */
-  sign(kid: string, message: Uint8Array): Uint8Array | Promise<Uint8Array>
+  /**
+   * Signs under this version, which must be the head: at once where the key is in this process. A signature that was made
+   * elsewhere holds under the key that is given here, or the promise rejects with `StoreUnavailable`.
+   */
+  sign(version: TrustedKey, message: Uint8Array): Uint8Array | Promise<Uint8Array>
   /** Adds a version that becomes the head after a while. */
   rotate(activateAfterMs: number): Promise<RotatedKey>
   /** Takes a version out of use. */
@@ -19,8 +35,8 @@ export interface Custody {
   attest(): Promise<KeyAttestation>
   /** Whether it answered when it was asked last. */
   readonly reachable: boolean
-  /** Has a change of that told. */
-  onReachable(listener: (reachable: boolean) => void): void
+  /** Who is told from now on. */
+  listen(events: CustodyEvents): void
   /** Why it verifies and does nothing else, where that is so: store or audit log are not what was acknowledged. */
   readonly refused: string | undefined
   close(): void
@@ -43,7 +59,7 @@ export class LocalCustody implements Custody {
     return this.#kms.describeKey(version === undefined ? this.key : `${this.key}#v${version}`)
   }
 
-  sign(kid: string, message: Uint8Array): Uint8Array {
+  sign({ kid }: TrustedKey, message: Uint8Array): Uint8Array {
     return this.#kms.sign(kid, message)
   }
 
@@ -59,7 +75,7 @@ export class LocalCustody implements Custody {
     return this.#kms.attest(this.key)
   }
 
-  onReachable(): void {}
+  listen(): void {}
 
   get refused(): string | undefined {
     return this.#kms.audit.status().refused

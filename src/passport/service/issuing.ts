@@ -26,10 +26,12 @@ export async function issue(
     throw new KmsError('StoreUnavailable', 'the clock of this machine was set back')
   }
   for (let attempts = 1; ; attempts += 1) {
-    const kid = ring.headKid
-    const { jwt, signed } = attempt(() => native.issue(body, kid))
     try {
-      const made = custody.sign(kid, signed)
+      const version = ring.signing
+      if (!version) throw new KmsError('Conflict', 'the version that signs is not trusted')
+      const { kid } = version
+      const { jwt, signed } = attempt(() => native.issue(body, kid))
+      const made = custody.sign(version, signed)
       const signature = made instanceof Uint8Array ? made : await made
       return JSON.stringify(jwt ? { token: toToken(signed, signature) } : toEnvelope(kid, signed, signature))
     } catch (thrown) {

@@ -31,7 +31,7 @@ export interface KeyRingOptions {
 
 /** Keys that are published as living at most: who rotates faster than passports expire publishes only the newest. */
 const MOST_PUBLISHED = 128
-/** How soon an unknown version may have us ask again. */
+/** How soon an unknown version, or a pending one that is late, may have us ask again. */
 const ASK_AGAIN_MS = 250
 /** Requests that wait for such an answer: a custody that does not answer must not hold more of them up. */
 const MOST_SEEKING = 64
@@ -71,13 +71,19 @@ export class KeyRing {
     this.#interval.unref()
   }
 
-  /** The version that signs. */
+  /** The kid of the version that signs. */
   get headKid(): string {
     return this.#kid(this.#head)
   }
 
   get head(): number {
     return this.#head
+  }
+
+  /** The version that signs, with its key; none while it is not trusted, and so not published. */
+  get signing(): KnownVersion | undefined {
+    const known = this.#versions.get(this.#head)
+    return known?.trusted ? known : undefined
   }
 
   /** When the head was first seen to sign, in Unix milliseconds. */
@@ -250,8 +256,10 @@ export class KeyRing {
   #schedule(now: number): void {
     clearTimeout(this.#timer)
     if (!this.#pending || this.#closed) return
-    const wait = Math.min(Math.max(this.#pending.activeAt - now, 0) + 1, 0x7fff_ffff)
-    this.#timer = setTimeout(() => this.#askInBackground(), wait)
+    // By a clock that may be another machine's: what is due here and does not sign there is not asked for in a loop.
+    const left = this.#pending.activeAt - now
+    const wait = left > 0 ? left + 1 : ASK_AGAIN_MS
+    this.#timer = setTimeout(() => this.#askInBackground(), Math.min(wait, 0x7fff_ffff))
     this.#timer.unref()
   }
 }

@@ -105,6 +105,12 @@ export const CATALOG = [
     labels: [],
   },
   {
+    name: 'passport_kms_faults_total',
+    type: 'counter',
+    help: 'Answers of the key service that were not taken, by what was wrong.',
+    labels: ['fault'],
+  },
+  {
     name: 'tls_certificate_not_after_seconds',
     type: 'gauge',
     help: 'When the certificate in use ends, in Unix seconds; 0 without TLS.',
@@ -145,6 +151,7 @@ export interface Sources {
   readonly rotations: () => number
   readonly headSince: () => number
   readonly kmsUp: () => boolean
+  readonly kmsFaults: () => ReadonlyMap<string, number>
   readonly certificateUntil: () => Date | undefined
   readonly version: string
   readonly cpuTier: string
@@ -238,6 +245,8 @@ function samplesOf(sources: Sources): Record<Name, () => Sample[]> {
     passport_keys_rotations_total: () => one(sources.rotations()),
     passport_key_age_seconds: () => one(Math.max(0, (Date.now() - sources.headSince()) / 1000)),
     passport_kms_up: () => one(sources.kmsUp() ? 1 : 0),
+    passport_kms_faults_total: () =>
+      [...sources.kmsFaults()].map(([fault, value]) => ({ labels: { fault }, value })),
     tls_certificate_not_after_seconds: () => one((sources.certificateUntil()?.getTime() ?? 0) / 1000),
     passport_build_info: () => [
       { labels: { version: sources.version, cpu_tier: sources.cpuTier }, value: 1 },

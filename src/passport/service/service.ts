@@ -12,6 +12,7 @@ import { VERSION } from '../../server/version.js'
 import { openNative } from '../native.js'
 import { type AppParts, BodyMemory, createApp } from './app.js'
 import type { ScopedAuthenticator } from './auth.js'
+import { CUSTODY_FAULTS } from './custody.js'
 import { KeyRing } from './key-ring.js'
 import { createRegistry, QueueMeter } from './metrics.js'
 import type { Opened } from './open-custody.js'
@@ -99,7 +100,14 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       remember()
     },
   })
-  custody.onReachable(reachable => log.kmsReachable({ reachable }))
+  const custodyFaults = new Map(CUSTODY_FAULTS.map(fault => [fault, 0]))
+  custody.listen({
+    reachable: reachable => log.kmsReachable({ reachable }),
+    fault: fault => {
+      custodyFaults.set(fault, (custodyFaults.get(fault) ?? 0) + 1)
+      log.kmsFault({ fault })
+    },
+  })
   await ring.open()
   if (state?.head) ring.remember(state.head.version, state.head.since)
   remembering = true
@@ -166,6 +174,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       rotations: () => rotation.count,
       headSince: () => ring.headSince,
       kmsUp: () => custody.reachable,
+      kmsFaults: () => custodyFaults,
       certificateUntil: () => api?.certificateUntil,
       version: VERSION,
       cpuTier,
