@@ -3,25 +3,23 @@ import { once } from 'node:events'
 import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import type { Command } from 'commander'
 import { type FileStoreOptions, Kms, type KmsError } from 'ron-kms'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { addonStatus } from '../src/cli/addon.js'
 import { rootKeyCommand } from '../src/cli/root-key.js'
 import { storeCommand } from '../src/cli/store.js'
+import { runCommandAsync } from './support/command.js'
 
 const message = new TextEncoder().encode('message')
 const wish = { tenant: 'core', purpose: 'audit', alg: 'ed25519' } as const
 
 let dir: string
 let opened: Kms[]
-let stdout: string
-let stderr: string
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'ron-kms-custody-'))
   opened = []
-  stdout = ''
-  stderr = ''
 })
 
 afterEach(() => {
@@ -42,33 +40,7 @@ async function open(store: Partial<FileStoreOptions> = {}): Promise<Kms> {
   return kms
 }
 
-async function run(
-  command: { parseAsync(argv: string[], from: { from: 'user' }): unknown },
-  ...argv: string[]
-) {
-  const { write: out } = process.stdout
-  const { write: err } = process.stderr
-  stdout = ''
-  stderr = ''
-  process.exitCode = 0
-  process.stdout.write = (text: string | Uint8Array) => {
-    stdout += text
-    return true
-  }
-  process.stderr.write = (text: string | Uint8Array) => {
-    stderr += text
-    return true
-  }
-  try {
-    await command.parseAsync(argv, { from: 'user' })
-  } finally {
-    process.stdout.write = out
-    process.stderr.write = err
-  }
-  const code = process.exitCode
-  process.exitCode = 0
-  return code
-}
+const run = (command: Command, ...argv: string[]) => runCommandAsync(command, argv)
 
 const refusal = async (work: () => unknown) => {
   try {
@@ -82,7 +54,7 @@ const refusal = async (work: () => unknown) => {
 
 describe.skipIf(!addonStatus().loaded || process.platform === 'win32')('keys in files', () => {
   beforeEach(async () => {
-    expect(await run(rootKeyCommand(), 'new', at('root.key'))).toBe(0)
+    expect(await run(rootKeyCommand(), 'new', at('root.key'))).toMatchObject({ status: 0 })
   })
 
   it('are on disk when a change was acknowledged, whenever the service is closed', async () => {
@@ -271,11 +243,11 @@ describe.skipIf(!addonStatus().loaded || process.platform === 'win32')('ronctl',
   const flags = () => ['--root-key-file', at('root.key')]
 
   it('makes a root key once, and for its owner only', async () => {
-    expect(await run(rootKeyCommand(), 'new', at('root.key'))).toBe(0)
+    expect(await run(rootKeyCommand(), 'new', at('root.key'))).toMatchObject({ status: 0 })
     expect(statSync(at('root.key')).mode & 0o777).toBe(0o600)
     expect(statSync(at('root.key')).size).toBe(32)
-    expect(await run(rootKeyCommand(), 'new', at('root.key'))).toBe(1)
-    expect(stderr).toMatch(/^ronctl: EEXIST/)
+    const again = await run(rootKeyCommand(), 'new', at('root.key'))
+    expect(again).toMatchObject({ status: 1, stderr: expect.stringMatching(/^ronctl: EEXIST/) })
   })
 
   it('checks, backs up, restores and rekeys a store', async () => {
@@ -283,20 +255,26 @@ describe.skipIf(!addonStatus().loaded || process.platform === 'win32')('ronctl',
     await run(rootKeyCommand(), 'new', at('next.key'))
     const kms = await open()
     const { kid } = await kms.createKey(wish)
-    expect(await run(storeCommand(), 'check', at('store'), ...flags())).toBe(2)
-    expect(stderr).toMatch(/^ronctl: /)
+    const busy = await run(storeCommand(), 'check', at('store'), ...flags())
+    expect(busy).toMatchObject({ status: 2, stderr: expect.stringMatching(/^ronctl: /) })
     kms.close()
-    expect(await run(storeCommand(), 'check', at('store'), ...flags())).toBe(0)
-    expect(stdout).toBe('1 keys with 1 versions are sound\n')
-    expect(await run(storeCommand(), 'backup', at('store'), at('backup'), ...flags())).toBe(0)
-    expect(await run(storeCommand(), 'backup', at('store'), at('backup'), ...flags())).toBe(2)
+    const sound = await run(storeCommand(), 'check', at('store'), ...flags())
+    expect(sound).toEqual({ status: 0, stdout: '1 keys with 1 versions are sound\n', stderr: '' })
+    expect(await run(storeCommand(), 'backup', at('store'), at('backup'), ...flags())).toMatchObject({
+      status: 0,
+    })
+    expect(await run(storeCommand(), 'backup', at('store'), at('backup'), ...flags())).toMatchObject({
+      status: 2,
+    })
     const rekey = [...flags(), '--new-root-key-file', at('next.key')]
-    expect(await run(storeCommand(), 'rekey', at('store'), ...rekey)).toBe(0)
+    expect(await run(storeCommand(), 'rekey', at('store'), ...rekey)).toMatchObject({ status: 0 })
     expect(await refusal(() => open())).toBe('StoreUnavailable undefined')
     const next = { kind: 'key-file', file: at('next.key') } as const
     const again = await open({ rootKey: next })
     expect(again.verify(kid, message, again.sign(kid, message))).toBe(true)
-    expect(await run(storeCommand(), 'restore', at('backup'), at('restored'), ...flags())).toBe(0)
+    expect(await run(storeCommand(), 'restore', at('backup'), at('restored'), ...flags())).toMatchObject({
+      status: 0,
+    })
     const restored = await open({ dir: at('restored'), create: false })
     expect(restored.sign(kid, message)).toEqual(again.sign(kid, message))
     restored.close()
@@ -308,7 +286,8 @@ describe.skipIf(!addonStatus().loaded || process.platform === 'win32')('ronctl',
     const bytes = readFileSync(join(at('restored'), file))
     bytes[bytes.length - 1] = (bytes[bytes.length - 1] ?? 0) ^ 1
     writeFileSync(join(at('restored'), file), bytes)
-    expect(await run(storeCommand(), 'check', at('restored'), ...flags(), '--json')).toBe(1)
-    expect(JSON.parse(stdout).problems[0]).toContain(dirname(file).replace(/^\.\//, ''))
+    const spoiled = await run(storeCommand(), 'check', at('restored'), ...flags(), '--json')
+    expect(spoiled.status).toBe(1)
+    expect(JSON.parse(spoiled.stdout).problems[0]).toContain(dirname(file).replace(/^\.\//, ''))
   })
 })

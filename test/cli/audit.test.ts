@@ -34,6 +34,7 @@ import {
   type Track,
 } from '../support/audit-log.js'
 import { leafHash, openNote, parseProof, parseVkey, rootOfPath, rootsOfPrefix } from '../support/c2sp.js'
+import { runCommandAsync } from '../support/command.js'
 
 const ronctl = fileURLToPath(new URL('../../dist/cli/ronctl.js', import.meta.url))
 
@@ -77,27 +78,7 @@ const spawned = (...argv: string[]) => start(...argv).ended
 
 /** In this process. */
 async function run(...argv: string[]): Promise<Ended> {
-  const { write: out } = process.stdout
-  const { write: err } = process.stderr
-  const written = { stdout: '', stderr: '' }
-  process.stdout.write = (text: string | Uint8Array, done?: unknown) => {
-    written.stdout += text
-    if (typeof done === 'function') done()
-    return true
-  }
-  process.stderr.write = (text: string | Uint8Array) => {
-    written.stderr += text
-    return true
-  }
-  process.exitCode = 0
-  try {
-    await auditCommand().parseAsync(argv, { from: 'user' })
-  } finally {
-    process.stdout.write = out
-    process.stderr.write = err
-  }
-  const code = Number(process.exitCode)
-  process.exitCode = 0
+  const { status: code, ...written } = await runCommandAsync(auditCommand(), argv)
   return { code, ...written }
 }
 

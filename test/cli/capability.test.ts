@@ -49,7 +49,7 @@ function ronctl(args: readonly string[], input = '') {
 function ok(args: readonly string[], input?: string): string {
   const { status, stdout, stderr } = ronctl(args, input)
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
-  return stdout
+  return stdout.trimEnd()
 }
 
 /** What a capability needs, in flags. */

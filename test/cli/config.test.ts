@@ -3,36 +3,17 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { configCommand } from '../../src/cli/config.js'
 import { serveCommand } from '../../src/cli/serve.js'
+import { captureTests } from '../support/command.js'
 
 let dir: string
-let stdout: string
-let stderr: string
-let env: NodeJS.ProcessEnv
-
+const output = captureTests(/^(RON_)?KMS_/)
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'ron-kms-config-cli-'))
-  stdout = ''
-  stderr = ''
-  env = { ...process.env }
-  for (const name of Object.keys(process.env)) if (/^(RON_)?KMS_/.test(name)) delete process.env[name]
-  vi.spyOn(process.stdout, 'write').mockImplementation(text => {
-    stdout += text
-    return true
-  })
-  vi.spyOn(process.stderr, 'write').mockImplementation(text => {
-    stderr += text
-    return true
-  })
 })
-afterEach(() => {
-  vi.restoreAllMocks()
-  process.env = env
-  process.exitCode = undefined
-  rmSync(dir, { recursive: true })
-})
+afterEach(() => rmSync(dir, { recursive: true }))
 
 const at = (name: string) => join(dir, name)
 /** Needed without --dev. */
@@ -53,8 +34,8 @@ describe('ronctl config check', () => {
   it('passes a file without a fault', async () => {
     const file = put('kms.toml', `max_conns = 7\n[root_key]\nfile = "root.key"\n${CAPABILITY}`)
     expect(await run(configCommand(), 'check', file)).toBe(0)
-    expect(stdout).toBe(`${file}: no fault\n`)
-    expect(stderr).toBe('')
+    expect(output.stdout).toBe(`${file}: no fault\n`)
+    expect(output.stderr).toBe('')
   })
 
   it('prints a line for every fault and exits 78', async () => {
@@ -62,8 +43,8 @@ describe('ronctl config check', () => {
     process.env.RON_KMS_READ_TIMEOUT = 'soon'
     process.env.KMS_BIND = '127.0.0.1:0'
     expect(await run(configCommand(), 'check', file, '--dev')).toBe(78)
-    expect(stdout).toBe('')
-    expect(stderr.trimEnd().split('\n')).toEqual([
+    expect(output.stdout).toBe('')
+    expect(output.stderr.trimEnd().split('\n')).toEqual([
       'config: KMS_BIND is an old name: use RON_KMS_BIND_ADDR',
       'config: nope = (not shown): is not a setting of this version',
       expect.stringMatching(/^config: max_conns = 0: must be a whole number .* \(from the file\)$/),
@@ -98,7 +79,7 @@ describe('ronctl config show', () => {
       'read_timeout = "2s"\n[audit]\nexport = "http://host/?key=hunter2"\n[pq]\nlegacy_grace = 2027-01-31T00:00:00Z\n[pq.tenants.acme]\nverify_mode = "or"\n',
     )
     expect(await run(configCommand(), 'show', '--config', file, '--dev')).toBe(0)
-    const lines = stdout.trimEnd().split('\n')
+    const lines = output.stdout.trimEnd().split('\n')
     for (const line of [
       'bind_addr = 127.0.0.1:9446  (default)',
       'max_conns = 9  (RON_KMS_MAX_CONNS)',
@@ -110,18 +91,22 @@ describe('ronctl config show', () => {
       'pq.tenants = {"acme":{"verify_mode":"or"}}  (the file)',
     ])
       expect(lines).toContain(line)
-    expect(stdout).not.toContain('hunter2')
+    expect(output.stdout).not.toContain('hunter2')
   })
 
   it('prints the same as JSON', async () => {
     await run(configCommand(), 'show', '--dev', '--json')
-    expect(JSON.parse(stdout)).toContainEqual({ key: 'service.amnesia', value: 'true', from: '--dev' })
+    expect(JSON.parse(output.stdout)).toContainEqual({
+      key: 'service.amnesia',
+      value: 'true',
+      from: '--dev',
+    })
   })
 
   it('prints no values where there is a fault', async () => {
     expect(await run(configCommand(), 'show', '--dev', '--config', at('none.toml'))).toBe(78)
-    expect(stdout).toBe('')
-    expect(stderr).toMatch(/^config: --config = .*: cannot be read \(ENOENT\)\n$/)
+    expect(output.stdout).toBe('')
+    expect(output.stderr).toMatch(/^config: --config = .*: cannot be read \(ENOENT\)\n$/)
   })
 })
 
@@ -132,20 +117,20 @@ describe('ronctl config init', () => {
     expect(written).toContain('#bind_addr = "127.0.0.1:9446"\n')
     expect(await run(configCommand(), 'check', at('kms.toml'), '--dev')).toBe(0)
     expect(await run(configCommand(), 'init', at('kms.toml'))).toBe(1)
-    expect(stderr).toMatch(/^ronctl: EEXIST: /)
+    expect(output.stderr).toMatch(/^ronctl: EEXIST: /)
     expect(readFileSync(at('kms.toml'), 'utf8')).toBe(written)
   })
 
   it('prints it where no file is named', async () => {
     await run(configCommand(), 'init')
-    expect(stdout).toContain('[limits]\n')
+    expect(output.stdout).toContain('[limits]\n')
   })
 })
 
 describe('ron-kms serve', () => {
   it('exits 78 for flags of what is not in this version, which its help does not show', async () => {
     expect(await run(serveCommand(), '--dev', '--audit-sealing', 'attested')).toBe(78)
-    expect(stderr.match(/^config: \S+/gm)).toEqual(['config: audit.sealing'])
+    expect(output.stderr.match(/^config: \S+/gm)).toEqual(['config: audit.sealing'])
     const help = serveCommand().helpInformation()
     expect(help).toContain('--pq-verify <mode>')
     expect(help).not.toContain('--audit-sealing')

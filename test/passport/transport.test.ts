@@ -1,18 +1,14 @@
 // TLS 1.3, client certificates and the Unix socket of svc-passport, which are those of the key service.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
-import { request as httpsRequest, type RequestOptions } from 'node:https'
+import type { RequestOptions } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { TLSSocket } from 'node:tls'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { loadConfig } from '../../src/passport/service/load.js'
-import { type Certificate, certificate } from '../support/certificates.js'
+import { certificate } from '../support/certificates.js'
+import { askTls, clients, first, install, root, second, tlsSettings } from '../support/tls.js'
 import { type Service, type Settings, start } from './support.js'
-
-const root = certificate('root of servers')
-const clients = certificate('root of clients')
-const [first, second] = [certificate('first', { issuer: root }), certificate('second', { issuer: root })]
 
 let dir: string
 let service: Service | undefined
@@ -26,33 +22,12 @@ afterEach(async () => {
 })
 
 const at = (name: string) => join(dir, name)
-function install({ cert, key }: Certificate, prefix = '') {
-  writeFileSync(at(`${prefix}cert.pem`), cert, { mode: 0o600 })
-  writeFileSync(at(`${prefix}key.pem`), key, { mode: 0o600 })
-}
-const TLS = (prefix = ''): Settings => ({
-  'tls.enabled': 'true',
-  'tls.cert_path': at(`${prefix}cert.pem`),
-  'tls.key_path': at(`${prefix}key.pem`),
-})
-
-/** The status of a request on a connection of its own, and the name in the certificate that it saw. */
-function ask(options: RequestOptions = {}): Promise<{ status: number; name: string }> {
-  const { hostname, port } = new URL(service?.url ?? '')
-  return new Promise((resolve, reject) => {
-    const where = { host: hostname, port, path: '/.well-known/jwks.json', ca: root.cert, agent: false }
-    httpsRequest({ ...where, ...options }, answer => {
-      const { subject } = (answer.socket as TLSSocket).getPeerCertificate()
-      answer.resume().on('end', () => resolve({ status: answer.statusCode ?? 0, name: String(subject.CN) }))
-    })
-      .on('error', reject)
-      .end()
-  })
-}
+const TLS = (prefix = ''): Settings => tlsSettings(dir, prefix)
+const ask = (options: RequestOptions = {}) => askTls(service?.url ?? '', '/.well-known/jwks.json', options)
 
 describe('the API over TLS', () => {
   it('speaks TLS 1.3 and nothing below', async () => {
-    install(first)
+    install(dir, first)
     service = await start(TLS())
     expect(service.url).toMatch(/^https:/)
     expect(await ask()).toEqual({ status: 200, name: 'first' })
@@ -60,7 +35,7 @@ describe('the API over TLS', () => {
   })
 
   it('takes only clients with a certificate under client_ca, where there is one', async () => {
-    install(first)
+    install(dir, first)
     writeFileSync(at('ca.pem'), clients.cert)
     service = await start({ ...TLS(), 'tls.client_ca': at('ca.pem') })
     await expect(ask()).rejects.toThrow()
@@ -71,8 +46,8 @@ describe('the API over TLS', () => {
   })
 
   it('takes another certificate while it serves, and the metric says until when', async () => {
-    install(first)
-    install(second, 'other-')
+    install(dir, first)
+    install(dir, second, 'other-')
     service = await start({ ...TLS(), admin_addr: '127.0.0.1:0' })
     const { config } = loadConfig({ dev: true, env: {}, flags: TLS('other-') })
     if (!config) throw new Error('refused')

@@ -5,38 +5,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Command } from 'commander'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { doctorCommand } from '../../src/cli/doctor.js'
 import { serveCommand } from '../../src/cli/serve.js'
+import { captureTests } from '../support/command.js'
 import { part } from '../support/parts.js'
 import { send } from './support.js'
 
 const sh = promisify(execFile)
 const FREE = ['--bind', '127.0.0.1:0', '--metrics', '127.0.0.1:0', '--log-level', 'error']
 
-let stdout: string
-let stderr: string
-let env: NodeJS.ProcessEnv
-
-beforeEach(() => {
-  stdout = ''
-  stderr = ''
-  env = { ...process.env }
-  for (const name of Object.keys(process.env)) if (name.startsWith('RON_KMS_')) delete process.env[name]
-  vi.spyOn(process.stdout, 'write').mockImplementation(text => {
-    stdout += text
-    return true
-  })
-  vi.spyOn(process.stderr, 'write').mockImplementation(text => {
-    stderr += text
-    return true
-  })
-})
-afterEach(() => {
-  vi.restoreAllMocks()
-  process.env = env
-  process.exitCode = undefined
-})
+const output = captureTests(/^RON_KMS_/)
 
 async function run(command: Command, ...args: string[]): Promise<void> {
   command.exitOverride().configureOutput({ writeErr: text => process.stderr.write(text) })
@@ -57,19 +36,19 @@ describe('serve without --dev', () => {
     process.env.RON_KMS_NOPE = 'hunter2'
     await run(serveCommand(), '--max-conns', 'many')
     expect(process.exitCode).toBe(78)
-    expect(stderr.trimEnd().split('\n')).toEqual([
+    expect(output.stderr.trimEnd().split('\n')).toEqual([
       expect.stringMatching(
         /^config: max_conns = many: must be a whole number .* \(from the command line\)$/,
       ),
       'config: RON_KMS_NOPE = (not shown): is not a variable of this version',
     ])
-    expect(stdout).toBe('')
+    expect(output.stdout).toBe('')
   })
 
   it('exits 78 without a root key of capabilities, and names the command that makes one', async () => {
     await run(serveCommand(), '--backend', 'inmem', ...FREE)
     expect(process.exitCode).toBe(78)
-    expect(stderr).toMatch(
+    expect(output.stderr).toMatch(
       /^config: capability\.root_key_file = \(empty\): [^\n]*`ronctl cap root-key new FILE`[^\n]*\n$/,
     )
   })
@@ -80,7 +59,9 @@ describe('serve without --dev', () => {
   ])('exits 78 where %s cannot be read', async (flag, value, key) => {
     await run(serveCommand(), '--backend', 'inmem', flag, value, ...FREE)
     expect(process.exitCode).toBe(78)
-    expect(stderr).toMatch(new RegExp(`^config: ${key} = ${value}: [^\\n]*root-key new FILE[^\\n]*\\n$`))
+    expect(output.stderr).toMatch(
+      new RegExp(`^config: ${key} = ${value}: [^\\n]*root-key new FILE[^\\n]*\\n$`),
+    )
   })
 
   it('exits 78 where the list of revoked capabilities cannot be read', async () => {
@@ -97,7 +78,7 @@ describe('serve without --dev', () => {
       ...FREE,
     )
     expect(process.exitCode).toBe(78)
-    expect(stderr).toMatch(
+    expect(output.stderr).toMatch(
       /^config: capability\.revocation_file = \/nowhere\/list: [^\n]*cannot be read[^\n]*\n$/,
     )
     rmSync(dir, { recursive: true })
@@ -116,7 +97,7 @@ describe('serve', () => {
     const { port } = taken.address() as { port: number }
     await run(serveCommand(), '--dev', ...FREE, '--bind', `127.0.0.1:${port}`)
     expect(process.exitCode).toBe(1)
-    expect(stderr).toBe(`ron-kms: bind_addr = 127.0.0.1:${port}: the address is in use (EADDRINUSE)\n`)
+    expect(output.stderr).toBe(`ron-kms: bind_addr = 127.0.0.1:${port}: the address is in use (EADDRINUSE)\n`)
     taken.close()
   })
 })
@@ -126,12 +107,12 @@ describe('serve --dev', () => {
 
   it.skipIf(!curl.available)('prints a token and three curl lines that work when pasted', async () => {
     await run(serveCommand(), '--dev', ...FREE)
-    const lines = stdout.split('\n')
-    const token = /^Authorization: Bearer ([A-Za-z0-9_-]{300,900})$/m.exec(stdout)?.[1] ?? ''
+    const lines = output.stdout.split('\n')
+    const token = /^Authorization: Bearer ([A-Za-z0-9_-]{300,900})$/m.exec(output.stdout)?.[1] ?? ''
     expect(token).not.toBe('')
-    expect(stdout).toContain('in development mode')
-    expect(stdout).toMatch(/^WARNING: .*memory only/m)
-    const url = /^API +(http:\S+)\/v1\/kms$/m.exec(stdout)?.[1] ?? ''
+    expect(output.stdout).toContain('in development mode')
+    expect(output.stdout).toMatch(/^WARNING: .*memory only/m)
+    const url = /^API +(http:\S+)\/v1\/kms$/m.exec(output.stdout)?.[1] ?? ''
     expect(lines).toContain(`RON_KMS_TOKEN=${token} npx ron-kms demo --url ${url}`)
 
     const curls = lines.filter(line => line.startsWith('curl '))
@@ -151,7 +132,7 @@ describe('serve --dev', () => {
       expect.objectContaining({ ok: true }),
     ])
     expect((await send(url, 'POST', '/v1/kms/sign', { anonymous: true })).status).toBe(401)
-    expect(stderr).not.toContain(token)
+    expect(output.stderr).not.toContain(token)
     expect(await stop()).toBe(0)
   })
 
@@ -168,8 +149,8 @@ describe('serve --dev', () => {
   it('takes settings by their old names', async () => {
     process.env.KMS_MAX_PAYLOAD = '2KiB'
     await run(serveCommand(), '--dev', ...FREE)
-    const url = /^API +(http:\S+)\/v1\/kms$/m.exec(stdout)?.[1] ?? ''
-    const token = /^Authorization: (Bearer \S+)$/m.exec(stdout)?.[1] ?? ''
+    const url = /^API +(http:\S+)\/v1\/kms$/m.exec(output.stdout)?.[1] ?? ''
+    const token = /^Authorization: (Bearer \S+)$/m.exec(output.stdout)?.[1] ?? ''
     const headers = { authorization: token }
     const answer = await send(url, 'POST', '/v1/kms/sign', { body: ' '.repeat(2049), headers })
     expect(answer.status).toBe(413)
@@ -182,22 +163,22 @@ describe('doctor', () => {
   it('tells what works, as text', async () => {
     await run(doctorCommand())
     expect(process.exitCode).toBe(0)
-    expect(stdout).toMatch(/^CPU tier +(avx512|avx2|scalar)$/m)
+    expect(output.stdout).toMatch(/^CPU tier +(avx512|avx2|scalar)$/m)
     for (const lane of ['simd', 'dalek', 'dalek-batch', 'aws-lc', 'ring', 'noble']) {
-      expect(stdout).toMatch(new RegExp(`^Ed25519 ${lane} +ok$`, 'm'))
+      expect(output.stdout).toMatch(new RegExp(`^Ed25519 ${lane} +ok$`, 'm'))
     }
     for (const lane of ['auto', 'aws-lc', 'rustcrypto', 'noble']) {
-      expect(stdout).toMatch(new RegExp(`^post-quantum ${lane} +ok$`, 'm'))
+      expect(output.stdout).toMatch(new RegExp(`^post-quantum ${lane} +ok$`, 'm'))
     }
     for (const row of ['secrets locked in RAM', 'secrets not in core dumps', 'secrets wiped on fork']) {
-      expect(stdout).toMatch(new RegExp(`^${row} +(yes|no: .+)`, 'm'))
+      expect(output.stdout).toMatch(new RegExp(`^${row} +(yes|no: .+)`, 'm'))
     }
-    expect(stdout).toMatch(/^verdict +healthy$/m)
+    expect(output.stdout).toMatch(/^verdict +healthy$/m)
   })
 
   it('tells the same as JSON', async () => {
     await run(doctorCommand(), '--json')
-    expect(JSON.parse(stdout)).toMatchObject({
+    expect(JSON.parse(output.stdout)).toMatchObject({
       node: process.version,
       addon: { loaded: true },
       rng_ok: true,

@@ -1,7 +1,6 @@
 // The API over TLS: which versions and clients it takes, and certificates that change under it.
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { request as httpsRequest } from 'node:https'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,11 +9,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { loadConfig } from '../../src/config/load.js'
 import type { Config, Key } from '../../src/config/schema.js'
 import { type Certificate, certificate } from '../support/certificates.js'
+import { askTls, clients, first, install, place, root, second, tlsSettings } from '../support/tls.js'
 import { type Answer, closed, expectProblem, parseRaw, type Service, start, TOKEN } from './support.js'
-
-const root = certificate('root of servers')
-const clients = certificate('root of clients')
-const [first, second] = [certificate('first', { issuer: root }), certificate('second', { issuer: root })]
 
 let dir: string
 let service: Service | undefined
@@ -29,15 +25,8 @@ afterEach(async () => {
 
 const at = (name: string) => join(dir, name)
 const put = (name: string, text: string) => writeFileSync(at(name), text, { mode: 0o600 })
-function install({ cert, key }: Certificate) {
-  put('cert.pem', cert)
-  put('key.pem', key)
-}
-
 const SETTINGS = (more: Partial<Record<Key, string>>): Partial<Record<Key, string>> => ({
-  'tls.enabled': 'true',
-  'tls.cert_path': at('cert.pem'),
-  'tls.key_path': at('key.pem'),
+  ...tlsSettings(dir),
   ...more,
 })
 
@@ -47,29 +36,11 @@ async function serve(more: Partial<Record<Key, string>> = {}): Promise<Service> 
 }
 
 const portOf = (url: string) => Number(new URL(url).port)
-const place = ({ apiUrl }: Service): ConnectionOptions => ({
-  host: '127.0.0.1',
-  port: portOf(apiUrl),
-  ca: root.cert,
-})
-
-/** The status of a request on a connection of its own, and the name in the certificate that it saw. */
-function ask(to: Service, options: ConnectionOptions = {}): Promise<{ status: number; name: string }> {
-  return new Promise((resolve, reject) => {
-    const sent = httpsRequest(
-      { ...place(to), path: '/v1/kms/keys/x', agent: false, ...options, headers: { connection: 'close' } },
-      answer => {
-        const { subject } = (answer.socket as import('node:tls').TLSSocket).getPeerCertificate()
-        answer.resume().on('end', () => resolve({ status: answer.statusCode ?? 0, name: String(subject.CN) }))
-      },
-    )
-    sent.on('error', reject).end()
-  })
-}
+const ask = (to: Service, options: ConnectionOptions = {}) => askTls(to.apiUrl, '/v1/kms/keys/x', options)
 
 /** What a raw TLS connection answers until it is closed; `write` gets the socket once it is secure. */
 async function rawTls(to: Service, write: (socket: Socket) => void): Promise<Answer> {
-  const socket = tlsConnect(place(to)).on('error', () => {})
+  const socket = tlsConnect(place(to.apiUrl)).on('error', () => {})
   await once(socket, 'secureConnect')
   const heard: Buffer[] = []
   socket.on('data', chunk => heard.push(chunk))
@@ -86,10 +57,10 @@ const failures = (of: Service) => of.metric('tls_handshake_failures_total')
 
 describe('the API over TLS', () => {
   it('speaks TLS 1.3 and no older one; the metrics address stays without', async () => {
-    install(first)
+    install(dir, first)
     const kms = await serve()
     expect(kms.apiUrl).toMatch(/^https:/)
-    const socket = tlsConnect(place(kms))
+    const socket = tlsConnect(place(kms.apiUrl))
     await once(socket, 'secureConnect')
     expect([socket.getProtocol(), socket.authorized]).toEqual(['TLSv1.3', true])
     // Not before the server has finished, too.
@@ -106,7 +77,7 @@ describe('the API over TLS', () => {
   })
 
   it('gives no answer to what is not TLS, and counts it', async () => {
-    install(first)
+    install(dir, first)
     const kms = await serve()
     const socket = connect(portOf(kms.apiUrl), '127.0.0.1').on('error', () => {})
     const heard: Buffer[] = []
@@ -124,7 +95,7 @@ describe('client certificates', () => {
   const asClient = ({ cert, key }: Certificate) => ({ cert, key })
 
   it('are needed once there are roots for them', async () => {
-    install(first)
+    install(dir, first)
     put('clients.pem', clients.cert)
     const kms = await serve({ 'tls.client_ca': at('clients.pem') })
     expect(await ask(kms, asClient(client))).toEqual({ status: 401, name: 'first' })
@@ -139,10 +110,10 @@ describe('client certificates', () => {
   })
 
   it('of roots that are no longer in the file are refused, resumed sessions too', async () => {
-    install(first)
+    install(dir, first)
     put('clients.pem', clients.cert)
     const kms = await serve({ 'tls.client_ca': at('clients.pem') })
-    const socket = tlsConnect({ ...place(kms), ...asClient(client) })
+    const socket = tlsConnect({ ...place(kms.apiUrl), ...asClient(client) })
     let session: Buffer | undefined
     socket.on('session', ticket => {
       session = ticket
@@ -160,11 +131,11 @@ describe('client certificates', () => {
 
 describe('certificates that change', () => {
   it('are in use soon after their files were replaced, and connections go on', async () => {
-    install(first)
+    install(dir, first)
     const kms = await serve()
-    const open = tlsConnect(place(kms))
+    const open = tlsConnect(place(kms.apiUrl))
     await once(open, 'secureConnect')
-    install(second)
+    install(dir, second)
     await expect.poll(async () => (await ask(kms)).name, { timeout: 10_000 }).toBe('second')
     open.write('GET /nope HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
     const [chunk] = await once(open, 'data')
@@ -172,7 +143,7 @@ describe('certificates that change', () => {
   })
 
   it('stay as they are while the files do not fit together, which is said once', async () => {
-    install(first)
+    install(dir, first)
     const kms = await serve()
     put('cert.pem', second.cert)
     await expect.poll(() => logged('certificate_refused').length, { timeout: 10_000 }).toBe(1)
@@ -186,15 +157,14 @@ describe('certificates that change', () => {
   })
 
   it('come from other files on a reload, whole or not at all', async () => {
-    install(first)
+    install(dir, first)
     const kms = await serve()
     const others = (more: Partial<Record<Key, string>>) => {
       const flags = { bind_addr: '127.0.0.1:0', metrics_addr: '127.0.0.1:0', ...SETTINGS(more) }
       return loadConfig({ dev: true, env: {}, flags }).config as Config
     }
-    put('other-cert.pem', second.cert)
-    put('other-key.pem', second.key)
-    const next = others({ 'tls.cert_path': at('other-cert.pem'), 'tls.key_path': at('other-key.pem') })
+    install(dir, second, 'other-')
+    const next = others(tlsSettings(dir, 'other-'))
     rmSync(at('other-key.pem'))
     expect(() => kms.prepare(next)).toThrow(/^config: tls\.key_path = .*: cannot be read \(ENOENT\)$/)
     expect((await ask(kms)).name).toBe('first')
@@ -210,7 +180,7 @@ describe('a slow client over TLS', () => {
   const HEAD = `POST /v1/kms/sign HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${TOKEN}\r\nContent-Type: application/json\r\n`
 
   it('is closed where it does not shake hands, and stops no shutdown', async () => {
-    install(first)
+    install(dir, first)
     const kms = await serve({ read_timeout: '200ms' })
     const silent = connect(portOf(kms.apiUrl), '127.0.0.1').on('error', () => {})
     await closed(silent)
@@ -223,7 +193,7 @@ describe('a slow client over TLS', () => {
   })
 
   it('is 408 where headers or body come a byte at a time, and others are served meanwhile', async () => {
-    install(first)
+    install(dir, first)
     const kms = await serve({ read_timeout: '400ms' })
     const drip = (text: string) => (socket: Socket) => {
       let sent = 0
