@@ -12,6 +12,8 @@ export interface FairQueueLimits {
   readonly shareFloor: number
   /** Most work before the event loop looks at its sockets again, in milliseconds; 0.3 by default. */
   readonly turnMs?: number
+  /** The same while one tenant is present; without a bound by default. */
+  readonly aloneMs?: number
   /** Threads that work beside the event loop; 1 by default. */
   readonly threads?: number
 }
@@ -106,7 +108,7 @@ const REAL: FairQueueHost = {
  * Shares the event loop, and the threads beside it, between tenants: by the time that their requests are measured to
  * take, so one that costs much has its turn less often.
  *
- * While one tenant is present every request has its turn at once. While several are, a turn of the event loop is
+ * While one tenant is present every request has its turn at once, up to `aloneMs`. While several are, a turn of the event loop is
  * `turnMs` of work, and what goes beyond waits, tenant beside tenant (deficit round robin). Whose request waits sends
  * no other on that connection, so who sends more than its share waits in its own sockets and not in front of others.
  *
@@ -115,6 +117,7 @@ const REAL: FairQueueHost = {
 export class FairQueue {
   #limits: FairQueueLimits
   readonly #turnMs: number
+  readonly #aloneMs: number
   /** Threads that work beside the event loop. */
   readonly threads: number
   readonly #host: FairQueueHost
@@ -133,6 +136,7 @@ export class FairQueue {
     this.#cells = cells
     this.#limits = limits
     this.#turnMs = limits.turnMs ?? 0.3
+    this.#aloneMs = limits.aloneMs ?? Number.POSITIVE_INFINITY
     this.threads = limits.threads ?? 1
     this.#host = host
   }
@@ -146,7 +150,7 @@ export class FairQueue {
     const now = this.#host.now()
     if (now - this.#swept >= PRESENT_MS) this.#sweep(now)
     const tenant = this.#tenant(name, now)
-    if (this.#tenants.size > 1) this.#watchTurn()
+    if (this.#mostMs < Number.POSITIVE_INFINITY) this.#watchTurn()
     this.#charge(tenant, REQUEST_MS)
     const bound = this.#limits.inflight[queue]
     const part = Math.max(1, bound * Math.max(this.#limits.shareFloor, 1 / this.#tenants.size))
@@ -188,8 +192,9 @@ export class FairQueue {
 
   /** @internal */
   awaitLoop(place: Place): Promise<void> | undefined {
-    if (this.#tenants.size < 2) return
-    if (this.#rings.loop.length === 0 && (this.#turn ?? 0) < this.#turnMs) return
+    const most = this.#mostMs
+    if (most === Number.POSITIVE_INFINITY) return
+    if (this.#rings.loop.length === 0 && (this.#turn ?? 0) < most) return
     return this.#wait(place, 'loop')
   }
 
@@ -239,6 +244,11 @@ export class FairQueue {
     return this.#host.now()
   }
 
+  /** Most work of a turn, in milliseconds. */
+  get #mostMs(): number {
+    return this.#tenants.size < 2 ? this.#aloneMs : this.#turnMs
+  }
+
   #tenant(name: string, now: number): Tenant {
     let tenant = this.#tenants.get(name)
     if (tenant === undefined) {
@@ -271,7 +281,7 @@ export class FairQueue {
     if (this.#rings.loop.length === 0) return
     this.#watchTurn()
     // What is let go works when this function has returned, and is measured then: until that it counts as usual.
-    for (let ms = 0; this.#rings.loop.length > 0 && ms < this.#turnMs; ) {
+    for (let ms = 0; this.#rings.loop.length > 0 && ms < this.#mostMs; ) {
       const { usual } = this.#next('loop')
       ms += usual.loop
       this.#release('loop')

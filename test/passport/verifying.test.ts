@@ -7,7 +7,7 @@ import { FairQueue } from '../../src/server/fair-queue.js'
 import { AUDIENCE, expectProblem, start } from './support.js'
 
 const SMALL = Buffer.from('{}')
-const LARGE = Buffer.alloc(16 * 1024 + 1)
+const LARGE = Buffer.alloc(8 * 1024 + 1)
 
 function verifying(native: Partial<VerifyingParts['native']>, most = 8) {
   const queue = new FairQueue({ inflight: { sign: most, verify: most }, shareFloor: 0.05 })

@@ -1,14 +1,17 @@
 import type { NativePassport } from '../../../index.js'
 import { KmsError } from '../../errors.js'
 import type { KeyDescription } from '../../key-types.js'
-import { type Jwk, toJwk } from '../jwks.js'
+import { toJwk } from '../jwks.js'
 import type { Custody } from './custody.js'
+import { type Published, toPublished } from './published.js'
 
 /** A version as it is known here. Its key never changes, its state does. */
 export interface KnownVersion {
   readonly version: number
   readonly kid: string
   readonly publicKey: Uint8Array
+  /** The same as JSON: anybody may ask for it as often as he likes. */
+  readonly jwk: string
   /** When it was found to sign no longer, in Unix milliseconds. */
   retiredAt?: number
   trusted: boolean
@@ -56,7 +59,9 @@ export class KeyRing {
   #seeking = 0
   #timer: NodeJS.Timeout | undefined
   #interval: NodeJS.Timeout | undefined
-  #published: { text: string; until: number } | undefined
+  #published: { jwks: Published; until: number } | undefined
+  /** Versions that are trusted, in order. */
+  #ordered: KnownVersion[] | undefined
   #closed = false
 
   constructor(options: KeyRingOptions) {
@@ -144,33 +149,40 @@ export class KeyRing {
   #drop(kid: string): void {
     this.#options.native.distrust(kid)
     for (const known of this.#versions.values()) if (known.kid === kid) known.trusted = false
-    this.#published = undefined
+    this.#changed()
   }
 
-  /** The keys that verifiers need: pending, head, and those whose passports may still live. */
-  jwks(): string {
+  /**
+   * The keys that verifiers need: pending, head, and those whose passports may still live. The same object until one of
+   * them, the head or what is pending has changed.
+   */
+  jwks(): Published {
     const now = this.#now()
     if (!this.#published || this.#published.until <= now) {
       const living = this.#living()
       const ends = living
         .flatMap(({ retiredAt }) => retiredAt ?? [])
         .map(at => at + this.#options.afterlifeMs)
-      const keys = living.map(toJwk)
       this.#published = {
-        text: JSON.stringify({ keys }),
+        jwks: toPublished(`{"keys":[${living.map(({ jwk }) => jwk)}]}`),
         until: Math.min(now + this.#options.ttlMs, ...ends),
       }
     }
-    return this.#published.text
+    return this.#published.jwks
   }
 
-  /** Every trusted version after one, in order. */
-  page(after: number, limit: number): { keys: Jwk[]; next: number | undefined } {
-    const later = [...this.#versions.values()]
-      .filter(({ version, trusted }) => trusted && version > after)
+  /** So many trusted versions after one, in order, as JSON. */
+  page(after: number, limit: number): { keys: string; next: number | undefined } {
+    this.#ordered ??= [...this.#versions.values()]
+      .filter(({ trusted }) => trusted)
       .sort((a, b) => a.version - b.version)
-    const page = later.slice(0, limit)
-    return { keys: page.map(toJwk), next: later.length > limit ? page.at(-1)?.version : undefined }
+    const all = this.#ordered
+    // Versions count up from 1, so none after this one is before this place.
+    let from = Math.min(after, all.length)
+    while (from > 0 && (all[from - 1]?.version ?? 0) > after) from -= 1
+    const page = all.slice(from, from + limit)
+    const next = all.length > from + limit ? page.at(-1)?.version : undefined
+    return { keys: `[${page.map(({ jwk }) => jwk)}]`, next }
   }
 
   close(): void {
@@ -222,7 +234,8 @@ export class KeyRing {
     if (alg !== 'ed25519' || signs !== 'message') {
       throw new KmsError('Unsupported', 'the key must be of Ed25519 and sign messages', { field: 'kms.key' })
     }
-    this.#versions.set(version, { version, kid, publicKey, trusted: false })
+    const jwk = JSON.stringify(toJwk({ kid, publicKey }))
+    this.#versions.set(version, { version, kid, publicKey, jwk, trusted: false })
   }
 
   #apply({ head, versionStates, pending }: KeyDescription): void {
@@ -248,8 +261,13 @@ export class KeyRing {
       version: Number(pending.kid.split('#v')[1]),
       activeAt: pending.activeAt.getTime(),
     }
-    this.#published = undefined
+    this.#changed()
     this.#schedule(now)
+  }
+
+  #changed(): void {
+    this.#published = undefined
+    this.#ordered = undefined
   }
 
   /** Has a pending version signing as soon as it may. */

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { KmsError } from '../../errors.js'
 import { canonicalJson } from '../../primitives/json.js'
 import { Refusal } from '../../server/problem.js'
@@ -6,6 +5,7 @@ import type { PassportScope } from './auth.js'
 import type { Custody } from './custody.js'
 import { type IssuingParts, issue } from './issuing.js'
 import type { KeyRing } from './key-ring.js'
+import { type Published, toPublished } from './published.js'
 import type { Rotation } from './rotation.js'
 import type { Verifying } from './verifying.js'
 
@@ -59,7 +59,9 @@ export const ROUTES: readonly Route[] = [
     op: 'issue',
     scope: () => 'passport:issue',
     reads: 'one',
-    answer: async (parts, { body }) => ({ body: await issue(parts, body) }),
+    answer: async (parts, { client, body }) => ({
+      body: await parts.verifying.other(client, () => issue(parts, body)),
+    }),
   },
   {
     method: 'POST',
@@ -135,8 +137,7 @@ function json(value: object): Answered {
 }
 
 /** Something public that others keep for a while. */
-function published(text: string, ttlS: number, { header }: Asked): Answered {
-  const etag = `"${createHash('sha256').update(text).digest('base64url').slice(0, 27)}"`
+function published({ text, etag }: Published, ttlS: number, { header }: Asked): Answered {
   const headers = { etag, 'cache-control': `public, max-age=${ttlS}`, 'access-control-allow-origin': '*' }
   const known = header('if-none-match')
     ?.split(',')
@@ -145,23 +146,26 @@ function published(text: string, ttlS: number, { header }: Asked): Answered {
   return { body: text, headers }
 }
 
+/** What `/v1/keys` says beside each set of published keys: it is not made again for each who asks. */
+const LIVING = new WeakMap<Published, Published>()
+
 /** Without `after` the living keys; with it, every key after a version, a page at a time. */
 function keys({ ring, jwksTtlS }: RouteParts, asked: Asked): Answered {
   const after = asked.query('after')
   const common = { alg: 'Ed25519', current: ring.headKid, ...(ring.pending && { pending: pendingOf(ring) }) }
+  const fields = JSON.stringify(common).slice(1, -1)
   if (after === undefined) {
-    const living = JSON.parse(ring.jwks()) as { keys: unknown[] }
-    return published(JSON.stringify({ ...common, ...living }), jwksTtlS, asked)
+    const jwks = ring.jwks()
+    const all = LIVING.get(jwks) ?? toPublished(`{${fields},${jwks.text.slice(1)}`)
+    LIVING.set(jwks, all)
+    return published(all, jwksTtlS, asked)
   }
   const version = /^(?:.*#)?v?([0-9]{1,10})$/.exec(after)?.[1] ?? (after === '' ? '0' : undefined)
   if (version === undefined)
     throw new KmsError('BadRequest', 'must be a kid or a version', { field: 'after' })
   const { keys: page, next } = ring.page(Number(version), PAGE)
-  return published(
-    JSON.stringify({ ...common, keys: page, ...(next !== undefined && { next: `v${next}` }) }),
-    jwksTtlS,
-    asked,
-  )
+  const more = next === undefined ? '' : `,"next":"v${next}"`
+  return published(toPublished(`{${fields},"keys":${page}${more}}`), jwksTtlS, asked)
 }
 
 function pendingOf({ pending }: KeyRing) {

@@ -57,6 +57,8 @@ const ONE_BODY_BYTES = 64 * 1024
 const BODIES_AT_ONCE = 16
 /** Part of the queue that is a client's, however many others want it. */
 const SHARE_FLOOR = 0.05
+/** Work for one client before the event loop looks at its sockets again, also where no other client is there. */
+const ALONE_MS = 10
 const OPS_DRAIN_MS = 250
 const CLOCK_MS = 1000
 
@@ -130,7 +132,11 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   }
   const metrics = new HttpMetrics()
   const waits = new QueueMeter()
-  const queue = new FairQueue({ ...queueLimitsOf(config), threads: availableParallelism() })
+  const queue = new FairQueue({
+    ...queueLimitsOf(config),
+    aloneMs: ALONE_MS,
+    threads: availableParallelism(),
+  })
   const verifying = new Verifying({
     native,
     ring,

@@ -1,7 +1,7 @@
 import type { NativePassport } from '../../../index.js'
 import { Coalescer, type CoalescerLimits, type Outcome } from '../../coalescer.js'
 import { attempt, attemptAsync, type ErrorRecord, fromRecord, KmsError } from '../../errors.js'
-import type { FairQueue } from '../../server/fair-queue.js'
+import type { FairQueue, Place } from '../../server/fair-queue.js'
 import type { KeyRing } from './key-ring.js'
 
 /** What verifying is made of. */
@@ -19,10 +19,10 @@ export interface VerifyingParts {
 }
 
 /**
- * A longer body is worked on by the addon's threads. One passport has a quarter of this; what has more is mostly something
- * else, and many of those come at once.
+ * A longer body is worked on by the addon's threads. The longest passport of the default limits has three quarters of this;
+ * what has more is mostly something else, and many of those come at once.
  */
-const INLINE_BYTES = 16 * 1024
+const INLINE_BYTES = 8 * 1024
 /** The same of a batch: so many bytes of envelopes take some 0.4 ms. */
 const INLINE_BATCH_BYTES = 64 * 1024
 
@@ -49,7 +49,7 @@ export class Verifying {
       )
     const requests = inline ? this.#requests : undefined
     const answer = await (requests
-      ? this.#turn(client, true, since => requests.submit({ body, since }), true)
+      ? this.#turn(client, true, (since, place) => requests.submit({ body, since, place }), true)
       : alone(true))
     if (typeof answer === 'string') return answer
     await ring.find()
@@ -72,41 +72,52 @@ export class Verifying {
     return (await verify(false)) as Uint8Array
   }
 
+  /** Other work, on the event loop up to its first `await`, when it is its client's turn. */
+  async other<T>(client: string, work: () => Promise<T>): Promise<T> {
+    const place = this.#parts.queue.enter(client, 'sign')
+    try {
+      const turn = place.loop()
+      if (turn) await turn
+      return await measured(place, work)
+    } finally {
+      place.leave()
+    }
+  }
+
   /**
    * Works on a request when it is its client's turn: on the event loop, or on a thread.
    *
-   * @param joined Whether it says itself when its work began.
+   * @param joined Whether it says itself when its work began, and what it took.
    * @throws Refusal `Backpressure` when too many of its client, or of all, wait.
    */
   async #turn<T>(
     client: string,
     inline: boolean,
-    work: (since: number) => T | Promise<T>,
+    work: (since: number, place: Place) => T | Promise<T>,
     joined = false,
   ): Promise<T> {
     const { queue, onQueued } = this.#parts
     const place = queue.enter(client, 'verify')
     try {
       const since = performance.now()
-      const turn = inline ? place.loop() : place.thread()
-      if (turn) {
-        this.queued += 1
-        await turn
-        this.queued -= 1
-      }
-      const began = turn ? performance.now() : since
-      if (!joined) onQueued((began - since) / 1000)
-      if (!inline) return await work(since)
-      let answer: T | Promise<T>
-      try {
-        answer = work(since)
-      } finally {
-        place.worked(performance.now() - began)
-      }
-      return await answer
+      const forLoop = place.loop()
+      if (forLoop) await this.#wait(forLoop)
+      const forThread = inline ? undefined : place.thread()
+      if (forThread) await this.#wait(forThread)
+      if (joined) return await work(since, place)
+      const waited = forLoop || forThread ? performance.now() - since : 0
+      onQueued(waited / 1000)
+      // Handing megabytes to a thread is work on the event loop, too.
+      return await measured(place, () => work(since, place))
     } finally {
       place.leave()
     }
+  }
+
+  async #wait(turn: Promise<void>): Promise<void> {
+    this.queued += 1
+    await turn
+    this.queued -= 1
   }
 
   #together(batch: readonly Waiting[]): readonly Outcome<string | readonly string[]>[] {
@@ -115,7 +126,21 @@ export class Verifying {
     for (const { since } of batch) onQueued((now - since) / 1000)
     const [first] = batch
     // Whatever it throws is that one's.
-    if (first && batch.length === 1) return [{ answer: attempt(() => native.verify(first.body, true)) }]
+    if (first && batch.length === 1) {
+      return [{ answer: measured(first.place, () => attempt(() => native.verify(first.body, true))) }]
+    }
+    try {
+      return this.#each(batch)
+    } finally {
+      // Each pays for its part by its length.
+      const took = performance.now() - now
+      const length = batch.reduce((sum, { body }) => sum + body.length + 1, 0)
+      for (const { body, place } of batch) place.worked((took * (body.length + 1)) / length)
+    }
+  }
+
+  #each(batch: readonly Waiting[]): readonly Outcome<string | readonly string[]>[] {
+    const { native } = this.#parts
     const offsets = new Uint32Array(batch.length + 1)
     for (const [i, { body }] of batch.entries()) offsets[i + 1] = (offsets[i] ?? 0) + body.length
     const bodies = Buffer.concat(batch.map(({ body }) => body))
@@ -130,4 +155,15 @@ export class Verifying {
 interface Waiting {
   readonly body: Uint8Array
   readonly since: number
+  readonly place: Place
+}
+
+/** What work on the event loop gives, or the promise of it; the time it took is its client's. */
+function measured<T>(place: Place, work: () => T): T {
+  const began = performance.now()
+  try {
+    return work()
+  } finally {
+    place.worked(performance.now() - began)
+  }
 }

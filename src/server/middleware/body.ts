@@ -92,16 +92,13 @@ function readNode(
   { maxBodyBytes, readTimeoutMs }: BodyLimits,
 ): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = []
-    let length = 0
+    const pieces = new Pieces(maxBodyBytes)
     const done = deadlines.after(readTimeoutMs, () => finish(() => reject(tooSlow())))
     const onData = (chunk: Buffer) => {
-      length += chunk.length
-      if (length > maxBodyBytes) finish(() => reject(tooLarge()))
-      else chunks.push(chunk)
+      const refusal = pieces.add(chunk)
+      if (refusal) finish(() => reject(refusal))
     }
-    const onEnd = () =>
-      finish(() => resolve(chunks.length === 1 ? (chunks[0] ?? NOTHING) : Buffer.concat(chunks, length)))
+    const onEnd = () => finish(() => resolve(pieces.all()))
     const onLost = () => finish(() => reject(cutShort()))
     const finish = (settle: () => void) => {
       done()
@@ -119,8 +116,7 @@ function readNode(
 async function readWeb(request: Request, { maxBodyBytes, readTimeoutMs }: BodyLimits): Promise<Uint8Array> {
   if (!request.body) return NOTHING
   const reader = request.body.getReader()
-  const chunks: Uint8Array[] = []
-  let length = 0
+  const pieces = new Pieces(maxBodyBytes)
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(tooSlow()), readTimeoutMs)
@@ -128,10 +124,9 @@ async function readWeb(request: Request, { maxBodyBytes, readTimeoutMs }: BodyLi
   try {
     for (;;) {
       const { done, value } = await Promise.race([reader.read(), late])
-      if (done) return Buffer.concat(chunks, length)
-      length += value.byteLength
-      if (length > maxBodyBytes) throw tooLarge()
-      chunks.push(value)
+      if (done) return pieces.all()
+      const refusal = pieces.add(value)
+      if (refusal) throw refusal
     }
   } catch (error) {
     reader.cancel().catch(() => {})
@@ -139,6 +134,59 @@ async function readWeb(request: Request, { maxBodyBytes, readTimeoutMs }: BodyLi
   } finally {
     clearTimeout(timer)
   }
+}
+
+/** Pieces of a body that may be of any length. */
+const FREE_PIECES = 1024
+/** Shortest length of the others, on average. */
+const PIECE_BYTES = 64
+const LEAST_ROOM = 64 * 1024
+
+/**
+ * A body as it comes. The peer decides how it is cut, and a piece of one byte takes hundreds in memory and as much time as
+ * one of many: so pieces are copied together at once, and there are not too many of them.
+ */
+class Pieces {
+  readonly #most: number
+  #room: Uint8Array = NOTHING
+  #length = 0
+  #count = 0
+
+  constructor(most: number) {
+    this.#most = most
+  }
+
+  /** Takes one, or says why not. */
+  add(piece: Uint8Array): Refusal | undefined {
+    const length = this.#length + piece.length
+    this.#count += 1
+    if (length > this.#most) return tooLarge()
+    if (this.#count > FREE_PIECES + length / PIECE_BYTES) return tooManyPieces()
+    if (this.#count === 1) this.#room = piece
+    else {
+      if (length > this.#room.length || this.#count === 2) this.#grow(length)
+      this.#room.set(piece, this.#length)
+    }
+    this.#length = length
+    return undefined
+  }
+
+  all(): Uint8Array {
+    return this.#room.subarray(0, this.#length)
+  }
+
+  #grow(length: number): void {
+    const room = Buffer.allocUnsafeSlow(Math.min(this.#most, Math.max(2 * length, LEAST_ROOM)))
+    room.set(this.#room.subarray(0, this.#length))
+    this.#room = room
+  }
+}
+
+function tooManyPieces(): Refusal {
+  return new Refusal('BadRequest', 'the request body comes in too many pieces', {
+    headers: { connection: 'close' },
+    reason: 'malformed_http',
+  })
 }
 
 function tooLarge(): Refusal {
