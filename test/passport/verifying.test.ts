@@ -56,6 +56,23 @@ describe.each(['on', 'off'] as const)('with coalescing %s', how => {
   })
 })
 
+describe('work that is joined', () => {
+  it('is paid for by each by the length of its body', async () => {
+    const native = {
+      verify: () => 'alone',
+      verifyEach: (_: Uint8Array, offsets: Uint32Array) =>
+        Array.from({ length: offsets.length - 1 }, () => ({ answer: 'joined' })),
+    }
+    const { queue, on } = verifying(native)
+    const worked = vi.spyOn(queue, 'worked')
+    const bodies = [SMALL, SMALL, Buffer.alloc(998)]
+    expect(await Promise.all(bodies.map(body => on.one('a', body)))).toEqual(['alone', 'joined', 'joined'])
+    const [, short, long] = worked.mock.calls.map(([, ms]) => ms)
+    expect(short).toBeGreaterThan(0)
+    expect(long).toBeCloseTo((short ?? 0) * 333, 6)
+  })
+})
+
 describe('over HTTP', () => {
   it('bodies under way are bounded together: what goes beyond is 429, and there is room again later', async () => {
     const service = await start({ 'limits.max_body_bytes': '4096' })
@@ -73,6 +90,18 @@ describe('over HTTP', () => {
     expectProblem(await ask(), { status: 429, code: 'Backpressure' })
     for (const socket of slow) socket.destroy()
     await expect.poll(async () => (await ask()).status).toBe(200)
+    await service.close()
+  })
+
+  it('many bodies of one client, each at the bound of what is done on the event loop, are all answered', async () => {
+    const service = await start()
+    const passport = { ...(await service.issue()), ...AUDIENCE }
+    const names = Array.from({ length: 700 }, (_, i) => [`${i}`, 1])
+    const hostile = { x: Object.fromEntries(names) }
+    const bodies = Array.from({ length: 300 }, (_, i) => (i % 3 === 0 ? passport : hostile))
+    const answers = await Promise.all(bodies.map(body => service.ask('POST', '/v1/verify', body)))
+    expect(answers.map(({ status }) => status)).toEqual(bodies.map(body => (body === passport ? 200 : 400)))
+    expect(await service.metric('passport_queued')).toBe(0)
     await service.close()
   })
 

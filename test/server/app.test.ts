@@ -115,6 +115,20 @@ describe('the app on any server', () => {
     expect([over.status, over.json.error.code]).toEqual([413, 'TooLarge'])
   })
 
+  it('reads a streamed body in many pieces, and answers 400 where they are too many', async () => {
+    const chunked = { 'transfer-encoding': 'chunked' }
+    let seen = ''
+    engine = body => {
+      seen = Buffer.from(body).toString()
+      return '{}'
+    }
+    const pieces = (count: number) => stream('{', ...Array.from({ length: count - 2 }, () => ' '), '}')
+    expect((await post('/v1/kms/sign', pieces(900), chunked)).status).toBe(200)
+    expect(seen).toBe(`{${' '.repeat(898)}}`)
+    const empty = await post('/v1/kms/sign', stream(...Array.from({ length: 1100 }, () => '')), chunked)
+    expect([empty.status, empty.json.error.code]).toEqual([400, 'BadRequest'])
+  })
+
   it('answers 408 for a streamed body that does not end', async () => {
     const slow = await post('/v1/kms/sign', stream('{', '…'), { 'transfer-encoding': 'chunked' })
     expect([slow.status, slow.json.error.code]).toEqual([408, 'Timeout'])

@@ -19,6 +19,23 @@ const AUTH = `Authorization: Bearer ${TOKEN}\r\n`
 /** One request on a connection of its own, as bytes; the answer that came last. */
 const raw = async (...parts: string[]) => parseRaw(await service.raw(...parts))
 
+describe('a body in pieces of one byte', () => {
+  const pieces = (text: string) => Array.from(text, byte => `1\r\n${byte}\r\n`).join('')
+  const head = `${POST.replace('sign', 'keys')}${AUTH}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n`
+
+  it('is read as one that comes at once', async () => {
+    const wish = JSON.stringify({ tenant: 'core', purpose: 'pieces', alg: 'ed25519' })
+    const answer = await raw(`${head}${pieces(wish)}0\r\n\r\n`)
+    expect(answer.status).toBe(200)
+    expect(answer.json.kid).toMatch(/^core\/pieces\//)
+  })
+
+  it('answers 400 where there are thousands, and reads no more of them', async () => {
+    // The end of the body never comes.
+    expectProblem(await raw(`${head}${pieces(' '.repeat(2000))}`), 400, 'BadRequest')
+  })
+})
+
 describe('a body over the cap', () => {
   it('answers 413 before reading a body that declares too much', async () => {
     // Nothing of the body is sent: an answer can only come from the declaration.

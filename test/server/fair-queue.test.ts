@@ -44,6 +44,31 @@ describe('a fair queue', () => {
     expect(turns).toHaveLength(0)
   })
 
+  it('lets a lone tenant work for so long in a turn where that is bounded, and loses none of its requests', async () => {
+    const w = world({ aloneMs: 10 })
+    let served = 0
+    const work = (place: Place) => {
+      place.worked(1)
+      served += 1
+      place.leave()
+    }
+    const waiting = Array.from({ length: 100 }, () => {
+      const place = w.queue.enter('a', 'sign')
+      const turn = place.loop()
+      return turn ? turn.then(() => work(place)) : work(place)
+    })
+    // What passes the bound is the last.
+    expect(served).toBe(10)
+    while (w.turns.length > 0) {
+      const before = served
+      await w.turn()
+      expect(served - before).toBeLessThan(50)
+    }
+    await Promise.all(waiting)
+    expect(served).toBe(100)
+    expect(w.queue.depth('sign')).toBe(0)
+  })
+
   it('serves a tenant with one request beside one with a thousand before these', async () => {
     const w = world({ inflight: { sign: 4_000, verify: 1 } })
     const served: string[] = []

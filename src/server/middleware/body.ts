@@ -84,11 +84,12 @@ function readRaw(request: Request, bindings: NodeBindings, limits: BodyLimits): 
   const { incoming, outgoing } = bindings
   if (!incoming) return readWeb(request, limits)
   if (outgoing && awaitsContinue.delete(outgoing)) outgoing.writeContinue()
-  return readNode(incoming, limits)
+  return readNode(incoming, outgoing, limits)
 }
 
 function readNode(
   incoming: IncomingMessage,
+  outgoing: ServerResponse | undefined,
   { maxBodyBytes, readTimeoutMs }: BodyLimits,
 ): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
@@ -96,7 +97,10 @@ function readNode(
     const done = deadlines.after(readTimeoutMs, () => finish(() => reject(tooSlow())))
     const onData = (chunk: Buffer) => {
       const refusal = pieces.add(chunk)
-      if (refusal) finish(() => reject(refusal))
+      if (!refusal) return
+      // Taking in what still comes, to drop it, would take as long as if it were read.
+      if (pieces.tooMany) outgoing?.once('finish', () => incoming.socket.destroy())
+      finish(() => reject(refusal))
     }
     const onEnd = () => finish(() => resolve(pieces.all()))
     const onLost = () => finish(() => reject(cutShort()))
@@ -151,6 +155,8 @@ class Pieces {
   #room: Uint8Array = NOTHING
   #length = 0
   #count = 0
+  /** Why the last one was not taken. */
+  tooMany = false
 
   constructor(most: number) {
     this.#most = most
@@ -161,7 +167,8 @@ class Pieces {
     const length = this.#length + piece.length
     this.#count += 1
     if (length > this.#most) return tooLarge()
-    if (this.#count > FREE_PIECES + length / PIECE_BYTES) return tooManyPieces()
+    this.tooMany = this.#count > FREE_PIECES + length / PIECE_BYTES
+    if (this.tooMany) return tooManyPieces()
     if (this.#count === 1) this.#room = piece
     else {
       if (length > this.#room.length || this.#count === 2) this.#grow(length)
