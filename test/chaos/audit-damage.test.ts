@@ -7,7 +7,7 @@ import { buildDriver, examine, INTACT, type LogFound, TORN } from './audit-log.j
 import { AuditPlace } from './audit-subject.js'
 import { asked, each, random, sample } from './cases.js'
 import { Place } from './place.js'
-import { say } from './report.js'
+import { isLeftOut, say } from './report.js'
 
 const HOUR_MS = 3_600_000
 /** Cases of each kind of damage in the short form. */
@@ -18,7 +18,7 @@ const PAGE = 4096
 
 const cargo = part('cargo')
 
-describe.skipIf(!cargo.available)('a damaged audit log', () => {
+describe.skipIf(!cargo.available || isLeftOut('a damaged audit log'))('a damaged audit log', () => {
   let log: AuditPlace
   let template: Place
   let before: LogFound

@@ -3,25 +3,25 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { part } from '../support/parts.js'
 import { buildDriver } from './audit-log.js'
 import { AuditSubject, type Durability } from './audit-subject.js'
-import { asked, isWanted, random, sample } from './cases.js'
+import { asked, concerns, isWanted, random, sample } from './cases.js'
 import { runCases } from './report.js'
 import { FAULTS } from './strace.js'
 import { Sweep } from './sweep.js'
 
 const strace = part('strace')
 const cargo = part('cargo')
+const isThere = strace.available && cargo.available
 const HOUR_MS = 3_600_000
 /** Cases of each fault in the short form. */
 const FEW = 6
 
-describe.skipIf(!strace.available || !cargo.available).each(['queued', 'fsync'] as const)(
-  'an audit log, %s,',
-  durability => {
+for (const durability of ['queued', 'fsync'] satisfies Durability[])
+  describe.skipIf(!isThere || !concerns(`audit-${durability}`))(`an audit log, ${durability},`, () => {
     let subject: AuditSubject
     let sweep: Sweep<Awaited<ReturnType<AuditSubject['live']>>>
 
     beforeAll(async () => {
-      subject = await AuditSubject.prepare(buildDriver(), durability satisfies Durability)
+      subject = await AuditSubject.prepare(buildDriver(), durability)
       sweep = await Sweep.of(subject)
     }, HOUR_MS)
     afterAll(() => subject.remove())
@@ -35,5 +35,4 @@ describe.skipIf(!strace.available || !cargo.available).each(['queued', 'fsync'] 
       },
       HOUR_MS,
     )
-  },
-)
+  })

@@ -15,14 +15,6 @@ export interface Case {
 export const nameOf = ({ subject, thread, syscall, fault, n }: Case): string =>
   `${subject}/${thread}:${syscall}:${fault}:${n}`
 
-/** The case with this name. */
-export function parseCase(name: string): Case {
-  const [, subject, thread, syscall, fault, n] =
-    /^([\w-]+)\/([\w-]+):(\w+):(kill|EIO|ENOSPC):(\d+)$/.exec(name) ?? []
-  if (!subject || !thread || !syscall) throw new Error(`${name} names no case`)
-  return { subject, thread, syscall, fault: fault as Fault, n: Number(n) }
-}
-
 /** How to run one case again. */
 export const commandFor = (name: string): string => `npm run chaos -- --case ${name}`
 
@@ -40,6 +32,12 @@ export const asked = {
 export function isWanted(it: Case): boolean {
   const { only } = asked
   return !only || (only.endsWith(':') ? nameOf(it).startsWith(only) : nameOf(it) === only)
+}
+
+/** Whether cases of these subjects were asked for, so that preparing them is worth it. */
+export function concerns(...subjects: readonly string[]): boolean {
+  const { only } = asked
+  return !only || subjects.some(name => only.startsWith(`${name}/`) || only.startsWith(`${name}-recovery-`))
 }
 
 /** Numbers from 0 up to 1, the same for the same seed (mulberry32). */

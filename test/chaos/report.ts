@@ -32,3 +32,10 @@ export function say(text: string, since: number): void {
   const seconds = ((performance.now() - since) / 1000).toFixed(1)
   process.stdout.write(`chaos: ${text}, in ${seconds} s${asked.long ? '' : ` (seed ${asked.seed})`}\n`)
 }
+
+/** Whether one case was asked for, so that a file whose cases have no names runs nothing; it says so. */
+export function isLeftOut(title: string): boolean {
+  const { only } = asked
+  if (only) process.stdout.write(`chaos: ${title}: not run, for only ${only} was asked for\n`)
+  return only !== undefined
+}
