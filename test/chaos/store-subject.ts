@@ -30,9 +30,11 @@ const THREADS = { main: undefined, pool: 'ron-kms-0', log: 'kms-audit', sync: 'k
 /** Flushed and checkpointed often, so that there is much to interrupt. */
 const AUDIT = { log: 'ron-kms/chaos', flushIntervalMs: 2, checkpointIntervalOps: 5 }
 
-/** What the driver is to do. */
-interface Plan {
+/** What a driver is to do. */
+export interface Plan {
   readonly mode?: 'run' | 'check'
+  /** What the service is opened with; that of the place, where it is made if need be. */
+  readonly store?: Readonly<Record<string, unknown>>
   /** The durability of its audit log; none without. */
   readonly audit?: Durability | undefined
   readonly operations: readonly Operation[]
@@ -44,17 +46,17 @@ interface Plan {
 }
 
 /** One life of a driver: what its client saw, and how it ended. */
-interface Lived extends Ended {
+export interface Lived extends Ended {
   readonly life: Life
 }
 
-async function live(
+/** Lets a driver live once. */
+export async function live(
   place: Place,
-  { mode = 'run', audit, operations, keys = [], again = [], signatures = [] }: Plan,
+  { mode = 'run', store = place.store(), audit, operations, keys = [], again = [], signatures = [] }: Plan,
   thread?: string,
   strace?: readonly string[],
 ): Promise<Lived> {
-  const store = place.store()
   const log = audit && { ...AUDIT, dir: place.at('store', 'audit'), durability: audit }
   const plan = { store, audit: log, operations, keys, again, signatures, prefixes: PREFIXES }
   // Not among the files of the case: a fault in reading it would be one of the driver.
