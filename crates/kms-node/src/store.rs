@@ -424,7 +424,12 @@ mod imp {
         let opened = Options { anchor, accept_older, on_override, ..Options::default() };
         let (store, report) = FileStore::open(unlocked, opened, visit)?;
         if report.unfinished_rekey {
-            store.finish_rekey(&*options.root_key.load(token)?, &mut |_, _| {})?;
+            let ended = store.finish_rekey(&*options.root_key.load(token)?, &mut |_, _| {});
+            // A full disk does not keep a store from being opened: the next start ends it, or the next rekey.
+            match ended.map_err(KmsError::from) {
+                Err(error) if !error.retryable => return Err(error.into()),
+                _ => {}
+            }
         }
         Ok((store, report))
     }

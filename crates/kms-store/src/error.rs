@@ -80,6 +80,13 @@ pub enum StoreError {
     },
     /// The store had an anchor, which is not there or was not given.
     AnchorMissing,
+    /// A rekey failed after the new root key came into force, or may have.
+    RekeyUnfinished {
+        /// Whether it did. Otherwise either root key opens the store, and only trying tells which.
+        in_force: bool,
+        /// What went wrong.
+        reason: Box<StoreError>,
+    },
     /// An earlier failure left the outcome of a change open.
     ReadOnly,
     /// Any other, from below or above.
@@ -113,6 +120,15 @@ impl fmt::Display for StoreError {
             StoreError::AnchorMissing => f.write_str(
                 "the anchor of this store is missing: without it an older copy would not be found out",
             ),
+            StoreError::RekeyUnfinished { in_force: true, reason } => write!(
+                f,
+                "the new root key is in force, and the rekey is not finished: {reason}"
+            ),
+            StoreError::RekeyUnfinished { in_force: false, reason } => write!(
+                f,
+                "the root key in force is the old one or the new one, so keep both until a check tells: \
+                 {reason}"
+            ),
             StoreError::ReadOnly => f.write_str(
                 "the key store takes no changes: a sync failed earlier; check the disk, then restart",
             ),
@@ -140,6 +156,11 @@ impl From<StoreError> for KmsError {
     fn from(error: StoreError) -> KmsError {
         let code = match &error {
             StoreError::Kms(error) => return error.clone(),
+            StoreError::RekeyUnfinished { reason, .. } => {
+                let mut made = KmsError::from((**reason).clone());
+                made.message = error.to_string().into();
+                return made;
+            }
             StoreError::Damaged { .. } | StoreError::Altered => ErrorCode::Internal,
             _ => ErrorCode::StoreUnavailable,
         };

@@ -9,11 +9,11 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 use kms_core::custody::{MetaStore, RootKey};
-use kms_durable::{Dir, DirLock};
+use kms_durable::Dir;
 use uuid::Uuid;
 
 use super::commit::ensure_shard;
-use super::open::{parse_uuid, prepare, walk};
+use super::open::{lock_unused, parse_uuid, prepare, walk};
 use super::read::{KeyFiles, data_key, read_head, secret};
 use super::{
     ANSWERS, FileStore, HEAD, HEADER, KEY, KEYS, Options, Unlocked, answers, key_path, shard_path,
@@ -35,8 +35,7 @@ impl FileStore {
     /// `NotEmpty`, `Damaged`, `Disk`. What an error leaves in the directory is no store.
     pub fn backup(&self, target: &Path) -> Result<usize> {
         let _rekeying = self.rekeying.lock().map_err(|_| StoreError::ReadOnly)?;
-        let root = Dir::open_or_create(target)?;
-        let _lock = DirLock::acquire(&root)?;
+        let (root, _lock) = lock_unused(target)?;
         // A header there would make a store of what is copied so far.
         prepare(&root)?;
         let keys = self.copy_keys();

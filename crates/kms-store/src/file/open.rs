@@ -35,7 +35,7 @@ impl Unlocked {
     /// # Errors
     /// `NotEmpty`, `Disk`, those of the root key.
     pub fn create(path: &Path, root_key: &dyn RootKey, entropy: &dyn Entropy) -> Result<Unlocked> {
-        let (root, lock) = locked(Dir::open_or_create(path)?)?;
+        let (root, lock) = lock_unused(path)?;
         let keys = StoreKeys::generate(entropy)?;
         prepare(&root)?;
         let head = HeadFile {
@@ -106,7 +106,16 @@ fn locked(root: Dir) -> Result<(Dir, DirLock)> {
 
 /// The empty directories of a store, in a directory that holds no more than an unfinished attempt to make one.
 pub(super) fn prepare(root: &Dir) -> Result<()> {
-    for (name, kind) in root.entries_removing_stale()? {
+    check_unused(root)?;
+    root.remove_stale()?;
+    root.ensure_dir(KEYS)?;
+    root.ensure_dir(ANSWERS)?;
+    Ok(root.sync()?)
+}
+
+/// Refuses a directory with anything in it but an unfinished attempt to make a store, and leaves it as it is.
+fn check_unused(root: &Dir) -> Result<()> {
+    for (name, kind) in root.entries()? {
         let left_over = match (name.as_str(), kind) {
             ("lock" | HEAD, FileKind::File) => true,
             (KEYS | ANSWERS, FileKind::Dir) => root.open_dir(&name)?.entries()?.is_empty(),
@@ -116,9 +125,15 @@ pub(super) fn prepare(root: &Dir) -> Result<()> {
             return Err(StoreError::NotEmpty);
         }
     }
-    root.ensure_dir(KEYS)?;
-    root.ensure_dir(ANSWERS)?;
-    Ok(root.sync()?)
+    Ok(())
+}
+
+/// A directory that a store is to be made in, locked. One in use is left as it is, so this looks before it locks, and
+/// whoever prepares it looks again.
+pub(super) fn lock_unused(path: &Path) -> Result<(Dir, DirLock)> {
+    let root = Dir::open_or_create(path)?;
+    check_unused(&root)?;
+    locked(root)
 }
 
 /// Takes note of a fault that an operator's decision overrides.

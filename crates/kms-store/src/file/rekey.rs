@@ -5,7 +5,8 @@
 //! 2. Each key's data key is sealed again under the second wrapping key; one key at a time waits for it.
 //! 3. The header is replaced without the first wrapping key.
 //!
-//! A crash leaves a store that the new root key opens, with both wrapping keys until step 3; a start reports it.
+//! A crash or a failure after step 1 leaves a store that the new root key opens, with both wrapping keys until step 3; a
+//! start reports it, and a rekey to the same root key goes on.
 
 use std::sync::PoisonError;
 
@@ -20,24 +21,36 @@ use crate::error::{Result, Role, StoreError};
 use crate::header::StoreKeys;
 
 impl FileStore {
-    /// Moves the store to another root key (which may be the old one: then only the wrapping key is new). `progress`
-    /// is told keys done and keys in all.
+    /// Moves the store to another root key (which may be the old one: then only the wrapping key is new), or goes on
+    /// with moving it there. `progress` is told keys done and keys in all.
     ///
     /// # Errors
-    /// `Conflict` while an earlier rekey is not finished; `Disk`; those of the root key. After an error past the first
-    /// step the new root key is in force, and [`FileStore::finish_rekey`] goes on.
+    /// `Conflict` while an earlier rekey to another root key is not finished; `RekeyUnfinished` once the new root key is,
+    /// or may be, in force: the same call, or [`FileStore::finish_rekey`] after the next start, goes on. After any other
+    /// (`Disk`, those of the root key) nothing has changed.
     pub fn rekey(
         &self,
         new_root: &dyn RootKey,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<()> {
-        let guard = self.rekeying.lock().map_err(|_| StoreError::ReadOnly)?;
-        let mut keys = self.copy_keys();
-        keys.add_wrapping_key(&*self.entropy)?;
-        self.replace_header(keys, new_root)?;
-        self.rewrap_all(new_root, progress)?;
-        drop(guard);
-        Ok(())
+        let _guard = self.rekeying.lock().map_err(|_| StoreError::ReadOnly)?;
+        if self.is_rekeying() {
+            match self.check_in_force(new_root) {
+                Err(StoreError::WrongRootKey) => {
+                    let why = "an earlier rekey, to another root key, is not finished";
+                    return Err(KmsError::conflict(why).into());
+                }
+                checked => checked?,
+            }
+        } else {
+            let mut keys = self.copy_keys();
+            keys.add_wrapping_key(&*self.entropy)?;
+            self.replace_header(keys, new_root).map_err(|reason| match reason {
+                StoreError::Disk(ref disk) if disk.is_in_doubt() => unfinished(false, reason),
+                reason => reason,
+            })?;
+        }
+        self.rewrap_all(new_root, progress).map_err(|reason| unfinished(true, reason))
     }
 
     /// Ends a rekey that was interrupted; `root` is the root key in force. Without one there is nothing to do.
@@ -50,9 +63,14 @@ impl FileStore {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<()> {
         let _guard = self.rekeying.lock().map_err(|_| StoreError::ReadOnly)?;
-        let header = self.root.read(HEADER, crate::format::max_len(Role::Header))?;
-        StoreKeys::open(&header, root)?;
+        self.check_in_force(root)?;
         self.rewrap_all(root, progress)
+    }
+
+    /// Whether a root key opens the header as it is now.
+    fn check_in_force(&self, root: &dyn RootKey) -> Result<()> {
+        let header = self.root.read(HEADER, crate::format::max_len(Role::Header))?;
+        StoreKeys::open(&header, root).map(drop)
     }
 
     /// Whether a rekey is under way or was interrupted.
@@ -119,4 +137,8 @@ impl FileStore {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         crate::seal::subkey(&keys.integrity, purpose)
     }
+}
+
+fn unfinished(in_force: bool, reason: StoreError) -> StoreError {
+    StoreError::RekeyUnfinished { in_force, reason: Box::new(reason) }
 }

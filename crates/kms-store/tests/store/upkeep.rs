@@ -114,6 +114,26 @@ fn a_damaged_backup_is_not_restored() {
 }
 
 #[test]
+fn a_directory_in_use_is_refused_as_it_is() {
+    let place = Place::new("foreign");
+    let store = place.must_open();
+    create(&store, uuid(1));
+    let theirs = place.temp.path().join("theirs");
+    std::fs::create_dir(&theirs).expect("made");
+    let names = ["lock", ".tmp-1-1", "notes"];
+    for name in names {
+        std::fs::write(theirs.join(name), name).expect("written");
+    }
+    assert_eq!(store.backup(&theirs), Err(StoreError::NotEmpty));
+    let made = Unlocked::create(&theirs, &root_key(1), &OsEntropy).map(drop);
+    assert_eq!(made, Err(StoreError::NotEmpty));
+    for name in names {
+        assert_eq!(std::fs::read(theirs.join(name)).expect("there"), name.as_bytes());
+    }
+    assert_eq!(theirs.read_dir().expect("a directory").count(), names.len());
+}
+
+#[test]
 fn a_store_is_not_made_over_anything() {
     let place = Place::new("over");
     create(&place.must_open(), uuid(1));
