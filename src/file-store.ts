@@ -23,10 +23,11 @@ export class KeyStore {
 
   /**
    * Has another root key open the store from the next time on, and no longer the one before. The service goes on
-   * meanwhile; what a crash interrupts, the next start ends.
+   * meanwhile; what a crash interrupts, the next start ends. A failure after which the new root key is in force, or may
+   * be, says so; the same call goes on then.
    *
-   * @throws KmsError (as a rejection) `Unsupported` without the backend `file`; `Conflict` while another is under way;
-   * `BadRequest` for a root key that cannot be read; `StoreUnavailable`.
+   * @throws KmsError (as a rejection) `Unsupported` without the backend `file`; `Conflict` while another, to another root
+   * key, is not finished; `BadRequest` for a root key that cannot be read; `StoreUnavailable`.
    */
   async rekey(newRootKey: RootKeyOptions): Promise<void> {
     const key = rootKey(newRootKey, 'newRootKey')

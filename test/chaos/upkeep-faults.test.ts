@@ -2,37 +2,47 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { part } from '../support/parts.js'
 import { asked, concerns, isWanted, random, sample } from './cases.js'
+import type { Ended } from './driver.js'
 import { runCases } from './report.js'
 import { FAULTS } from './strace.js'
-import { Sweep } from './sweep.js'
+import { type Subject, Sweep } from './sweep.js'
+import { OpenUpkeepSubject, UnfinishedRekeySubject } from './upkeep-open-subject.js'
 import { KeptStore } from './upkeep-store.js'
 import { BackupSubject, RekeySubject, RestoreSubject } from './upkeep-subject.js'
 
 const strace = part('strace')
 const HOUR_MS = 3_600_000
 /** Cases of each fault in the short form. */
-const FEW = 3
+const FEW = 2
 
-const SUBJECTS = [
-  ['rekey', RekeySubject],
-  ['backup', BackupSubject],
-  ['restore', RestoreSubject],
-] as const
+type AnySubject = Subject<Ended> & { remove(): void }
 
-for (const [name, Kind] of SUBJECTS)
-  describe.skipIf(!strace.available || !concerns(name))(`ronctl store ${name}`, () => {
+const SUBJECTS: readonly (readonly [
+  title: string,
+  name: string,
+  (store: KeptStore) => Promise<AnySubject>,
+])[] = [
+  ['ronctl store rekey', 'rekey', async store => new RekeySubject(store)],
+  ['ronctl store backup', 'backup', async store => new BackupSubject(store)],
+  ['ronctl store restore', 'restore', async store => new RestoreSubject(store)],
+  ['a rekey and a backup of an open store', 'open-upkeep', async store => new OpenUpkeepSubject(store)],
+  ['the start after a rekey that was cut short', 'unfinished-rekey', UnfinishedRekeySubject.prepare],
+]
+
+for (const [title, name, prepare] of SUBJECTS)
+  describe.skipIf(!strace.available || !concerns(name))(title, () => {
     let store: KeptStore
-    let subject: InstanceType<typeof Kind>
-    let sweep: Sweep<Awaited<ReturnType<(typeof subject)['live']>>>
+    let subject: AnySubject
+    let sweep: Sweep<Ended>
 
     beforeAll(async () => {
       store = await KeptStore.prepare()
-      subject = new Kind(store)
+      subject = await prepare(store)
       sweep = await Sweep.of(subject)
     }, HOUR_MS)
     afterAll(() => {
-      subject.remove()
-      store.remove()
+      subject?.remove()
+      store?.remove()
     })
 
     it.each(FAULTS)(

@@ -17,12 +17,12 @@ import {
 } from './upkeep-store.js'
 
 const RONCTL = fileURLToPath(new URL('../../dist/cli/ronctl.js', import.meta.url))
-const NO_STORE = 'there is no key store in this directory'
+export const NO_STORE = 'there is no key store in this directory'
 
 /** A refusal that leaves open whether something was put in place. */
 const IN_DOUBT = /left the outcome open/
 /** What a rekey says that failed past its first step. */
-const IN_FORCE = /the new root key is in force/
+export const IN_FORCE = /the new root key is in force/
 
 abstract class Upkeep implements Subject<Ended> {
   abstract readonly name: string
@@ -66,7 +66,7 @@ export class RekeySubject extends Upkeep {
     if (typeof opens !== 'string') return opens
     const faults: string[] = []
     const isMoved = opens === 'next.key'
-    const isOpen = signal !== null || IN_DOUBT.test(stderr)
+    const isOpen = signal !== null || (IN_DOUBT.test(stderr) && !IN_FORCE.test(stderr))
     if (!isOpen && isMoved !== (code === 0 || IN_FORCE.test(stderr)))
       faults.push(`${opens} opens it, and the operator was told ${code}: ${stderr}`)
     faults.push(...(await this.store.judge(place, opens)))
