@@ -426,9 +426,10 @@ mod imp {
         if report.unfinished_rekey {
             let ended = store.finish_rekey(&*options.root_key.load(token)?, &mut |_, _| {});
             // A full disk does not keep a store from being opened: the next start ends it, or the next rekey.
-            match ended.map_err(KmsError::from) {
-                Err(error) if !error.retryable => return Err(error.into()),
-                _ => {}
+            if let Err(error) = ended.map_err(KmsError::from)
+                && !error.retryable
+            {
+                return Err(error.into());
             }
         }
         Ok((store, report))
