@@ -149,6 +149,8 @@ export class UnfinishedRekeySubject implements Subject<Lived> {
     const faults = opens === 'next.key' ? [] : ['the old root key opens it again']
     faults.push(...judgeEnd(lived, [], fault), ...(await this.#store.judge(place, opens)))
     if (headerSize(place) !== headerSize(this.#store.template)) faults.push('the rekey is not finished')
+    if (fault.fault === 'ENOSPC' && fault.name === 'write' && !lived.life.opened)
+      faults.push('a full disk keeps it from being opened')
     return faults
   }
 
