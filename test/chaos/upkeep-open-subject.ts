@@ -181,7 +181,8 @@ function judgeEnd(
     if (!fitting.includes(reason)) faults.push(`${sent[index]?.op}: ${reason} ${message}`)
   }
   const last = [...life.outcomes.values()].at(-1)
-  const isOfStore = !fault.text.includes('/backup')
+  // One of the backup, or of the directory that it is made in, says nothing about the store.
+  const isOfStore = /\/files\/(store|beside)/.test(fault.text)
   if (stopsWriter(fault) && isOfStore && last?.kind === 'done')
     faults.push('after a failed sync it took another change')
   return faults
