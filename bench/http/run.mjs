@@ -46,7 +46,10 @@ if (asked('throughput')) results.throughput = await throughput()
 if (asked('mixes')) results.mixes = await mixes()
 if (flags.only === 'load') results.load = await promises()
 if (!flags.quick) {
-  const file = new URL(`../results/http-${nodeVersion.split('.')[0]}${flags.only ? `-${flags.only}` : ''}.json`, import.meta.url)
+  const file = new URL(
+    `../results/http-${nodeVersion.split('.')[0]}${flags.only ? `-${flags.only}` : ''}.json`,
+    import.meta.url,
+  )
   writeFileSync(file, `${JSON.stringify(results, null, 2)}\n`)
 }
 
