@@ -14,7 +14,12 @@ const env = { CHAOS: 'long' }
 for (const [name, variable] of Object.entries(flags)) if (values[name]) env[variable] = values[name]
 
 await build()
+let ran = false
+const onLine = line => {
+  ran ||= /^chaos: .*: \d+ cases, /.test(line)
+}
 const files = (positionals.length > 0 ? positionals : ['']).map(name => `test/chaos/${name}`)
 await step(`test/chaos, long form ${positionals.join(' ')}`, () =>
-  runNode('node_modules/vitest/vitest.mjs', ['run', ...files, '--no-file-parallelism'], { env }),
+  runNode('node_modules/vitest/vitest.mjs', ['run', ...files, '--no-file-parallelism'], { env, onLine }),
 )
+if (values.case && !ran) fail(`no case has this name: ${values.case}`)
