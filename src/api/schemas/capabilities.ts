@@ -1,5 +1,7 @@
 /** Capabilities, minted on line. */
 
+import { PATTERNS } from './common.js'
+
 const caveats = {
   type: 'array',
   maxItems: 64,
@@ -14,7 +16,7 @@ export const capabilities = {
     required: ['caveats'],
     properties: {
       caveats,
-      name: { type: 'string', description: 'For people; part of the identifier.' },
+      name: { type: 'string', pattern: PATTERNS.name, description: 'For people; part of the identifier.' },
       ttl_s: {
         type: 'integer',
         minimum: 1,
