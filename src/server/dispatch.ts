@@ -49,7 +49,7 @@ export function dispatchOf(
   // What would hold the event loop up is not done at once: nothing has happened yet then.
   const now: Dispatch = work => {
     const { target, body, context, place } = work
-    return measured(place, () => kms.dispatch(op, target, body, inTime(context, place))) ?? later(work)
+    return place.measured(() => kms.dispatch(op, target, body, inTime(context, place))) ?? later(work)
   }
   const requests = new Coalescer<VerifyRequest, string | null>(batch => {
     const [first] = batch
@@ -58,7 +58,7 @@ export function dispatchOf(
   })
   const together: Dispatch = async work => {
     const { body, context, place } = work
-    const answer = measured(place, () => requests.submit({ body, context: inTime(context, place) }))
+    const answer = place.measured(() => requests.submit({ body, context: inTime(context, place) }))
     return (await answer) ?? later(work)
   }
   const inline = coalesced ? together : now
@@ -66,15 +66,6 @@ export function dispatchOf(
     if (work.body.length > most) return later(work)
     const turn = work.place.loop()
     return turn === undefined ? inline(work) : turn.then(() => inline(work))
-  }
-}
-
-function measured<T>(place: Place, work: () => T): T {
-  const began = performance.now()
-  try {
-    return work()
-  } finally {
-    place.worked(performance.now() - began)
   }
 }
 

@@ -375,6 +375,16 @@ export class Place {
     return this.#counted(this.#queue.awaitLoop(this))
   }
 
+  /** What work on the event loop gives, or the promise of it; the time it took is its tenant's, also where it throws. */
+  measured<T>(work: () => T): T {
+    const began = performance.now()
+    try {
+      return work()
+    } finally {
+      this.worked(performance.now() - began)
+    }
+  }
+
   /** The work on the event loop took this long, in milliseconds. */
   worked(ms: number): void {
     this.#queue.worked(this.tenant, ms, this.#prepaid)

@@ -1,7 +1,7 @@
 //! Promises that other threads settle.
 //!
 //! One thread-safe function serves all promises of an environment. One for each promise, as napi's own deferred has it,
-//! opens and closes a handle of the event loop at every call, which takes longer than some of the work.
+//! opens and closes a handle of the event loop at every call.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -78,7 +78,7 @@ export class Verifying {
     try {
       const turn = place.loop()
       if (turn) await turn
-      return await measured(place, work)
+      return await place.measured(work)
     } finally {
       place.leave()
     }
@@ -108,7 +108,7 @@ export class Verifying {
       const waited = forLoop || forThread ? performance.now() - since : 0
       onQueued(waited / 1000)
       // Handing megabytes to a thread is work on the event loop, too.
-      return await measured(place, () => work(since, place))
+      return await place.measured(() => work(since, place))
     } finally {
       place.leave()
     }
@@ -127,7 +127,7 @@ export class Verifying {
     const [first] = batch
     // Whatever it throws is that one's.
     if (first && batch.length === 1) {
-      return [{ answer: measured(first.place, () => attempt(() => native.verify(first.body, true))) }]
+      return [{ answer: first.place.measured(() => attempt(() => native.verify(first.body, true))) }]
     }
     try {
       return this.#each(batch)
@@ -156,14 +156,4 @@ interface Waiting {
   readonly body: Uint8Array
   readonly since: number
   readonly place: Place
-}
-
-/** What work on the event loop gives, or the promise of it; the time it took is its client's. */
-function measured<T>(place: Place, work: () => T): T {
-  const began = performance.now()
-  try {
-    return work()
-  } finally {
-    place.worked(performance.now() - began)
-  }
 }

@@ -155,7 +155,7 @@ class Pieces {
   #room: Uint8Array = NOTHING
   #length = 0
   #count = 0
-  /** Why the last one was not taken. */
+  /** Whether the last one was refused because there are too many. */
   tooMany = false
 
   constructor(most: number) {

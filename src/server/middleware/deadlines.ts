@@ -5,8 +5,8 @@ interface Waiting {
 }
 
 /**
- * Tells who has waited too long, with one timer for all: a timer for each request takes longer than the rest of
- * reading its body. Who waits shorter than one that came before is told with that one. One thread.
+ * Tells who has waited too long, with one timer for all in place of one that nearly every request would set and clear.
+ * Who waits shorter than one that came before is told with that one. One thread.
  */
 export class Deadlines {
   /** In the order they came. */
