@@ -149,13 +149,13 @@ fn compare<F: Field>(points: &[Projective<F>], r: impl Fn(usize) -> [u64; 4], ou
     let mut product = F::one();
     for (before, point) in products.iter_mut().zip(points) {
         *before = product;
-        product = product.mul(point.z);
+        product = product.mul(&point.z);
     }
     let mut inverse = product.invert();
     for (i, point) in points.iter().enumerate().rev() {
-        let z_inverse = inverse.mul(products[i]);
-        inverse = inverse.mul(point.z);
-        let encoded = encode(point.x.mul(z_inverse), point.y.mul(z_inverse));
+        let z_inverse = inverse.mul(&products[i]);
+        inverse = inverse.mul(&point.z);
+        let encoded = encode(point.x.mul(&z_inverse), point.y.mul(&z_inverse));
         for (lane, encoded) in encoded.iter().enumerate().take(F::LANES) {
             out[i * F::LANES + lane] = *encoded == r(i * F::LANES + lane);
         }
@@ -219,5 +219,5 @@ fn add_lanes(coordinates: &[[[u64; 4]; MAX_LANES]; 4], lanes: usize, r: [u64; 4]
     }
     let total = total.projective();
     let inverse = total.z.invert();
-    encode(total.x.mul(inverse), total.y.mul(inverse))[0] == r
+    encode(total.x.mul(&inverse), total.y.mul(&inverse))[0] == r
 }

@@ -187,7 +187,7 @@ mod tests {
         for _ in 0..20_000 {
             let inverse = invert(x);
             assert_eq!(inverse.canonical(), x.invert().canonical());
-            assert_eq!(inverse.mul(x).canonical(), [1, 0, 0, 0]);
+            assert_eq!(inverse.mul(&x).canonical(), [1, 0, 0, 0]);
             x = x.square().add(Fe([7, 0, 0, 0, 0]));
         }
     }

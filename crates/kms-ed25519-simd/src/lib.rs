@@ -14,12 +14,12 @@
 //! canonical encoding that equals that of a point is that point.
 //!
 //! - A key with a [`KeyTable`] costs 64 additions and no doubling (32 windows), or 24 doublings (8 windows).
-//! - Other keys are decoded and multiplied with 250 doublings and 51 additions (digits of five bits): in
-//!   eight lanes where there are enough of them, and one by one with curve25519-dalek where there are not.
+//! - Other keys are decoded and multiplied with 250 doublings and 51 additions (digits of five bits): in lanes where
+//!   there are enough of them, and one by one with curve25519-dalek where there are not.
 //!
 //! # Tiers
 //!
-//! [`Tier`] chooses the instructions at run time: AVX-512 IFMA (eight lanes), AVX2 (four), or 64-bit
+//! [`Tier`] chooses the instructions at run time: AVX-512 IFMA (eight lanes), AVX2 with FMA (four), or 64-bit
 //! scalar code, which is also what every other processor gets. All tiers share the formulas and differ in
 //! the field arithmetic alone. Unsafe code is confined to the vector modules, where each use has one of
 //! two reasons: the instructions are there (the tier was detected), or a pointer is within an entry or row.

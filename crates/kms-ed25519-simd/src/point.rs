@@ -78,24 +78,24 @@ impl<F: Field> Completed<F> {
     #[inline(always)]
     pub(crate) fn extended(self) -> Extended<F> {
         let Projective { x, y, z } = self.projective();
-        Extended { x, y, z, t: self.e.mul(self.h) }
+        Extended { x, y, z, t: self.e.mul(&self.h) }
     }
 
     #[inline(always)]
     pub(crate) fn projective(self) -> Projective<F> {
-        Projective { x: self.e.mul(self.f), y: self.g.mul(self.h), z: self.f.mul(self.g) }
+        Projective { x: self.e.mul(&self.f), y: self.g.mul(&self.h), z: self.f.mul(&self.g) }
     }
 
     #[inline(always)]
     pub(crate) fn cached(self) -> Cached<F> {
         let (y_plus_x, y_minus_x) = self.y_plus_minus_x();
-        let t2d = self.e.mul(self.h).mul(F::splat(D2));
-        Cached { y_plus_x, y_minus_x, z: self.f.mul(self.g), t2d }
+        let t2d = self.e.mul(&self.h).mul(&F::splat(D2));
+        Cached { y_plus_x, y_minus_x, z: self.f.mul(&self.g), t2d }
     }
 
     #[inline(always)]
     fn y_plus_minus_x(self) -> (F, F) {
-        let (x, y) = (self.e.mul_wide(self.f), self.g.mul_wide(self.h));
+        let (x, y) = (self.e.mul_wide(&self.f), self.g.mul_wide(&self.h));
         (F::sum(y, x), F::difference(y, x))
     }
 
@@ -114,14 +114,14 @@ impl<F: Field> Completed<F> {
     /// Adds a prepared affine point, or subtracts it in the lanes that `negative` names.
     #[inline(always)]
     pub(crate) fn add_niels(self, other: Niels<F>, negative: F::Mask) -> Self {
-        let zz = self.f.mul_wide(self.g);
+        let zz = self.f.mul_wide(&self.g);
         self.add_prepared(other.y_plus_x, other.y_minus_x, other.xy2d, zz, negative)
     }
 
     /// Adds a prepared point, or subtracts it in the lanes that `negative` names.
     #[inline(always)]
     pub(crate) fn add_cached(self, other: Cached<F>, negative: F::Mask) -> Self {
-        let zz = self.f.mul(self.g).mul_wide(other.z);
+        let zz = self.f.mul(&self.g).mul_wide(&other.z);
         self.add_prepared(other.y_plus_x, other.y_minus_x, other.t2d, zz, negative)
     }
 
@@ -129,9 +129,9 @@ impl<F: Field> Completed<F> {
     #[inline(always)]
     fn add_prepared(self, plus: F, minus: F, t2d: F, zz: F::Wide, negative: F::Mask) -> Self {
         let (y_plus_x, y_minus_x) = self.y_plus_minus_x();
-        let a = y_minus_x.mul_wide(F::select(negative, minus, plus));
-        let b = y_plus_x.mul_wide(F::select(negative, plus, minus));
-        let c = self.e.mul(self.h).mul_wide(t2d);
+        let a = y_minus_x.mul_wide(&F::select(negative, minus, plus));
+        let b = y_plus_x.mul_wide(&F::select(negative, plus, minus));
+        let c = self.e.mul(&self.h).mul_wide(&t2d);
         let (sum, difference) = (F::double_sum(zz, c), F::double_difference(zz, c));
         Completed {
             e: F::difference(b, a),
@@ -161,7 +161,7 @@ impl<F: Field> Extended<F> {
             y_plus_x: self.y.add(self.x),
             y_minus_x: self.y.sub(self.x),
             z: self.z,
-            t2d: self.t.mul(F::splat(D2)),
+            t2d: self.t.mul(&F::splat(D2)),
         }
     }
 
@@ -177,16 +177,16 @@ impl<F: Field> Extended<F> {
         let y = F::from_words(&words);
         let yy = y.square();
         let u = yy.sub(F::one());
-        let v = yy.mul(F::splat(D)).add(F::one());
-        let v3 = v.square().mul(v);
-        let root = u.mul(v3).mul(u.mul(v3.square().mul(v)).pow_p58());
-        let check = root.square().mul(v);
+        let v = yy.mul(&F::splat(D)).add(F::one());
+        let v3 = v.square().mul(&v);
+        let root = u.mul(&v3).mul(&u.mul(&v3.square().mul(&v)).pow_p58());
+        let check = root.square().mul(&v);
         let (is_u, is_minus_u) = (check.equal(u), check.equal(u.negate()));
-        let x = F::select(is_u, root.mul(F::splat(SQRT_M1)), root);
+        let x = F::select(is_u, root.mul(&F::splat(SQRT_M1)), root);
         let odd = x.odd();
         let turn = F::mask(|lane| F::test(odd, lane) != (words(lane)[3] >> 63 == 1));
         let x = F::select(turn, x, x.negate());
         let valid = F::mask(|lane| F::test(is_u, lane) || F::test(is_minus_u, lane));
-        (Extended { x, y, z: F::one(), t: x.mul(y) }, valid)
+        (Extended { x, y, z: F::one(), t: x.mul(&y) }, valid)
     }
 }

@@ -121,16 +121,16 @@ fn normalise<F: Field>(multiples: &[Projective<F>], first: usize, entries: &mut 
     let mut product = F::one();
     for point in multiples {
         products.push(product);
-        product = product.mul(point.z);
+        product = product.mul(&point.z);
     }
     let mut inverse = product.invert();
     for (i, point) in multiples.iter().enumerate().rev() {
-        let z_inverse = inverse.mul(products[i]);
-        inverse = inverse.mul(point.z);
-        let (x, y) = (point.x.mul(z_inverse), point.y.mul(z_inverse));
+        let z_inverse = inverse.mul(&products[i]);
+        inverse = inverse.mul(&point.z);
+        let (x, y) = (point.x.mul(&z_inverse), point.y.mul(&z_inverse));
         let plus = y.add(x).words();
         let minus = y.sub(x).words();
-        let xy2d = x.mul(y).mul(F::splat(D2)).words();
+        let xy2d = x.mul(&y).mul(&F::splat(D2)).words();
         for lane in 0..F::LANES {
             let entry = &mut entries[(first + lane) * MULTIPLES + i].0;
             entry[..4].copy_from_slice(&plus[lane]);

@@ -50,7 +50,7 @@ impl Tier {
             {
                 tiers.push(Tier(Kind::Avx512));
             }
-            if has!("avx2") {
+            if has!("avx2") && has!("fma") {
                 tiers.push(Tier(Kind::Avx2));
             }
         }
@@ -111,7 +111,7 @@ macro_rules! tiered {
                 $($generic)::+::<Fe8>($($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2")]
+            #[target_feature(enable = "avx2,fma")]
             fn avx2($($arg: $type),*) $(-> $result)? {
                 $($generic)::+::<Fe4>($($arg),*)
             }

@@ -1,55 +1,65 @@
-//! Four elements: ten limbs of 26 and 25 bits in turn, multiplied 32 by 32 bits (AVX2).
+//! Four elements: five limbs of 51 bits, kept as doubles, and multiplied exactly by two fused multiply-adds (AVX2
+//! and FMA).
 //!
-//! **Reduced** means limbs below 2^26 + 2^15 (even) and 2^25 + 2^15 (odd).
+//! For integers x and y, xy below 2^103, the first rounds 2^103 + xy to a multiple of 2^51, 2^103 + h · 2^51. The
+//! second adds xy to 3 · 2^51 - h · 2^51: 3 · 2^51 + l, where xy = h · 2^51 + l and |l| is at most 2^50. Both are
+//! exact. From 2^103 to 2^104 the bits of a double count multiples of 2^51, from 2^52 to 2^53 they count integers:
+//! so bits are summed, and what the exponents add to a sum is taken off before, as a constant. This needs rounding to
+//! nearest, which Rust promises.
 //!
-//! - `add`, `sub`, `double_sum`, `double_difference`: 4p and at most three reduced limbs are below 2^29, carry at
-//!   most 2^4, 19 times that below 2^9. A limb of 4p is at least 2^28 - 76 (even) or 2^27 - 4 (odd), so no
-//!   difference is negative.
-//! - `mul`, `square`: every factor is below 2^32: 19 · (2^26 + 2^15) is below 2^31, and so is twice 19 times
-//!   an odd limb. Products are below 2^58, columns of ten below 2^62.
-//! - Carrying columns below 2^62: what leaves limb 9 is below 2^37, 19 times that below 2^42, and what then
-//!   leaves limb 0 for limb 1 is below 2^16 / 2: limbs end reduced.
+//! **Reduced** means limbs that are integers from 0 to below 2^51 + 2^15. Limbs below 2^61 carry less than 2^10, 19
+//! times that is below 2^15: one pass over them reduces.
+//!
+//! - `mul_wide`, `square_wide`: a product of reduced limbs is below 2^102 + 2^68, so h is at most 2^51 + 2^17.
+//!   Column k of 0 to 4 has k + 1 low and k high parts; column k + 5, folded into it 19 times, has 4 - k and 5 - k.
+//!   The most is in column 0: 77 low and 95 high parts, less than 77 · 2^50 + 95 · (2^51 + 2^17); the least is
+//!   -77 · 2^50, and 64p makes up for it. So **wide** limbs are not negative, and below 396 · 2^50, below 2^59.
+//! - Sums of wide limbs: 2x + y is below 3 · 2^59. A limb of 256p is at least 2^59 - 19 · 2^8, more than 396 · 2^50,
+//!   so differences are not negative, and x - y below 2^60, 2x - y below 2^61 are carried.
+//! - `doubling`: y² - x² is below 2^60 with 256p added, and 512p is more than 256p and 396 · 2^50. With 2z² the last
+//!   is below 2^60 + 2^60.
 
 use std::arch::x86_64::*;
 
-use super::{Fe, Field, LIMBS, MAX_LANES, always_carried};
+use super::{Fe, Field, LIMBS, MAX_LANES};
 use crate::equation::{self, Known, Unknown};
-use crate::point::{Niels, Projective};
-use crate::table::{Entry, Lanes};
+use crate::point::{Cached, Niels, Projective};
+use crate::sha512::{Input, avx2::hash4};
+use crate::table::{Entry, Lanes, Row};
 use crate::tier::own_functions;
 
-const M26: u64 = (1 << 26) - 1;
-const M25: u64 = (1 << 25) - 1;
-/// 4p, limb by limb.
-const P4: [u64; 10] = [
-    4 * (M26 - 18),
-    4 * M25,
-    4 * M26,
-    4 * M25,
-    4 * M26,
-    4 * M25,
-    4 * M26,
-    4 * M25,
-    4 * M26,
-    4 * M25,
-];
+const MASK: u64 = (1 << 51) - 1;
+/// p, limb by limb.
+const P: [u64; LIMBS] = [MASK - 18, MASK, MASK, MASK, MASK];
+
+/// The bits of 2^52, to which an integer below 2^52 is added to make that double.
+const TWO_52: u64 = 0x433 << 52;
+/// The bits of 3 · 2^51: where low parts count from.
+const LOW: u64 = TWO_52 + (1 << 51);
+/// The bits of 2^103: where high parts count from.
+const HIGH: u64 = (1023 + 103) << 52;
 
 /// Four elements, limb by limb.
 #[derive(Clone, Copy)]
-pub(crate) struct Fe4([__m256i; 10]);
+pub(crate) struct Fe4([__m256d; LIMBS]);
+
+/// A product before it is carried.
+#[derive(Clone, Copy)]
+pub(crate) struct Wide4([__m256i; LIMBS]);
 
 /// An array from an expression of its index; see `ifma`.
 macro_rules! each {
     (4, $i:ident => $e:expr) => { each!(@ $i $e; 0 1 2 3) };
+    (5, $i:ident => $e:expr) => { each!(@ $i $e; 0 1 2 3 4) };
     (10, $i:ident => $e:expr) => { each!(@ $i $e; 0 1 2 3 4 5 6 7 8 9) };
     (@ $i:ident $e:expr; $($n:literal)*) => { [$({ let $i: usize = $n; $e }),*] };
 }
 
 /// Wraps intrinsics that are safe but for their target features.
 macro_rules! instructions {
-    ($($name:ident $(<const $n:ident: $t:ty>)? ($($arg:ident),*) = $intrinsic:expr;)*) => { $(
+    ($($name:ident $(<const $n:ident: $t:ty>)? ($($arg:ident: $type:ty),*) -> $result:ty = $intrinsic:expr;)*) => { $(
         #[inline(always)]
-        fn $name $(<const $n: $t>)? ($($arg: __m256i),*) -> __m256i {
+        fn $name $(<const $n: $t>)? ($($arg: $type),*) -> $result {
             // SAFETY: `Fe4` is used only inside functions with the target features (see `tier.rs`).
             unsafe { $intrinsic }
         }
@@ -57,28 +67,34 @@ macro_rules! instructions {
 }
 
 instructions! {
-    add(a, b) = _mm256_add_epi64(a, b);
-    sub(a, b) = _mm256_sub_epi64(a, b);
-    and(a, b) = _mm256_and_si256(a, b);
-    or(a, b) = _mm256_or_si256(a, b);
-    shl<const N: i32>(a) = _mm256_slli_epi64::<N>(a);
-    shr<const N: i32>(a) = _mm256_srli_epi64::<N>(a);
+    add(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi64(a, b);
+    sub(a: __m256i, b: __m256i) -> __m256i = _mm256_sub_epi64(a, b);
+    and(a: __m256i, b: __m256i) -> __m256i = _mm256_and_si256(a, b);
+    or(a: __m256i, b: __m256i) -> __m256i = _mm256_or_si256(a, b);
+    shl<const N: i32>(a: __m256i) -> __m256i = _mm256_slli_epi64::<N>(a);
+    shr<const N: i32>(a: __m256i) -> __m256i = _mm256_srli_epi64::<N>(a);
     // The product of the low 32 bits.
-    mul32(a, b) = _mm256_mul_epu32(a, b);
-    low_words(a, b) = _mm256_unpacklo_epi64(a, b);
-    high_words(a, b) = _mm256_unpackhi_epi64(a, b);
-    low_halves(a, b) = _mm256_permute2x128_si256::<0x20>(a, b);
-    high_halves(a, b) = _mm256_permute2x128_si256::<0x31>(a, b);
+    mul32(a: __m256i, b: __m256i) -> __m256i = _mm256_mul_epu32(a, b);
+    low_words(a: __m256i, b: __m256i) -> __m256i = _mm256_unpacklo_epi64(a, b);
+    high_words(a: __m256i, b: __m256i) -> __m256i = _mm256_unpackhi_epi64(a, b);
+    low_halves(a: __m256i, b: __m256i) -> __m256i = _mm256_permute2x128_si256::<0x20>(a, b);
+    high_halves(a: __m256i, b: __m256i) -> __m256i = _mm256_permute2x128_si256::<0x31>(a, b);
+    // xy + z, rounded once.
+    fused(x: __m256d, y: __m256d, z: __m256d) -> __m256d = _mm256_fmadd_pd(x, y, z);
+    plus(x: __m256d, y: __m256d) -> __m256d = _mm256_add_pd(x, y);
+    minus(x: __m256d, y: __m256d) -> __m256d = _mm256_sub_pd(x, y);
+    bits(x: __m256d) -> __m256i = _mm256_castpd_si256(x);
+    number(x: __m256i) -> __m256d = _mm256_castsi256_pd(x);
 }
 
 #[inline(always)]
-fn splat(x: u64) -> __m256i {
+pub(crate) fn splat(x: u64) -> __m256i {
     // SAFETY: see `instructions!`.
     unsafe { _mm256_set1_epi64x(x as i64) }
 }
 
 #[inline(always)]
-fn load(p: *const u64) -> __m256i {
+pub(crate) fn load(p: *const u64) -> __m256i {
     // SAFETY: the callers point at four words.
     unsafe { _mm256_loadu_si256(p.cast()) }
 }
@@ -88,202 +104,290 @@ fn double(a: __m256i) -> __m256i {
     add(a, a)
 }
 
+/// Doubles from integers below 2^52.
 #[inline(always)]
-fn times19(a: __m256i) -> __m256i {
-    add(add(a, double(a)), shl::<4>(a))
+fn to_double(l: [__m256i; LIMBS]) -> Fe4 {
+    let zero = splat(TWO_52);
+    Fe4(each!(5, i => minus(number(or(l[i], zero)), number(zero))))
 }
 
 /// Limbs from words; bit 255 is ignored.
 #[inline(always)]
 fn unpack(w: [__m256i; 4]) -> Fe4 {
-    let (m26, m25) = (splat(M26), splat(M25));
-    Fe4([
-        and(w[0], m26),
-        and(shr::<26>(w[0]), m25),
-        and(or(shr::<51>(w[0]), shl::<13>(w[1])), m26),
-        and(shr::<13>(w[1]), m25),
-        shr::<38>(w[1]),
-        and(w[2], m25),
-        and(shr::<25>(w[2]), m26),
-        and(or(shr::<51>(w[2]), shl::<13>(w[3])), m25),
-        and(shr::<12>(w[3]), m26),
-        and(shr::<38>(w[3]), m25),
+    let m = splat(MASK);
+    to_double([
+        and(w[0], m),
+        and(or(shr::<51>(w[0]), shl::<13>(w[1])), m),
+        and(or(shr::<38>(w[1]), shl::<26>(w[2])), m),
+        and(or(shr::<25>(w[2]), shl::<39>(w[3])), m),
+        and(shr::<12>(w[3]), m),
     ])
 }
 
 /// Word k of each lane, from the four words of each lane.
 #[inline(always)]
-fn transpose4(r: [__m256i; 4]) -> [__m256i; 4] {
+pub(crate) fn transpose4(r: [__m256i; 4]) -> [__m256i; 4] {
     let (a, b) = (low_words(r[0], r[1]), high_words(r[0], r[1]));
     let (c, d) = (low_words(r[2], r[3]), high_words(r[2], r[3]));
     [low_halves(a, c), low_halves(b, d), high_halves(a, c), high_halves(b, d)]
 }
 
+/// Checks a bound on limbs, in test builds.
+#[inline(always)]
+fn check_below(limbs: [__m256i; LIMBS], bound: u64) {
+    /// Not inlined a thousand times.
+    #[inline(never)]
+    fn check(limbs: &[[u64; 4]; LIMBS], bound: u64) {
+        assert!(
+            limbs.as_flattened().iter().all(|limb| *limb < bound),
+            "a limb is out of its bound"
+        );
+    }
+    if cfg!(debug_assertions) {
+        // SAFETY: a vector is four words, in the same place.
+        check(unsafe { &*(&raw const limbs).cast() }, bound);
+    }
+}
+
 impl Fe4 {
-    /// One carry pass over limbs below 2^29.
+    /// One carry pass over limbs below 2^61.
     #[inline(always)]
-    fn carry(l: [__m256i; 10]) -> Fe4 {
-        let c = each!(10, i => if i % 2 == 1 { shr::<25>(l[i]) } else { shr::<26>(l[i]) });
-        let l = each!(10, i => and(l[i], splat(if i % 2 == 1 { M25 } else { M26 })));
-        Fe4(each!(10, i => if i == 0 { add(l[0], times19(c[9])) } else { add(l[i], c[(i + 9) % 10]) }))
-            .checked()
+    fn carry(l: [__m256i; LIMBS]) -> Fe4 {
+        check_below(l, 1 << 61);
+        let m = splat(MASK);
+        let c = each!(5, i => shr::<51>(l[i]));
+        let l = each!(5, i => and(l[i], m));
+        let top = mul32(c[4], splat(19));
+        let l =
+            [add(l[0], top), add(l[1], c[0]), add(l[2], c[1]), add(l[3], c[2]), add(l[4], c[3])];
+        check_below(l, (1 << 51) + (1 << 15));
+        to_double(l)
     }
 
-    /// Carries columns below 2^62, in two chains at once.
+    /// The limbs as integers.
     #[inline(always)]
-    fn carry_wide(mut h: [__m256i; 10]) -> Fe4 {
-        macro_rules! even {
-            ($i:literal) => {
-                h[$i + 1] = add(h[$i + 1], shr::<26>(h[$i]));
-                h[$i] = and(h[$i], splat(M26));
-            };
-        }
-        macro_rules! odd {
-            ($i:literal) => {
-                h[$i + 1] = add(h[$i + 1], shr::<25>(h[$i]));
-                h[$i] = and(h[$i], splat(M25));
-            };
-        }
-        even!(0);
-        even!(4);
-        odd!(1);
-        odd!(5);
-        even!(2);
-        even!(6);
-        odd!(3);
-        odd!(7);
-        even!(4);
-        even!(8);
-        h[0] = add(h[0], times19(shr::<25>(h[9])));
-        h[9] = and(h[9], splat(M25));
-        even!(0);
-        Fe4(h).checked()
+    fn integers(self) -> [__m256i; LIMBS] {
+        let zero = splat(TWO_52);
+        each!(5, i => sub(bits(plus(self.0[i], number(zero))), zero))
     }
 
     #[inline(always)]
-    fn lane(self, lane: usize) -> Fe {
-        let mut l = [[0_u64; 4]; 10];
-        for (row, limb) in l.iter_mut().zip(self.0) {
-            // SAFETY: 32 bytes are written into 32 bytes.
-            unsafe { _mm256_storeu_si256(row.as_mut_ptr().cast(), limb) };
-        }
-        Fe([0, 1, 2, 3, 4].map(|i| l[2 * i][lane] + (l[2 * i + 1][lane] << 26)))
-    }
-
-    /// Checks, in test builds, that the limbs are reduced.
-    #[inline(always)]
-    fn checked(self) -> Fe4 {
-        #[inline(never)]
-        fn check(limbs: &[[u64; 4]; 10]) {
-            for (i, limb) in limbs.iter().enumerate() {
-                let bound = (1 << if i % 2 == 0 { 26 } else { 25 }) + (1 << 15);
-                assert!(limb.iter().all(|lane| *lane < bound), "limbs are not reduced");
-            }
-        }
-        if cfg!(debug_assertions) {
-            // SAFETY: a vector is four words, in the same place.
-            check(unsafe { &*(&raw const self.0).cast() });
-        }
-        self
+    fn lane(l: &[[u64; 4]; LIMBS], lane: usize) -> Fe {
+        Fe(each!(5, i => l[i][lane]))
     }
 }
 
-#[target_feature(enable = "avx2")]
-fn mul(x: &Fe4, y: &Fe4) -> Fe4 {
-    let (f, g) = (x.0, y.0);
-    let n19 = splat(19);
-    let g19 = each!(10, i => mul32(g[i], n19));
-    // Limbs of odd index stand half a bit lower than their place: two of them make a factor 2.
-    let f2 = each!(10, i => if i % 2 == 1 { double(f[i]) } else { f[i] });
-    let mut h = [splat(0); 10];
-    macro_rules! rows {
-        ($($i:literal)*) => { $( rows!(@ $i; 0 1 2 3 4 5 6 7 8 9); )* };
-        (@ $i:literal; $($j:literal)*) => { $(
-            let left = if $i % 2 == 1 && $j % 2 == 1 { f2[$i] } else { f[$i] };
-            let right = if $i + $j >= 10 { g19[$j] } else { g[$j] };
-            h[($i + $j) % 10] = add(h[($i + $j) % 10], mul32(left, right));
-        )* };
-    }
-    rows!(0 1 2 3 4 5 6 7 8 9);
-    Fe4::carry_wide(h)
-}
+/// What the columns of a product start from: 64p, without what the exponents of the parts will add.
+const START: [u64; 2 * LIMBS] = starts(false);
+/// The same for a square, where products of different limbs are added up first, and then doubled.
+const START_SQUARE: [u64; 2 * LIMBS] = starts(true);
 
-#[target_feature(enable = "avx2")]
-fn square(x: &Fe4) -> Fe4 {
-    let f = x.0;
-    let n19 = splat(19);
-    let f19 = each!(10, i => mul32(f[i], n19));
-    let f2 = each!(10, i => double(f[i]));
-    let mut h = [splat(0); 10];
-    macro_rules! rows {
-        ($($i:literal: $($j:literal)*;)*) => { $( $( rows!(@ $i $j); )* )* };
-        (@ $i:literal $j:literal) => {
-            let left = if $i == $j { f[$i] } else { f2[$i] };
-            let right = if $i + $j >= 10 { f19[$j] } else { f[$j] };
-            let right = if $i % 2 == 1 && $j % 2 == 1 { double(right) } else { right };
-            h[($i + $j) % 10] = add(h[($i + $j) % 10], mul32(left, right));
+const fn starts(square: bool) -> [u64; 2 * LIMBS] {
+    let mut starts = [0_u64; 2 * LIMBS];
+    let mut k = 0;
+    while k < 2 * LIMBS {
+        let multiple = if k < LIMBS { 64 * P[k] } else { 0 };
+        starts[k] = if square {
+            // Even, so that half of it doubles back to it.
+            let doubled = multiple.wrapping_sub(exponents(k, true, false)) / 2;
+            doubled.wrapping_sub(exponents(k, false, true) / 2)
+        } else {
+            multiple.wrapping_sub(exponents(k, true, true))
         };
+        k += 1;
     }
-    rows! {
-        0: 0 1 2 3 4 5 6 7 8 9; 1: 1 2 3 4 5 6 7 8 9; 2: 2 3 4 5 6 7 8 9; 3: 3 4 5 6 7 8 9;
-        4: 4 5 6 7 8 9; 5: 5 6 7 8 9; 6: 6 7 8 9; 7: 7 8 9; 8: 8 9; 9: 9;
+    starts
+}
+
+/// The sum of the exponents of the parts in a column, of the products of limbs with themselves or with others.
+const fn exponents(column: usize, themselves: bool, others: bool) -> u64 {
+    let mut sum = 0_u64;
+    let mut i = 0;
+    while i < LIMBS {
+        let mut j = 0;
+        while j < LIMBS {
+            if (i == j && themselves) || (i != j && others) {
+                if i + j == column {
+                    sum = sum.wrapping_add(LOW);
+                }
+                if i + j + 1 == column {
+                    sum = sum.wrapping_add(HIGH);
+                }
+            }
+            j += 1;
+        }
+        i += 1;
     }
-    Fe4::carry_wide(h)
+    sum
+}
+
+/// Columns 5 to 9, which stand for 2^255 and more, folded into 0 to 4.
+#[inline(always)]
+fn fold(h: [__m256i; 2 * LIMBS]) -> Wide4 {
+    // 19 = 16 + 2 + 1.
+    let wide = each!(5, k => {
+        let upper = h[k + 5];
+        add(add(h[k], upper), add(double(upper), shl::<4>(upper)))
+    });
+    check_below(wide, 396 << 50);
+    Wide4(wide)
+}
+
+/// Holds six columns in registers. Without it the compiler adds the parts up in an order of its own, computes them
+/// all before, and spills them.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn in_registers(h: [__m256i; 6]) -> [__m256i; 6] {
+    let [mut a, mut b, mut c, mut d, mut e, mut f] = h;
+    // SAFETY: no instruction.
+    unsafe {
+        std::arch::asm!(
+            "/* {} {} {} {} {} {} */",
+            inout(ymm_reg) a, inout(ymm_reg) b, inout(ymm_reg) c,
+            inout(ymm_reg) d, inout(ymm_reg) e, inout(ymm_reg) f,
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+    [a, b, c, d, e, f]
+}
+
+/// Adds the parts of the product of two limbs to their columns.
+#[inline(always)]
+fn add_product(h: &mut [__m256i; 2 * LIMBS], x: &Fe4, y: &Fe4, i: usize, j: usize) {
+    let high = fused(x.0[i], y.0[j], number(splat(HIGH)));
+    // The bits of 2^103 + 3 · 2^51.
+    let rest = minus(number(splat(HIGH + 3)), high);
+    let low = fused(x.0[i], y.0[j], rest);
+    h[i + j] = add(h[i + j], bits(low));
+    h[i + j + 1] = add(h[i + j + 1], bits(high));
+}
+
+/// Adds rows of products, each row before the next.
+macro_rules! add_rows {
+    ($h:ident, $x:ident, $y:ident; $($i:literal: $($j:literal)*;)*) => { $(
+        $( add_product(&mut $h, $x, $y, $i, $j); )*
+        [$h[$i], $h[$i + 1], $h[$i + 2], $h[$i + 3], $h[$i + 4], $h[$i + 5]] =
+            in_registers([$h[$i], $h[$i + 1], $h[$i + 2], $h[$i + 3], $h[$i + 4], $h[$i + 5]]);
+    )* };
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn mul_wide(x: &Fe4, y: &Fe4) -> Wide4 {
+    let mut h = each!(10, k => splat(START[k]));
+    add_rows! { h, x, y;
+        0: 0 1 2 3 4;
+        1: 0 1 2 3 4;
+        2: 0 1 2 3 4;
+        3: 0 1 2 3 4;
+        4: 0 1 2 3 4;
+    }
+    fold(h)
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn square_wide(x: &Fe4) -> Wide4 {
+    let mut h = each!(10, k => splat(START_SQUARE[k]));
+    add_rows! { h, x, x;
+        0: 1 2 3 4;
+        1: 2 3 4;
+        2: 3 4;
+        3: 4;
+    }
+    h = each!(10, k => double(h[k]));
+    add_rows! { h, x, x;
+        0: 0;
+        1: 1;
+        2: 2;
+        3: 3;
+        4: 4;
+    }
+    fold(h)
 }
 
 impl Field for Fe4 {
     const LANES: usize = 4;
     /// All bits of a lane's word, or none.
     type Mask = __m256i;
-    always_carried!();
+    type Wide = Wide4;
 
     #[inline(always)]
     fn zero() -> Self {
-        Fe4([splat(0); 10])
+        to_double([splat(0); LIMBS])
     }
     #[inline(always)]
     fn one() -> Self {
-        Fe4(each!(10, i => splat(u64::from(i == 0))))
+        to_double(each!(5, i => splat(u64::from(i == 0))))
     }
     #[inline(always)]
     fn splat(limbs: [u64; LIMBS]) -> Self {
-        Fe4(each!(10, i => splat(if i % 2 == 1 { limbs[i / 2] >> 26 } else { limbs[i / 2] & M26 })))
+        to_double(each!(5, i => splat(limbs[i])))
     }
     #[inline(always)]
     fn add(self, o: Self) -> Self {
-        Fe4::carry(each!(10, i => add(self.0[i], o.0[i])))
+        let (a, b) = (self.integers(), o.integers());
+        Fe4::carry(each!(5, i => add(a[i], b[i])))
     }
     #[inline(always)]
     fn sub(self, o: Self) -> Self {
-        Fe4::carry(each!(10, i => sub(add(self.0[i], splat(P4[i])), o.0[i])))
+        let (a, b) = (self.integers(), o.integers());
+        Fe4::carry(each!(5, i => sub(add(a[i], splat(4 * P[i])), b[i])))
     }
     #[inline(always)]
-    fn double_sum(x: Self, y: Self) -> Self {
-        Fe4::carry(each!(10, i => add(double(x.0[i]), y.0[i])))
+    fn mul(&self, o: &Self) -> Self {
+        Fe4::carry(self.mul_wide(o).0)
     }
     #[inline(always)]
-    fn double_difference(x: Self, y: Self) -> Self {
-        Fe4::carry(each!(10, i => sub(add(double(x.0[i]), splat(P4[i])), y.0[i])))
+    fn square(&self) -> Self {
+        Fe4::carry(self.square_wide().0)
     }
 
-    /// A function of its own: 16 registers hold little more than one product's operands, and inlined, the
-    /// products of a formula are interleaved until most of the work is spilling.
+    /// A function of its own: 16 registers hold a row of one product, and inlined, the products of a formula are
+    /// interleaved until most of the work is spilling.
     #[inline(never)]
-    fn mul(self, o: Self) -> Self {
+    fn mul_wide(&self, o: &Self) -> Wide4 {
         // SAFETY: see `instructions!`.
-        unsafe { mul(&self, &o) }
+        unsafe { mul_wide(self, o) }
     }
-    /// See `mul`.
+    /// See `mul_wide`.
     #[inline(never)]
-    fn square(self) -> Self {
+    fn square_wide(&self) -> Wide4 {
         // SAFETY: see `instructions!`.
-        unsafe { square(&self) }
+        unsafe { square_wide(self) }
+    }
+    #[inline(always)]
+    fn sum(x: Wide4, y: Wide4) -> Self {
+        Fe4::carry(each!(5, i => add(x.0[i], y.0[i])))
+    }
+    #[inline(always)]
+    fn difference(x: Wide4, y: Wide4) -> Self {
+        Fe4::carry(each!(5, i => sub(add(x.0[i], splat(256 * P[i])), y.0[i])))
+    }
+    #[inline(always)]
+    fn double_sum(x: Wide4, y: Wide4) -> Self {
+        Fe4::carry(each!(5, i => add(double(x.0[i]), y.0[i])))
+    }
+    #[inline(always)]
+    fn double_difference(x: Wide4, y: Wide4) -> Self {
+        Fe4::carry(each!(5, i => sub(add(double(x.0[i]), splat(256 * P[i])), y.0[i])))
+    }
+    #[inline(always)]
+    fn doubling(x: Self, y: Self, z: Self) -> [Self; 4] {
+        let (xx, yy, zz) = (x.square_wide().0, y.square_wide().0, z.square_wide().0);
+        let xy = x.mul_wide(&y).0;
+        let difference = each!(5, i => sub(add(yy[i], splat(256 * P[i])), xx[i]));
+        let last = each!(5, i => sub(add(double(zz[i]), splat(512 * P[i])), difference[i]));
+        [
+            Fe4::carry(each!(5, i => double(xy[i]))),
+            Fe4::carry(difference),
+            Fe4::carry(each!(5, i => add(yy[i], xx[i]))),
+            Fe4::carry(last),
+        ]
     }
 
     #[inline(always)]
     fn select(mask: __m256i, a: Self, b: Self) -> Self {
         // SAFETY: see `instructions!`.
-        Fe4(each!(10, i => unsafe { _mm256_blendv_epi8(a.0[i], b.0[i], mask) }))
+        Fe4(each!(5, i => unsafe { _mm256_blendv_pd(a.0[i], b.0[i], number(mask)) }))
     }
     #[inline(always)]
     fn mask(lanes: impl Fn(usize) -> bool) -> __m256i {
@@ -306,9 +410,14 @@ impl Field for Fe4 {
     }
     #[inline(always)]
     fn words(self) -> [[u64; 4]; MAX_LANES] {
+        let mut limbs = [[0_u64; 4]; LIMBS];
+        for (row, limb) in limbs.iter_mut().zip(self.integers()) {
+            // SAFETY: 32 bytes are written into 32 bytes.
+            unsafe { _mm256_storeu_si256(row.as_mut_ptr().cast(), limb) };
+        }
         let mut words = [[0; 4]; MAX_LANES];
         for (lane, words) in words.iter_mut().enumerate().take(4) {
-            *words = self.lane(lane).canonical();
+            *words = Fe4::lane(&limbs, lane).canonical();
         }
         words
     }
@@ -326,11 +435,9 @@ impl Field for Fe4 {
 
 impl Lanes for Fe4 {
     const SINGLES: usize = 2;
-    /// Doublings in these lanes are no faster than curve25519-dalek, which has its own AVX2 code.
-    const UNKNOWN_SINGLES: usize = usize::MAX;
-    /// Four lanes of a quarter of the terms each need as long as one lane of 64-bit code for all.
-    const SPREADS: bool = false;
-    own_functions!(Fe4, "avx2");
+    const UNKNOWN_SINGLES: usize = 1;
+    const SPREADS: bool = true;
+    own_functions!(Fe4, "avx2,fma");
 
     #[inline(always)]
     fn lookup<'a>(entry: impl Fn(usize) -> &'a Entry) -> Niels<Self> {
@@ -340,5 +447,37 @@ impl Lanes for Fe4 {
             y_minus_x: unpack(transpose4(each!(4, i => load(p[i][4..8].as_ptr())))),
             xy2d: unpack(transpose4(each!(4, i => load(p[i][8..].as_ptr())))),
         }
+    }
+
+    /// The limbs of a lane, one after the other.
+    #[inline(always)]
+    fn store(point: Cached<Self>, rows: &mut [Row; MAX_LANES]) {
+        let parts = [point.y_plus_x.0, point.y_minus_x.0, point.z.0, point.t2d.0];
+        for four in 0..LIMBS {
+            let lanes = transpose4(each!(4, i => {
+                let limb = 4 * four + i;
+                bits(parts[limb / LIMBS][limb % LIMBS])
+            }));
+            for (row, lane) in rows.iter_mut().zip(lanes) {
+                // SAFETY: four words of 24 are written.
+                unsafe { _mm256_store_si256(row.0.as_mut_ptr().add(4 * four).cast(), lane) };
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn choose<'a>(row: impl Fn(usize) -> &'a Row) -> Cached<Self> {
+        let p = each!(4, i => &row(i).0);
+        let limbs =
+            each!(5, four => transpose4(each!(4, i => load(p[i][4 * four..][..4].as_ptr()))));
+        let part = |part: usize| {
+            Fe4(each!(5, i => number(limbs[(LIMBS * part + i) / 4][(LIMBS * part + i) % 4])))
+        };
+        Cached { y_plus_x: part(0), y_minus_x: part(1), z: part(2), t2d: part(3) }
+    }
+
+    #[inline(always)]
+    fn hash(inputs: &[Input<'_>], out: &mut [[u8; 64]]) {
+        hash4(inputs, out);
     }
 }

@@ -16,11 +16,11 @@ macro_rules! always_carried {
         type Wide = Self;
 
         #[inline(always)]
-        fn mul_wide(self, other: Self) -> Self {
+        fn mul_wide(&self, other: &Self) -> Self {
             self.mul(other)
         }
         #[inline(always)]
-        fn square_wide(self) -> Self {
+        fn square_wide(&self) -> Self {
             self.square()
         }
         #[inline(always)]
@@ -66,11 +66,11 @@ pub(crate) trait Field: Copy {
     fn splat(limbs: [u64; LIMBS]) -> Self;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
-    fn mul(self, other: Self) -> Self;
-    fn square(self) -> Self;
+    fn mul(&self, other: &Self) -> Self;
+    fn square(&self) -> Self;
 
-    fn mul_wide(self, other: Self) -> Self::Wide;
-    fn square_wide(self) -> Self::Wide;
+    fn mul_wide(&self, other: &Self) -> Self::Wide;
+    fn square_wide(&self) -> Self::Wide;
     /// x + y.
     fn sum(x: Self::Wide, y: Self::Wide) -> Self;
     /// x - y.
@@ -116,17 +116,17 @@ pub(crate) trait Field: Copy {
     #[inline(always)]
     fn pow_p58(self) -> Self {
         let x2 = self.square();
-        let x9 = x2.square_times(2).mul(self);
-        let x11 = x9.mul(x2);
+        let x9 = x2.square_times(2).mul(&self);
+        let x11 = x9.mul(&x2);
         // x_n is self^(2^n - 1).
-        let x5 = x11.square().mul(x9);
-        let x10 = x5.square_times(5).mul(x5);
-        let x20 = x10.square_times(10).mul(x10);
-        let x40 = x20.square_times(20).mul(x20);
-        let x50 = x40.square_times(10).mul(x10);
-        let x100 = x50.square_times(50).mul(x50);
-        let x200 = x100.square_times(100).mul(x100);
-        x200.square_times(50).mul(x50).square_times(2).mul(self)
+        let x5 = x11.square().mul(&x9);
+        let x10 = x5.square_times(5).mul(&x5);
+        let x20 = x10.square_times(10).mul(&x10);
+        let x40 = x20.square_times(20).mul(&x20);
+        let x50 = x40.square_times(10).mul(&x10);
+        let x100 = x50.square_times(50).mul(&x50);
+        let x200 = x100.square_times(100).mul(&x100);
+        x200.square_times(50).mul(&x50).square_times(2).mul(&self)
     }
 
     /// The inverse of every lane, none of which is 0, with one inversion for all.
@@ -146,12 +146,12 @@ fn invert_all(words: &mut [[u64; 4]]) {
     let mut product = Fe::one();
     for (before, element) in products.iter_mut().zip(words.iter()) {
         *before = product;
-        product = product.mul(Fe::from_words(|_| *element));
+        product = product.mul(&Fe::from_words(|_| *element));
     }
     let mut inverse = crate::inverse::invert(product);
     for (before, element) in products[..words.len()].iter().zip(words).rev() {
-        let own = inverse.mul(*before);
-        inverse = inverse.mul(Fe::from_words(|_| *element));
+        let own = inverse.mul(before);
+        inverse = inverse.mul(&Fe::from_words(|_| *element));
         *element = own.canonical();
     }
 }

@@ -119,7 +119,7 @@ impl Field for Fe {
         Fe::carry(std::array::from_fn(|i| 2 * x.0[i] + P4[i] - y.0[i]))
     }
     #[inline(always)]
-    fn mul(self, other: Self) -> Self {
+    fn mul(&self, other: &Self) -> Self {
         let (a, b) = (self.0, other.0);
         let m = |x: u64, y: u64| u128::from(x) * u128::from(y);
         let b19 = b.map(|limb| limb * 19);
@@ -133,7 +133,7 @@ impl Field for Fe {
     }
 
     #[inline(always)]
-    fn square(self) -> Self {
+    fn square(&self) -> Self {
         let a = self.0;
         let m = |x: u64, y: u64| u128::from(x) * u128::from(y);
         let (a3, a4) = (a[3] * 19, a[4] * 19);

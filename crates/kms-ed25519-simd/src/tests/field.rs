@@ -1,7 +1,7 @@
 use num_bigint::BigUint;
 
 use super::every_tier;
-use crate::field::{Fe, Field};
+use crate::field::{Fe, Field, LIMBS};
 use crate::{digits, inverse};
 
 fn p() -> BigUint {
@@ -53,14 +53,14 @@ fn agrees_with_big_integers<F: Field>() {
         let a = |lane: usize| samples[(i + lane) % samples.len()];
         let b = |lane: usize| samples[(i * 7 + 3 * lane + 5) % samples.len()];
         let (x, y) = (F::from_words(a), F::from_words(b));
-        let (sum, difference, product) = (x.add(y), x.sub(y), x.mul(y));
+        let (sum, difference, product) = (x.add(y), x.sub(y), x.mul(&y));
         let square = x.square();
-        let (xy, yy) = (x.mul_wide(y), y.square_wide());
+        let (xy, yy) = (x.mul_wide(&y), y.square_wide());
         let (twice, minus) = (F::double_sum(xy, yy), F::double_difference(xy, yy));
         let (wide_sum, wide_difference) = (F::sum(xy, yy), F::difference(xy, yy));
         let doubling = F::doubling(x, y, sum);
         // Results are operands again: their limbs are within what they claim.
-        let chain = sum.mul(difference).add(product.square()).mul(minus).sub(twice);
+        let chain = sum.mul(&difference).add(product.square()).mul(&minus).sub(twice);
         let even = F::mask(|lane| lane % 2 == 0);
         let chosen = F::select(even, x, y);
         for lane in 0..F::LANES {
@@ -97,12 +97,53 @@ fn every_tier_agrees_with_big_integers() {
     every_tier!(agrees_with_big_integers);
 }
 
+/// Products of limbs as large as reduced ones get.
+fn multiplies_at_its_bounds<F: Field>() {
+    let edges = [0, 1, (1 << 50) - 1, 1 << 50, (1 << 51) - 1, (1 << 51) + (1 << 15) - 1];
+    let value = |limbs: [u64; LIMBS]| {
+        limbs.iter().rev().fold(BigUint::default(), |sum, limb| (sum << 51) + *limb)
+    };
+    let mut state = 1_usize;
+    let mut edge = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        edges[(state >> 33) % edges.len()]
+    };
+    let mut operands = vec![edges.map(|edge| [edge; LIMBS]).to_vec()];
+    operands.push((0..200).map(|_| [0; LIMBS].map(|_| edge())).collect());
+    let operands = operands.concat();
+    for (i, a) in operands.iter().enumerate() {
+        for b in [a, &operands[(i * 7 + 3) % operands.len()]] {
+            let (x, y) = (F::splat(*a), F::splat(*b));
+            let check = |result: F, expected: BigUint| {
+                for words in &result.words()[..F::LANES] {
+                    assert_eq!(big(*words), &expected % p());
+                }
+            };
+            let product = value(*a) * value(*b);
+            check(x.mul(&y), product.clone());
+            check(x.square(), value(*a) * value(*a));
+            let (wide, zero) = (x.mul_wide(&y), F::zero().mul_wide(&y));
+            check(F::difference(zero, wide), (p() << 300) - &product);
+            check(
+                F::double_difference(wide, x.square_wide()),
+                (p() << 300) + product * 2_u8 - value(*a) * value(*a),
+            );
+        }
+    }
+}
+
+#[test]
+fn every_tier_multiplies_at_its_bounds() {
+    every_tier!(multiplies_at_its_bounds);
+}
+
 fn inverts<F: Field>() {
     let nonzero: Vec<_> =
         samples().into_iter().filter(|w| big(*w) % p() != BigUint::default()).collect();
     for i in 0..nonzero.len() {
         let x = F::from_words(|lane| nonzero[(i + lane) % nonzero.len()]);
-        let one = x.mul(x.invert()).words();
+        let one = x.mul(&x.invert()).words();
         assert!(one.iter().take(F::LANES).all(|words| *words == [1, 0, 0, 0]));
     }
 }

@@ -17,7 +17,7 @@ fn encoded(entry: &[u64; 12]) -> [u64; 4] {
     let [a, b, c, d, e, f, g, h, ..] = *entry;
     let (plus, minus) = (Fe::from_words(|_| [a, b, c, d]), Fe::from_words(|_| [e, f, g, h]));
     let half = Fe::from_words(|_| [2, 0, 0, 0]).invert();
-    let (x, y) = (plus.sub(minus).mul(half), plus.add(minus).mul(half));
+    let (x, y) = (plus.sub(minus).mul(&half), plus.add(minus).mul(&half));
     let mut words = y.canonical();
     words[3] |= (x.canonical()[0] & 1) << 63;
     words
@@ -108,10 +108,10 @@ fn formulas<F: Lanes>() {
             coordinate(result.t),
         );
         let inverse = z.invert();
-        let mut words = y.mul(inverse).canonical();
-        words[3] |= (x.mul(inverse).canonical()[0] & 1) << 63;
+        let mut words = y.mul(&inverse).canonical();
+        words[3] |= (x.mul(&inverse).canonical()[0] & 1) << 63;
         assert_eq!(words, self::words(&expected));
-        assert!(x.mul(y).equal(z.mul(t)), "T = XY/Z");
+        assert!(x.mul(&y).equal(z.mul(&t)), "T = XY/Z");
     };
     for i in 0..points.len() {
         for j in (0..points.len()).step_by(F::LANES) {

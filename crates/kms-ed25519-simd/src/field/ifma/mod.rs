@@ -273,16 +273,16 @@ impl Field for Fe8 {
         Fe8::carry(each!(5, i => sub(add(self.0[i], splat(P4[i])), o.0[i])))
     }
     #[inline(always)]
-    fn mul(self, o: Self) -> Self {
+    fn mul(&self, o: &Self) -> Self {
         Fe8::carry(self.mul_wide(o).0)
     }
     #[inline(always)]
-    fn square(self) -> Self {
+    fn square(&self) -> Self {
         Fe8::carry(self.square_wide().0)
     }
 
     #[inline(always)]
-    fn mul_wide(self, o: Self) -> Wide8 {
+    fn mul_wide(&self, o: &Self) -> Wide8 {
         let zero = splat(0);
         let upper = each!(5, k => mul_column(self.0, o.0, k + 5, zero, zero));
         // 19 = 2 · 9 + 1.
@@ -290,7 +290,7 @@ impl Field for Fe8 {
         Wide8(each!(5, k => mul_column(self.0, o.0, k, upper[k], nine[k]))).checked()
     }
     #[inline(always)]
-    fn square_wide(self) -> Wide8 {
+    fn square_wide(&self) -> Wide8 {
         let zero = splat(0);
         let upper = each!(5, k => square_column(self.0, k + 5, zero, zero));
         // 19 = 4 · 4 + 2 + 1.
@@ -316,7 +316,7 @@ impl Field for Fe8 {
     #[inline(always)]
     fn doubling(x: Self, y: Self, z: Self) -> [Self; 4] {
         let (xx, yy, zz) = (x.square_wide().0, y.square_wide().0, z.square_wide().0);
-        let xy = x.mul_wide(y).0;
+        let xy = x.mul_wide(&y).0;
         let difference = each!(5, i => sub(add(yy[i], splat(P256[i])), xx[i]));
         let last = each!(5, i => sub(add(double(zz[i]), splat(2 * P256[i])), difference[i]));
         [
