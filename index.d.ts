@@ -27,6 +27,14 @@ export declare class AuditVerification {
   stop(): void
 }
 
+/** Taken along by one call, and read when that has ended. */
+export declare class CallClock {
+  /** Starts now. */
+  constructor()
+  /** What it has seen so far. */
+  read(): CallTimes
+}
+
 /** A decoded public key, with its table from its first successful verification on. */
 export declare class Ed25519PublicKey {
   /** Decodes 32 bytes; throws `BadRequest` for a key under which nothing verifies. */
@@ -165,8 +173,11 @@ export declare class NativeKms {
    * detach or shrink a body whose address was already taken.
    */
   dispatch(op: string, target: string | undefined | null, context: CallContext, body: Uint8Array): string | null
-  /** As `dispatch`, on the service's threads; the body is copied before this returns. */
-  dispatchAsync(op: string, target: string | undefined | null, context: CallContext, body: Uint8Array): Promise<string>
+  /**
+   * As `dispatch`, on the service's threads; the body is copied before this returns. The clock, where there is one,
+   * sees when its parts were.
+   */
+  dispatchAsync(op: string, target: string | undefined | null, context: CallContext, body: Uint8Array, clock?: CallClock | undefined | null): Promise<string>
   /**
    * As `dispatch` of `verify` for requests that came at the same time, whose signatures are verified side by
    * side. Their bodies lie end to end, with one more offset than there are contexts.
@@ -475,6 +486,18 @@ export interface CallContext {
   opId?: string | undefined
   /** How long the call may wait before work begins, in milliseconds. */
   deadlineMs?: number | undefined
+}
+
+/** When the parts of one asynchronous call were, in milliseconds after this was made; absent what did not come about. */
+export interface CallTimes {
+  /** A thread began to work on it. */
+  began?: number
+  /** That work ended. What follows is the audit log's way to the disk. */
+  ended?: number
+  /** A token was asked for signatures. */
+  asked?: number
+  /** It had made them, or one had failed. Between the two lies also the wait for a session. */
+  made?: number
 }
 
 /** The canonical form of a JSON text (RFC 8785). */

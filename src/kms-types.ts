@@ -166,6 +166,23 @@ export interface VerifyRequest {
   readonly context: CallContext
 }
 
+/**
+ * When the parts of one call were, in milliseconds on the clock of `performance.now()`, for traces. What did not come about
+ * is absent.
+ */
+export interface CallTimes {
+  /** A token was asked for signatures. */
+  asked?: number | undefined
+  /** It had made them, or one had failed. Between the two lies the wait for a session, too. */
+  made?: number | undefined
+  /** Work on it began, on a thread or on the event loop. */
+  began?: number | undefined
+  /** That ended. */
+  ended?: number | undefined
+  /** The answer was there: between this and the end is what waits for the audit log. */
+  settled?: number | undefined
+}
+
 /** The operations of {@link Kms.dispatch}. */
 export type Operation =
   | 'create'

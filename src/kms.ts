@@ -38,6 +38,7 @@ import type {
   BatchSignatures,
   BatchVerdicts,
   BundleVerdict,
+  CallTimes,
   EngineMetrics,
   KemMode,
   KidSignItem,
@@ -649,21 +650,25 @@ export class Kms {
     }
   }
 
-  /** As {@link Kms.dispatch}, on the service's own threads; the body is copied first. */
+  /** As {@link Kms.dispatch}, on the service's own threads; the body is copied first. Fills `times`. */
   async dispatchAsync(
     op: Operation,
     target: string | null,
     body: Uint8Array,
     context: CallContext,
+    times?: CallTimes,
   ): Promise<string> {
     requireBytes(body, 'body')
     requireObject(context, 'context')
+    const clock = times && startClock()
     try {
-      const answer = await this.#native.dispatchAsync(op, target, context, body)
+      const answer = await this.#native.dispatchAsync(op, target, context, body, clock?.native)
       if (PLANS.has(op)) this.#sweeper.sweep()
       return answer
     } catch (error) {
       throw toKmsError(error)
+    } finally {
+      if (clock) Object.assign(times, clock.read())
     }
   }
 
@@ -735,6 +740,26 @@ export class Kms {
     const bytes = body ? toJson(body) : NOTHING
     const answer = this.dispatch(op, target, bytes, LIBRARY)
     return JSON.parse(answer ?? (await this.dispatchAsync(op, target, bytes, LIBRARY))) as T
+  }
+}
+
+/** A clock of the addon, and what it saw on ours. */
+function startClock() {
+  const native = new (requireNative().CallClock)()
+  const start = performance.now()
+  const onOurs = (ms: number | undefined) => (ms === undefined ? undefined : start + ms)
+  return {
+    native,
+    read(): CallTimes {
+      const { asked, made, began, ended } = native.read()
+      return {
+        asked: onOurs(asked),
+        made: onOurs(made),
+        began: onOurs(began),
+        ended: onOurs(ended),
+        settled: performance.now(),
+      }
+    },
   }
 }
 

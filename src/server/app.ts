@@ -7,6 +7,7 @@ import type { RejectReason } from '../metrics/catalog.js'
 import { type HttpMetrics, NO_OP, NO_ROUTE, type RouteMeter } from '../metrics/http.js'
 import { blake3 } from '../primitives.js'
 import type { Tracer } from '../tracing/tracer.js'
+import type { WorkTimes } from '../tracing/work-spans.js'
 import { DEADLINE_MS, type Dispatch, type Dispatcher, dispatchOf, queueOf } from './dispatch.js'
 import type { FairQueue, Place } from './fair-queue.js'
 import type { Authenticator, Caller } from './middleware/auth.js'
@@ -54,8 +55,8 @@ interface Exchange {
   readonly header: Header
   readonly ids: Ids
   readonly started: number
-  /** When the engine got it, once it has; for traces. */
-  dispatched: number | undefined
+  /** When it was handed over, once it was, and when the parts of its work were; for traces. */
+  times: WorkTimes | undefined
   caller: Caller | undefined
   kid: string | undefined
 }
@@ -146,7 +147,7 @@ function open(c: AppContext, meter: RouteMeter): Exchange {
     header,
     ids: openIds(header('x-corr-id')),
     started: performance.now(),
-    dispatched: undefined,
+    times: undefined,
     caller: undefined,
     kid: undefined,
   }
@@ -173,8 +174,9 @@ async function serve(
     const read = coding ? await readBody(c.req.raw, coding, bindings, parts.limits) : NO_BODY
     const body = endpoint.query ? queryBody(c.req.url, endpoint.query, NUMBERS) : read
     const context = callContext(exchange.ids.requestId, caller, header('idempotency-key'))
-    if (parts.tracer) exchange.dispatched = performance.now()
-    const dispatched = dispatch({ target: exchange.kid ?? null, body, context, place })
+    if (parts.tracer) exchange.times = { dispatched: performance.now() }
+    const { kid, times } = exchange
+    const dispatched = dispatch({ target: kid ?? null, body, context, place, times })
     const answer = typeof dispatched === 'string' ? dispatched : await dispatched
     if (parts.log.debugs || parts.tracer) done(c, parts, exchange)
     const age = endpoint.op === 'verify' ? cacheAge(answer) : undefined
@@ -262,7 +264,7 @@ function elapsed({ started }: Exchange): number {
 function done(c: AppContext, { log, tracer }: AppParts, exchange: Exchange): void {
   const event = about(c, exchange)
   if (log.debugs) log.requestDone(event)
-  tracer?.request(event, exchange.dispatched, undefined)
+  tracer?.request(event, exchange.times, undefined)
 }
 
 function about(c: AppContext, exchange: Exchange) {
@@ -298,7 +300,7 @@ function fail(c: AppContext, parts: AppParts, exchange: Exchange, error: unknown
   const seconds = elapsed(exchange)
   meter.end(status, seconds)
   const event = about(c, exchange)
-  parts.tracer?.request(event, exchange.dispatched, problem.code)
+  parts.tracer?.request(event, exchange.times, problem.code)
   log.requestFailed({
     ...event,
     status,

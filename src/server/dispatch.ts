@@ -1,5 +1,5 @@
 import { Coalescer } from '../coalescer.js'
-import type { CallContext, Kms, VerifyRequest } from '../kms.js'
+import type { CallContext, CallTimes, Kms, VerifyRequest } from '../kms.js'
 import type { Place, QueueName } from './fair-queue.js'
 import { Refusal } from './problem.js'
 import { type Endpoint, INLINE_BYTES } from './routes/endpoint.js'
@@ -14,6 +14,8 @@ export interface Work {
   readonly body: Uint8Array
   readonly context: CallContext
   readonly place: Place
+  /** Filled with when it was done, where somebody wants to know. */
+  readonly times?: CallTimes | undefined
 }
 
 /** Carries out one request: its answer, at once or later. */
@@ -40,16 +42,17 @@ export function dispatchOf(
   threads: number,
 ): Dispatch {
   const most = threads > 1 ? inlineBytes : inlineBytesAlone
-  const onThread = ({ target, body, context, place }: Work) =>
-    kms.dispatchAsync(op, target, body, inTime(context, place))
+  const onThread = ({ target, body, context, place, times }: Work) =>
+    kms.dispatchAsync(op, target, body, inTime(context, place), times)
   const later: Dispatch = work => {
     const turn = work.place.thread()
     return turn === undefined ? onThread(work) : turn.then(() => onThread(work))
   }
   // What would hold the event loop up is not done at once: nothing has happened yet then.
   const now: Dispatch = work => {
-    const { target, body, context, place } = work
-    return place.measured(() => kms.dispatch(op, target, body, inTime(context, place))) ?? later(work)
+    const { target, body, context, place, times } = work
+    const call = () => kms.dispatch(op, target, body, inTime(context, place))
+    return place.measured(times ? () => timed(times, call) : call) ?? later(work)
   }
   const requests = new Coalescer<VerifyRequest, string | null>(batch => {
     const [first] = batch
@@ -67,6 +70,18 @@ export function dispatchOf(
     const turn = work.place.loop()
     return turn === undefined ? inline(work) : turn.then(() => inline(work))
   }
+}
+
+/** Notes when a call on the event loop began and ended; nothing where it did nothing. */
+function timed(times: CallTimes, call: () => string | null): string | null {
+  const began = performance.now()
+  let answer: string | null | undefined
+  try {
+    answer = call()
+  } finally {
+    if (answer !== null) Object.assign(times, { began, ended: performance.now() })
+  }
+  return answer
 }
 
 /** What is left of a request's time after it waited. */

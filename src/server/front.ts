@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os'
+import { auditDir } from '../config/audit.js'
 import type { Config } from '../config/schema.js'
 import type { Kms } from '../kms.js'
 import type { Log } from '../logging/log.js'
@@ -53,10 +54,11 @@ export function createFront(parts: FrontParts): Front {
   const metrics = new HttpMetrics(shared?.metrics)
   const limits = bodyLimitsOf(config)
   const { endpoint } = config.otel
-  const attributes = { backend: config.service.backend }
+  const { backend } = config.service
+  const waits = auditDir(config) !== '' && config.audit.durability === 'fsync'
   const cells = shared && { cells: shared.spans }
   const tracer =
-    endpoint === '' ? undefined : new Tracer({ endpoint, version: VERSION, attributes, ...cells })
+    endpoint === '' ? undefined : new Tracer({ endpoint, version: VERSION, backend, waits, ...cells })
   const queue = new FairQueue(
     {
       ...queueLimitsOf(config, { index, of }),

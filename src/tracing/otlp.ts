@@ -8,19 +8,24 @@ export interface Span {
   readonly spanId: string
   readonly parentSpanId: string | undefined
   readonly name: string
-  /** Whether it is the work of a server for a request from outside. */
-  readonly server: boolean
+  /** Whether it is the work of a server for a request from outside, a request to another part, or neither. */
+  readonly kind: 'server' | 'client' | 'internal'
   /** Unix milliseconds, with a fraction. */
   readonly startMs: number
   readonly endMs: number
-  readonly attributes: Readonly<Record<string, string | undefined>>
+  readonly attributes: Attributes
   /** The error code, where it failed. */
   readonly error: string | undefined
 }
 
+/** What a span says beside its times; what is undefined is not said. */
+export type Attributes = Readonly<Record<string, string | number | undefined>>
+
 const INTERNAL = 1
 const SERVER = 2
+const CLIENT = 3
 const ERROR = 2
+const KINDS = { internal: INTERNAL, server: SERVER, client: CLIENT } as const
 
 /** The body of a request that exports these spans. */
 export function traceBody(spans: readonly Span[], version: string): string {
@@ -41,7 +46,7 @@ function toJson(span: Span) {
     // JSON.stringify leaves out what is undefined.
     parentSpanId: span.parentSpanId,
     name: span.name,
-    kind: span.server ? SERVER : INTERNAL,
+    kind: KINDS[span.kind],
     startTimeUnixNano: nanos(span.startMs),
     endTimeUnixNano: nanos(span.endMs),
     attributes: attributes(span.attributes),
@@ -49,9 +54,11 @@ function toJson(span: Span) {
   }
 }
 
-function attributes(of: Readonly<Record<string, string | undefined>>) {
-  return Object.entries(of).flatMap(([key, text]) =>
-    text === undefined ? [] : [{ key, value: { stringValue: text } }],
+function attributes(of: Attributes) {
+  return Object.entries(of).flatMap(([key, value]) =>
+    value === undefined
+      ? []
+      : [{ key, value: typeof value === 'number' ? { doubleValue: value } : { stringValue: value } }],
   )
 }
 

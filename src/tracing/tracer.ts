@@ -1,20 +1,19 @@
 /**
  * Spans of requests, exported as OTLP/JSON over HTTP.
  *
- * This is small on purpose: the official SDK takes 5 to 18 µs a span and 50 MB on disk, for a service that makes two
+ * This is small on purpose: the official SDK takes 5 to 18 µs a span and 50 MB on disk, for a service that makes three
  * spans a request. Nothing here waits: a span is an object in a bounded list, a timer sends lists, and what does not fit or is not
  * taken is counted and dropped. Without an endpoint there is no tracer and nothing is done.
  */
 import { randomBytes } from 'node:crypto'
 import { type Span, traceBody } from './otlp.js'
+import { type Custody, spanId, type WorkTimes, workSpans } from './work-spans.js'
 
 /** How spans leave. */
-export interface TracerOptions {
+export interface TracerOptions extends Custody {
   /** Base of an OTLP/HTTP receiver, such as `http://127.0.0.1:4318`; `/v1/traces` is added. */
   readonly endpoint: string
   readonly version: string
-  /** Attributes of every span, such as `backend`. */
-  readonly attributes: Readonly<Record<string, string>>
   readonly fetch?: typeof fetch
   /** Where it counts, as many as {@link SPAN_RESULTS}; for another thread to read. */
   readonly cells?: Float64Array
@@ -70,19 +69,16 @@ export class Tracer {
     this.#cells = options.cells ?? new Float64Array(SPAN_RESULTS.length)
   }
 
-  /**
-   * A request was answered just now: `svc.kms.http`, and below it `svc.kms.<op>` from the moment that the engine got it.
-   */
-  request(request: TracedRequest, dispatched: number | undefined, error: string | undefined): void {
+  /** A request was answered just now: `svc.kms.http`, and below it {@link workSpans}, where there was work. */
+  request(request: TracedRequest, times: WorkTimes | undefined, error: string | undefined): void {
     const parent = TRACEPARENT.exec(request.traceparent ?? '')
     // Whoever sent the header decides whether the trace is kept (W3C Trace Context, section 3.2.2.5).
     if (parent && (Number.parseInt(parent[3] as string, 16) & 1) === 0) return
     const known = parent && !NONE.test(parent[1] as string) && !NONE.test(parent[2] as string)
     const traceId = known ? (parent[1] as string) : randomBytes(16).toString('hex')
-    const now = performance.now()
-    const end = performance.timeOrigin + now
+    const end = performance.timeOrigin + performance.now()
     const attributes = {
-      ...this.#options.attributes,
+      backend: this.#options.backend,
       corr_id: request.corrId,
       request_id: request.requestId,
       route: request.route,
@@ -97,22 +93,14 @@ export class Tracer {
       spanId: spanId(),
       parentSpanId: known ? (parent[2] as string) : undefined,
       name: 'svc.kms.http',
-      server: true,
+      kind: 'server',
       startMs: end - request.latencyMs,
       endMs: end,
       attributes,
       error,
     }
     this.#add(root)
-    if (dispatched === undefined) return
-    this.#add({
-      ...root,
-      spanId: spanId(),
-      parentSpanId: root.spanId,
-      name: `svc.kms.${request.op}`,
-      server: false,
-      startMs: Math.max(root.startMs, end - (now - dispatched)),
-    })
+    for (const span of times ? workSpans(root, request.op, times, this.#options) : []) this.#add(span)
   }
 
   /** What became of spans since the start. */
@@ -166,8 +154,4 @@ export class Tracer {
       if (!taken) return
     }
   }
-}
-
-function spanId(): string {
-  return randomBytes(8).toString('hex')
 }

@@ -23,6 +23,7 @@ const CLASSES = [
   'MlDsaPublicKey',
   'MlKemPublicKey',
   'NativePassport',
+  'CallClock',
 ] as const
 
 describe.skipIf(!addon.available)('a panic', () => {
@@ -47,6 +48,7 @@ describe.skipIf(!addon.available)('a panic', () => {
   const envelope = addon.available
     ? (kms.wrap(kemKid, 0, undefined, out(32)) as { wrapped: Uint8Array }).wrapped
     : out(0)
+  const clock = addon.available ? new native.CallClock() : (undefined as never)
   const sigs = [{ alg: 'ed25519', signature }]
   const policy = '{"service":{"produce_hybrid":true,"verify_mode":"and","rollout_percent":100}}'
   const [latticeKey, latticeSignature] = [out(1952), out(3309)]
@@ -113,6 +115,8 @@ describe.skipIf(!addon.available)('a panic', () => {
     dispatch: () => kms.dispatch('describe', kid, context, out(0)),
     dispatchAsync: () => kms.dispatchAsync('describe', kid, context, out(0)),
     'dispatchAsync.task': () => kms.dispatchAsync('describe', kid, context, out(0)),
+    CallClock: () => new native.CallClock(),
+    'CallClock.read': () => clock.read(),
     share: () => kms.share(),
     attachKms: () => native.attachKms(kms.share()),
     'NativeCapabilities.share': () => capabilities.share(),

@@ -59,7 +59,9 @@ export async function start(
   authenticate: Authenticator = singleToken(TOKEN, { actor: 'test' }),
 ): Promise<Service> {
   const flags = { bind_addr: '127.0.0.1:0', metrics_addr: '127.0.0.1:0', 'log.level': 'debug', ...settings }
-  const { config } = loadConfig({ dev: true, env: {}, flags })
+  const pin = settings['backends.pkcs11.pin_env']
+  const env = pin === undefined ? {} : { [pin]: process.env[pin] }
+  const { config } = loadConfig({ dev: true, env, flags })
   if (!config) throw new Error('the settings of this test are refused')
   const kms = own ?? (await Kms.open({ backend: 'inmem', minDestroyDelayMs: config.destroy.min_delay }))
   const log: Record<string, unknown>[] = []

@@ -96,6 +96,7 @@ impl NativeKms {
                 packed::sign(engine, context, &items, true)
             },
             is_short: false,
+            times: None,
         };
         spawn_signing(env, &self.engine, "signBatchAsync.task", signing, |_, mut signed| {
             let signatures = std::mem::take(&mut signed.packed).into_flattened().into();

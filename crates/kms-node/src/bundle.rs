@@ -118,6 +118,7 @@ impl NativeKms {
                 wish.sign(engine, caller)
             },
             is_short: true,
+            times: None,
         };
         let named = Arc::clone(&self.engine);
         spawn_signing(env, &self.engine, "signBundleAsync.task", signing, move |_, signed| {

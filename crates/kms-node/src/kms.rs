@@ -26,6 +26,7 @@ use crate::pq;
 use crate::shared::Offers;
 use crate::store::{self, FileStoreOptions};
 use crate::task::{Signing, guard, spawn, spawn_recorded, spawn_recorded_on, spawn_signing};
+use crate::times::{CallClock, timed};
 
 /// How a key service is opened.
 #[napi(object)]
@@ -212,7 +213,8 @@ impl NativeKms {
         })
     }
 
-    /// As `dispatch`, on the service's threads; the body is copied before this returns.
+    /// As `dispatch`, on the service's threads; the body is copied before this returns. The clock, where there is one,
+    /// sees when its parts were.
     #[napi(ts_return_type = "Promise<string>")]
     pub fn dispatch_async<'env>(
         &self,
@@ -221,11 +223,13 @@ impl NativeKms {
         target: Option<String>,
         context: CallContext,
         body: Uint8ArraySlice<'_>,
+        clock: Option<&CallClock>,
     ) -> napi::Result<Object<'env>> {
         let (op, context) = guard("dispatchAsync", || {
             let op = parse_op(&op)?;
             Ok((op, self.context(op, context)?))
         })?;
+        let times = clock.map(CallClock::times);
         let (engine, body) = (Arc::clone(&self.engine), bytes::owned(&body));
         if matches!(op, Op::Sign | Op::SignBatch) {
             let body = Arc::new(body);
@@ -235,11 +239,14 @@ impl NativeKms {
                 // A body may bring an op_id of its own: then the answer is recorded, which takes longer.
                 is_short: is_short && !body.windows(7).any(|it| it == b"\"op_id\""),
                 context,
+                times: times.clone(),
                 needs: move |engine: &Engine, context: &Context| -> Result<_> {
                     Ok(wire::needs(engine, op, &own_body, context))
                 },
                 work: move |engine: &Engine, context: &Context| -> Result<_> {
-                    let done = answer(engine, op, target.as_deref(), &body, context.clone(), true)?;
+                    let work =
+                        || answer(engine, op, target.as_deref(), &body, context.clone(), true);
+                    let done = timed(times.as_ref(), work)?;
                     done.ok_or_else(|| KmsError::internal("an operation was not carried out"))
                 },
             };
@@ -254,7 +261,8 @@ impl NativeKms {
             _ => engine.has_token(),
         };
         let work = move || {
-            let done = answer(&engine, op, target.as_deref(), &body, context, true)?;
+            let work = || answer(&engine, op, target.as_deref(), &body, context, true);
+            let done = timed(times.as_ref(), work)?;
             done.ok_or_else(|| KmsError::internal("an operation was not carried out"))
         };
         let (engine_of, finish) = (&self.engine, |_, answer| Ok(answer));
@@ -359,6 +367,7 @@ impl NativeKms {
                 engine.sign_one(context, ItemKid::Named(kid), message, true)
             },
             is_short: true,
+            times: None,
         };
         spawn_signing(env, &self.engine, "signAsync.task", signing, |_, signature| {
             Ok(Uint8Array::from(signature.as_bytes()))

@@ -29,5 +29,6 @@ mod slh_dsa;
 mod sockets;
 mod store;
 mod task;
+mod times;
 mod wrap;
 mod x25519;

@@ -11,6 +11,7 @@ use napi::bindgen_prelude::{Either, Object, ToNapiValue};
 
 use crate::error::to_js;
 use crate::promise::Deferred;
+use crate::times::{Moment, Times, mark};
 
 /// Runs an export on the JS thread. A panic in it becomes an `Internal` error.
 pub(crate) fn guard<T>(name: &'static str, work: impl FnOnce() -> Result<T>) -> napi::Result<T> {
@@ -146,6 +147,8 @@ pub(crate) struct Signing<N, W> {
     pub(crate) work: W,
     /// Whether the use case takes microseconds once that is there: then it runs on the token's thread.
     pub(crate) is_short: bool,
+    /// Told when a token was asked and when it had answered, where somebody wants to know.
+    pub(crate) times: Option<Arc<Times>>,
 }
 
 /// As [`spawn_recorded`] for what signs: where a token has to, it is asked first, and no thread waits for it.
@@ -199,6 +202,7 @@ where
     let engine = Arc::clone(&begun.engine);
     let inline = begun.signing.is_short && !needs.is_empty();
     let context = begun.signing.context.clone();
+    let times = begun.signing.times.clone();
     let carry_on = move |context: Context| {
         let Begun { engine, name, signing, tries, done } = begun;
         match contained(name, || (signing.work)(&engine, &context)) {
@@ -211,12 +215,15 @@ where
         }
     };
     let pool_engine = Arc::clone(&engine);
+    let made = times.clone();
     let go = move |context: Context| {
+        mark(made.as_ref(), Moment::Made);
         if inline {
             return carry_on(context);
         }
         // The threads are there: they were asked for before.
         let _ = pool_engine.pool().spawn(move || carry_on(context));
     };
+    mark(times.as_ref(), Moment::Asked);
     engine.presign(context, needs, Box::new(go));
 }
