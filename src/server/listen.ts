@@ -31,6 +31,7 @@ import {
   writeRaw,
 } from './raw-refusals.js'
 import { contextOf, TLS_OPTIONS } from './tls.js'
+import { dropRest, mayBeLong, turns } from './turns.js'
 import { admitPeers, openDirectory, removeStale, setMode, type UnixAddress } from './unix-socket.js'
 
 /** Bounds on connections; a running listener takes others. */
@@ -186,6 +187,7 @@ function createListener(parts: Omit<ListenerParts, 'address' | 'key'>, limits: (
       headers: { 'content-type': 'application/json', 'cache-control': 'no-store', ...idHeaders(ids) },
     })
   const respond = getRequestListener(fetch as Parameters<typeof getRequestListener>[0], {
+    autoCleanupIncoming: false,
     // Errors before the app sees a request: no Host header, a target that is no URL.
     errorHandler: error => {
       const ids = openIds(undefined)
@@ -195,7 +197,9 @@ function createListener(parts: Omit<ListenerParts, 'address' | 'key'>, limits: (
     },
   })
   const handle = (incoming: IncomingMessage, outgoing: ServerResponse) => {
+    turns.came(incoming.socket)
     current.set(incoming.socket, outgoing)
+    if (mayBeLong(incoming)) outgoing.prependOnceListener('finish', () => dropRest(incoming))
     respond(incoming, outgoing).then(() => limitWrite(outgoing, limits().writeTimeoutMs))
   }
   const { readTimeoutMs } = limits()
@@ -213,6 +217,7 @@ function createListener(parts: Omit<ListenerParts, 'address' | 'key'>, limits: (
         handle,
       )
     : createServer(options, handle)
+  server.on(tls ? 'secureConnection' : 'connection', (socket: Socket) => turns.watch(socket))
   // The size of the head is bounded; a bound on the number of lines would drop headers silently.
   server.maxHeadersCount = 0
   server.on('checkContinue', (incoming: IncomingMessage, outgoing: ServerResponse) => {

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Refusal } from '../problem.js'
+import { turns } from '../turns.js'
 import { Deadlines } from './deadlines.js'
 import { type Coding, codingOf, type DecodeLimits, decodeBody, unsupportedCoding } from './decode.js'
 import type { Header } from './headers.js'
@@ -96,6 +97,7 @@ function readNode(
     const pieces = new Pieces(maxBodyBytes)
     const done = deadlines.after(readTimeoutMs, () => finish(() => reject(tooSlow())))
     const onData = (chunk: Buffer) => {
+      turns.came(incoming.socket)
       const refusal = pieces.add(chunk)
       if (!refusal) return
       // Taking in what still comes, to drop it, would take as long as if it were read.
