@@ -5,8 +5,10 @@ import { type HttpMetrics, NO_OP, NO_ROUTE, type RouteMeter } from '../../metric
 import { wrongMethod } from '../../server/app.js'
 import type { Caller } from '../../server/middleware/auth.js'
 import { admitBody, type BodyLimits, type NodeBindings, readBody } from '../../server/middleware/body.js'
+import type { Coding } from '../../server/middleware/decode.js'
 import { type Header, headersOf } from '../../server/middleware/headers.js'
 import { type Ids, openIds } from '../../server/middleware/ids.js'
+import { memoryOf } from '../../server/middleware/pieces.js'
 import { INTERNAL, Refusal, STATUS } from '../../server/problem.js'
 import { RememberingRouter } from '../../server/router.js'
 import type { ScopedAuthenticator } from './auth.js'
@@ -124,9 +126,10 @@ async function serve(c: AppContext, parts: AppParts, route: Route, meter: RouteM
     const coding = route.reads !== 'nothing' && admitBody(c.req.raw, header, bindings, limits)
     if (coding) exchange.held = parts.memory.take(mostBytes(coding, header('content-length'), limits))
     const body = coding ? await readBody(c.req.raw, coding, bindings, limits) : NO_BODY
-    if (body.length < exchange.held) {
-      parts.memory.give(exchange.held - body.length)
-      exchange.held = body.length
+    const memory = memoryOf(body)
+    if (memory < exchange.held) {
+      parts.memory.give(exchange.held - memory)
+      exchange.held = memory
     }
     const client = exchange.caller?.actor ?? bindings.incoming?.socket.remoteAddress ?? ''
     const asked = { client, body, header, query: (name: string) => c.req.query(name) }
@@ -151,9 +154,13 @@ async function serve(c: AppContext, parts: AppParts, route: Route, meter: RouteM
   }
 }
 
-/** What a body may come to: as much as it says, or the limit where it does not say or is encoded. */
-function mostBytes(coding: string, length: string | undefined, { maxBodyBytes }: BodyLimits): number {
-  return coding === 'identity' && length !== undefined ? Number(length) : maxBodyBytes
+/**
+ * What a body may come to: as much as it says, or the limit where it does not say; and beside it what it decodes to, where it is
+ * encoded.
+ */
+export function mostBytes(coding: Coding, length: string | undefined, { maxBodyBytes }: BodyLimits): number {
+  const raw = length === undefined ? maxBodyBytes : Number(length)
+  return coding === 'identity' ? raw : raw + maxBodyBytes
 }
 
 function elapsed({ started }: Exchange): number {

@@ -4,6 +4,7 @@ import { turns } from '../turns.js'
 import { Deadlines } from './deadlines.js'
 import { type Coding, codingOf, type DecodeLimits, decodeBody, unsupportedCoding } from './decode.js'
 import type { Header } from './headers.js'
+import { Pieces, tooLarge } from './pieces.js'
 
 /** Bounds on one request body. */
 export interface BodyLimits extends DecodeLimits {
@@ -94,7 +95,7 @@ function readNode(
   { maxBodyBytes, readTimeoutMs }: BodyLimits,
 ): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
-    const pieces = new Pieces(maxBodyBytes)
+    const pieces = new Pieces(maxBodyBytes, lengthOf(incoming))
     const done = deadlines.after(readTimeoutMs, () => finish(() => reject(tooSlow())))
     const onData = (chunk: Buffer) => {
       turns.came(incoming.socket)
@@ -119,6 +120,12 @@ function readNode(
   })
 }
 
+/** The length that a body says it has. Node takes no longer one, and refuses what is not a number. */
+function lengthOf({ headers }: IncomingMessage): number | undefined {
+  const length = headers['content-length']
+  return length === undefined ? undefined : Number(length)
+}
+
 async function readWeb(request: Request, { maxBodyBytes, readTimeoutMs }: BodyLimits): Promise<Uint8Array> {
   if (!request.body) return NOTHING
   const reader = request.body.getReader()
@@ -140,66 +147,6 @@ async function readWeb(request: Request, { maxBodyBytes, readTimeoutMs }: BodyLi
   } finally {
     clearTimeout(timer)
   }
-}
-
-/** Pieces of a body that may be of any length. */
-const FREE_PIECES = 1024
-/** Shortest length of the others, on average. */
-const PIECE_BYTES = 64
-const LEAST_ROOM = 64 * 1024
-
-/**
- * A body as it comes. The peer decides how it is cut, and a piece of one byte takes hundreds in memory and as much time as
- * one of many: so pieces are copied together at once, and there are not too many of them.
- */
-class Pieces {
-  readonly #most: number
-  #room: Uint8Array = NOTHING
-  #length = 0
-  #count = 0
-  /** Whether the last one was refused because there are too many. */
-  tooMany = false
-
-  constructor(most: number) {
-    this.#most = most
-  }
-
-  /** Takes one, or says why not. */
-  add(piece: Uint8Array): Refusal | undefined {
-    const length = this.#length + piece.length
-    this.#count += 1
-    if (length > this.#most) return tooLarge()
-    this.tooMany = this.#count > FREE_PIECES + length / PIECE_BYTES
-    if (this.tooMany) return tooManyPieces()
-    if (this.#count === 1) this.#room = piece
-    else {
-      if (length > this.#room.length || this.#count === 2) this.#grow(length)
-      this.#room.set(piece, this.#length)
-    }
-    this.#length = length
-    return undefined
-  }
-
-  all(): Uint8Array {
-    return this.#room.subarray(0, this.#length)
-  }
-
-  #grow(length: number): void {
-    const room = Buffer.allocUnsafeSlow(Math.min(this.#most, Math.max(2 * length, LEAST_ROOM)))
-    room.set(this.#room.subarray(0, this.#length))
-    this.#room = room
-  }
-}
-
-function tooManyPieces(): Refusal {
-  return new Refusal('BadRequest', 'the request body comes in too many pieces', {
-    headers: { connection: 'close' },
-    reason: 'malformed_http',
-  })
-}
-
-function tooLarge(): Refusal {
-  return new Refusal('TooLarge', 'the request body is over the limit', { reason: 'body_cap' })
 }
 
 function tooSlow(): Refusal {
