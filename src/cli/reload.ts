@@ -1,6 +1,6 @@
 import type { CapabilityVerifier } from '../capability.js'
 import { type Fault, formatFault } from '../config/faults.js'
-import type { Origin } from '../config/load.js'
+import type { Origin } from '../config/merge.js'
 import { type Config, KEYS, type Key } from '../config/schema.js'
 import type { Setting } from '../config/setting.js'
 import { shownBy } from '../config/show.js'

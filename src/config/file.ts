@@ -3,12 +3,10 @@ import { extname } from 'node:path'
 import { parse as parseToml, TomlError } from 'smol-toml'
 import { KmsError } from '../errors.js'
 import { canonicalJson } from '../primitives.js'
-import { ABSENT } from './absent.js'
 import { type Fault, HIDDEN, show } from './faults.js'
-import { KEYS, type Key } from './schema.js'
 
 /** What a file holds: the values of known keys, and the faults of the rest. */
-export interface FileContent<K extends string = Key> {
+export interface FileContent<K extends string> {
   readonly values: ReadonlyMap<K, unknown>
   /** Values of settings that this version knows by name only. */
   readonly absent: ReadonlyMap<string, unknown>
@@ -17,16 +15,17 @@ export interface FileContent<K extends string = Key> {
 
 type Table = Readonly<Record<string, unknown>>
 
-/** Reads a `.toml` or `.json` file. Messages never quote the file: it may hold what should not be printed. */
-export function readConfigFile(path: string, origin: string): FileContent
-/** The same for the settings of another service. */
+/**
+ * Reads a `.toml` or `.json` file with settings of these names, the last of which are known by name only. Messages never
+ * quote the file: it may hold what should not be printed.
+ */
 export function readConfigFile<K extends string>(
   path: string,
   origin: string,
   keys: readonly K[],
-): FileContent<K>
-export function readConfigFile(path: string, origin: string, keys?: readonly string[]): FileContent<string> {
-  const refuse = (rule: string): FileContent<string> => ({
+  byNameOnly: readonly string[],
+): FileContent<K> {
+  const refuse = (rule: string): FileContent<K> => ({
     values: new Map(),
     absent: new Map(),
     faults: [{ key: origin, value: show(path), rule }],
@@ -49,7 +48,7 @@ export function readConfigFile(path: string, origin: string, keys?: readonly str
     return refuse('is not a valid configuration file: the JSON or TOML in it does not parse')
   }
   if (!isTable(content)) return refuse('must hold a table of settings')
-  return keys ? flatten(content, keys, []) : flatten(content, KEYS, Object.keys(ABSENT))
+  return flatten(content, keys, byNameOnly)
 }
 
 /** Of a name that is there twice `JSON.parse` would take the second, and say nothing. */
@@ -67,16 +66,16 @@ function isTable(value: unknown): value is Table {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
 }
 
-function flatten(
+function flatten<K extends string>(
   content: Table,
-  keys: readonly string[],
+  keys: readonly K[],
   byNameOnly: readonly string[],
-): FileContent<string> {
-  const known = new Set(keys)
+): FileContent<K> {
+  const known = new Set<string>(keys)
   const named = new Set(byNameOnly)
   const above = (key: string) => key.split('.').map((_, i, parts) => parts.slice(0, i).join('.'))
   const sections = new Set([...keys, ...byNameOnly].flatMap(above).filter(Boolean))
-  const values = new Map<string, unknown>()
+  const values = new Map<K, unknown>()
   const absent = new Map<string, unknown>()
   const faults: Fault[] = []
   const walk = (table: Table, prefix: string) => {
@@ -84,7 +83,7 @@ function flatten(
       const key = prefix === '' ? name : `${prefix}.${name}`
       const value = table[name]
       // A quoted name with a dot in it is not a path, though it reads like one.
-      if (!name.includes('.') && known.has(key)) values.set(key, value)
+      if (!name.includes('.') && known.has(key)) values.set(key as K, value)
       else if (!name.includes('.') && named.has(key)) absent.set(key, value)
       else if (!name.includes('.') && sections.has(key)) {
         if (isTable(value)) walk(value, key)

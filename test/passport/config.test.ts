@@ -107,6 +107,13 @@ require_aud = false
     expect(faults({ flags: { 'kms.key': key } })).toEqual(['kms.key'])
   })
 
+  it('are not printed where one that is refused may have a password in it', () => {
+    const env = { PASSPORT_KMS_URL: 'http://user:hunter2@host/' }
+    const { faults } = load({ env })
+    expect(faults.map(({ key }) => key)).toEqual(['kms.url'])
+    expect(JSON.stringify(faults)).not.toContain('hunter2')
+  })
+
   it('have a variable and a flag each, none twice', () => {
     const rows = KEYS.map(key => SCHEMA[key])
     for (const names of [rows.map(({ env }) => env), rows.map(({ flag }) => flag.split(' ')[0])]) {

@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander'
 import { CapabilityVerifier } from '../../capability.js'
 import { EXIT_CONFIG, formatFault } from '../../config/faults.js'
-import { DEFAULT } from '../../config/load.js'
+import { DEFAULT } from '../../config/merge.js'
 import { type KmsError, toKmsError } from '../../errors.js'
 import { createLog } from '../../logging/log.js'
 import { passportCapabilities } from '../../passport/service/auth.js'

@@ -278,6 +278,8 @@ export const SCHEMA = {
     default: '',
     rule: 'must be an http or https URL such as http://127.0.0.1:9446; empty for the key service in this process',
     description: 'a ron-kms that holds the key',
+    // What is refused may have a password in it.
+    secret: true,
   }),
   'kms.capability_file': setting({
     env: 'PASSPORT_KMS_CAPABILITY_FILE',
