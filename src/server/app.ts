@@ -12,7 +12,7 @@ import { DEADLINE_MS, type Dispatch, type Dispatcher, dispatchOf, queueOf } from
 import type { FairQueue, Place } from './fair-queue.js'
 import type { Authenticator, Caller } from './middleware/auth.js'
 import { admitBody, type BodyLimits, type NodeBindings, readBody } from './middleware/body.js'
-import { type Header, headersOf } from './middleware/headers.js'
+import { type Header, headersIn } from './middleware/headers.js'
 import { type Ids, idHeaders, openIds } from './middleware/ids.js'
 import { kidOf } from './middleware/kid.js'
 import { queryBody } from './middleware/query.js'
@@ -140,8 +140,7 @@ export function wrongMethod(methods: readonly string[]): Refusal {
 
 function open(c: AppContext, meter: RouteMeter): Exchange {
   meter.begin()
-  const incoming = c.env?.incoming
-  const header: Header = incoming ? headersOf(incoming) : name => c.req.header(name)
+  const header = headersIn(c)
   return {
     meter,
     header,

@@ -1,65 +1,25 @@
 // The log of a real process, from start to end: every line fits the schema, and none holds what it must not.
-import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { send } from '../server/support.js'
 import { EVENTS, expectLogLine } from '../support/log-schema.js'
+import { type LoggedProcess, serveLogged } from '../support/logged-process.js'
 
-const CLI = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const CANARY = 'canary-7f3c'
 const HELLO_B3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24'
 
 describe('the log of a service', () => {
   const dir = mkdtempSync(join(tmpdir(), 'ron-kms-log-'))
   const settings = join(dir, 'settings.toml')
-  let child: ChildProcess
-  let [output, errors, url, token, kid] = ['', '', '', '', '']
-  const until = async (what: () => boolean) => {
-    for (let i = 0; !what(); i += 1) {
-      if (i === 400) throw new Error(`nothing came:\n${output}\n${errors}`)
-      await new Promise(resolve => setTimeout(resolve, 25))
-    }
-  }
-  const lines = () => errors.split('\n').filter(line => line !== '')
-  const ask = (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) =>
-    send(url, method, path, {
-      anonymous: true,
-      headers: { authorization: `Bearer ${token}`, ...headers },
-      ...(body !== undefined && { body }),
-    })
+  let service: LoggedProcess
+  let kid = ''
 
   beforeAll(async () => {
     writeFileSync(settings, '[log]\nlevel = "debug"\n')
-    child = spawn(
-      process.execPath,
-      [
-        CLI,
-        'serve',
-        '--dev',
-        '--backend',
-        'inmem',
-        '--bind',
-        '127.0.0.1:0',
-        '--metrics',
-        '127.0.0.1:0',
-        '--config',
-        settings,
-      ],
-      { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH ?? '', KMS_BACKEND: 'inmem' } },
-    )
-    child.stdout?.on('data', chunk => {
-      output += chunk
-    })
-    child.stderr?.on('data', chunk => {
-      errors += chunk
-    })
-    await until(() => output.includes('WARNING: the token'))
-    url = /^API +(http:\S+)\/v1\/kms$/m.exec(output)?.[1] ?? ''
-    token = /Bearer ([\w-]+)/.exec(output)?.[1] ?? ''
-
+    const args = ['--backend', 'inmem', '--metrics', '127.0.0.1:0', '--config', settings]
+    service = await serveLogged('main.js', args, { KMS_BACKEND: 'inmem' })
+    const { ask } = service
     kid = (await ask('POST', '/v1/kms/keys', { tenant: 'acme', purpose: 'mail', alg: 'ed25519' })).json.kid
     const signed = await ask('POST', '/v1/kms/sign', { kid_or_set: { kid }, payload_b3: HELLO_B3 })
     await ask('POST', '/v1/kms/verify', { kid, payload_b3: HELLO_B3, sigs: signed.json.sigs })
@@ -71,26 +31,23 @@ describe('the log of a service', () => {
     await ask('POST', '/v1/kms/keys', { tenant: CANARY, purpose: CANARY, alg: CANARY })
     await ask('POST', '/v1/kms/sign', '{}', { authorization: `Bearer ${CANARY}` })
     await ask('POST', `/v1/kms/keys/${kid.split('#')[0]}/export`, CANARY)
-    child.kill('SIGHUP')
-    await until(() => errors.includes('config_reloaded'))
+    await service.signal('SIGHUP', 'config_reloaded')
     writeFileSync(settings, '[log]\nlevel = "loud"\n')
-    child.kill('SIGHUP')
-    await until(() => errors.includes('config_refused'))
-    child.kill('SIGTERM')
-    await until(() => child.exitCode !== null)
+    await service.signal('SIGHUP', 'config_refused')
+    await service.stop()
   })
   afterAll(() => {
-    child.kill('SIGKILL')
+    service?.kill()
     rmSync(dir, { recursive: true })
   })
 
   it('is a line of the schema each', () => {
-    expect(lines().length).toBeGreaterThan(15)
-    for (const line of lines()) expectLogLine(JSON.parse(line))
+    expect(service.lines().length).toBeGreaterThan(15)
+    for (const line of service.lines()) expectLogLine(line)
   })
 
   it('tells the story from start to end', () => {
-    const events = lines().map(line => JSON.parse(line).event)
+    const events = service.lines().map(({ event }) => event)
     expect(events).toEqual(
       expect.arrayContaining(['config_alias', 'server_started', 'readyz_true', 'sign_result']),
     )
@@ -100,9 +57,7 @@ describe('the log of a service', () => {
   })
 
   it('has the required fields of a signature', () => {
-    const line = lines()
-      .map(it => JSON.parse(it))
-      .find(({ event }) => event === 'sign_result')
+    const line = service.lines().find(({ event }) => event === 'sign_result')
     expect(line).toMatchObject({
       level: 'DEBUG',
       service: 'ron-kms',
@@ -115,16 +70,15 @@ describe('the log of a service', () => {
   })
 
   it('shows a kid by its hash', () => {
-    const line = lines()
-      .map(it => JSON.parse(it))
-      .find(({ event }) => event === 'describe_result')
+    const line = service.lines().find(({ event }) => event === 'describe_result')
     expect(line.kid_hash).toMatch(/^[0-9a-f]{8}$/)
   })
 
   it('holds no token, no kid, no payload and nothing that a peer wrote', () => {
+    const { token } = service
     expect(token.length).toBeGreaterThan(20)
     for (const secret of [token, kid, kid.split('/')[3]?.split('#')[0] ?? '', HELLO_B3, CANARY]) {
-      expect(errors.toLowerCase()).not.toContain(secret.toLowerCase())
+      expect(service.errors().toLowerCase()).not.toContain(secret.toLowerCase())
     }
   })
 })

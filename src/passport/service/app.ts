@@ -6,7 +6,7 @@ import { wrongMethod } from '../../server/app.js'
 import type { Caller } from '../../server/middleware/auth.js'
 import { admitBody, type BodyLimits, type NodeBindings, readBody } from '../../server/middleware/body.js'
 import type { Coding } from '../../server/middleware/decode.js'
-import { type Header, headersOf } from '../../server/middleware/headers.js'
+import { type Header, headersIn } from '../../server/middleware/headers.js'
 import { type Ids, openIds } from '../../server/middleware/ids.js'
 import { memoryOf } from '../../server/middleware/pieces.js'
 import { INTERNAL, Refusal, STATUS } from '../../server/problem.js'
@@ -98,8 +98,7 @@ export function createApp(parts: AppParts): Hono<Env> {
 
 function open(c: AppContext, meter: RouteMeter): Exchange {
   meter.begin()
-  const incoming = c.env?.incoming
-  const header: Header = incoming ? headersOf(incoming) : name => c.req.header(name)
+  const header = headersIn(c)
   return {
     meter,
     header,
