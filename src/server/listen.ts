@@ -18,6 +18,7 @@ import type { RejectReason } from '../metrics/catalog.js'
 import { BindError } from './bind-error.js'
 import { awaitsContinue } from './middleware/body.js'
 import { type Ids, idHeaders, openIds } from './middleware/ids.js'
+import { Pipelines } from './pipelining.js'
 import { INTERNAL, envelope as kmsEnvelope, type Problem } from './problem.js'
 import {
   CONNECT,
@@ -197,10 +198,12 @@ function createListener(parts: Omit<ListenerParts, 'address' | 'key'>, limits: (
     },
   })
   const handle = (incoming: IncomingMessage, outgoing: ServerResponse) => {
-    turns.came(incoming.socket)
-    current.set(incoming.socket, outgoing)
+    const { socket } = incoming
+    turns.came(socket)
     if (mayBeLong(incoming)) outgoing.prependOnceListener('finish', () => dropRest(incoming))
-    respond(incoming, outgoing).then(() => limitWrite(outgoing, limits().writeTimeoutMs))
+    pipelines.take(socket, outgoing, () => {
+      respond(incoming, outgoing).then(() => limitWrite(outgoing, limits().writeTimeoutMs))
+    })
   }
   const { readTimeoutMs } = limits()
   const options: ServerOptions = {
@@ -240,7 +243,7 @@ function createListener(parts: Omit<ListenerParts, 'address' | 'key'>, limits: (
       socket.destroy()
       return
     }
-    const busy = current.get(socket)
+    const busy = pipelines.newest(socket as Socket)
     // A peer that left needs no answer; one that has an answer, or the start of it, must not get a second.
     const answered = busy?.headersSent && !(busy.writableFinished && busy.req.complete)
     if (error.code === 'ECONNRESET' || !socket.writable || answered) {
@@ -255,8 +258,8 @@ function createListener(parts: Omit<ListenerParts, 'address' | 'key'>, limits: (
   return server
 }
 
-/** The answer that a socket is busy with. */
-const current = new WeakMap<Duplex, ServerResponse>()
+/** Requests of this thread that came behind others. */
+const pipelines = new Pipelines(turns)
 
 /** Cuts a connection whose peer does not take the answer. */
 function limitWrite(outgoing: ServerResponse, ms: number): void {
@@ -323,7 +326,8 @@ async function drain(
   // A connection that turns idle later stays open until its keep-alive time is over, and one on which nothing ever came
   // is none that HTTP calls idle.
   const sweep = setInterval(() => {
-    server.closeIdleConnections()
+    // Node takes a connection for idle once an answer was given, and cuts off what the peer has yet to take of it.
+    if (![...sockets].some(({ writableLength }) => writableLength > 0)) server.closeIdleConnections()
     for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy()
   }, IDLE_SWEEP_MS)
   const cut = setTimeout(() => {

@@ -30,6 +30,8 @@ export class Turns {
   readonly #host: TurnHost
   /** Connections that HTTP reads from. */
   readonly #open = new Set<Socket>()
+  /** Those of them whose requests are held. */
+  readonly #held = new Set<Socket>()
   /** Those of them that wait until they are read again, in the order in which they are. */
   #stopped = new Set<Socket>()
   /** Those that may be read in this turn after they waited, and were not yet. */
@@ -49,8 +51,21 @@ export class Turns {
   watch(socket: Socket): void {
     this.#open.add(socket)
     socket.once('close', () => {
-      for (const of of [this.#open, this.#stopped, this.#released]) of.delete(socket)
+      for (const of of [this.#open, this.#held, this.#stopped, this.#released]) of.delete(socket)
     })
+  }
+
+  /** Nothing is read from this connection until {@link Turns.letGo}. */
+  hold(socket: Socket): void {
+    this.#held.add(socket)
+    this.#stopped.delete(socket)
+    this.#released.delete(socket)
+    socket.pause()
+  }
+
+  /** It is read from again. */
+  letGo(socket: Socket): void {
+    if (this.#held.delete(socket)) socket.resume()
   }
 
   /** A request came on this connection, or a piece of a body. */

@@ -47,8 +47,8 @@ describe('close', () => {
     expect(ready.json.missing).toEqual(['listener_bound'])
     await expect(service.ask('GET', '/nope')).rejects.toThrow('ECONNREFUSED')
     // A connection that is still busy may bring another request.
-    socket.write(request('verify', '{}'))
-    await expect.poll(() => service.metric('rejected_total', { reason: 'shutdown' })).toBe(1)
+    await new Promise(resolve => socket.write(request('verify', '{}'), resolve))
+    expect((await service.ops('GET', '/healthz')).status).toBe(200)
 
     release()
     await once(socket, 'close')
