@@ -1,12 +1,12 @@
 /** The key service as a typed object. */
 import type { CallContext, NativeKms } from '../index.js'
-import { AuditLog, auditOptions } from './audit.js'
+import { AuditLog } from './audit.js'
 import { packSignItems, packVerifyItems, toSignatures, toVerdicts } from './batches.js'
 import { requireBytes, requireObject, requireString } from './bytes.js'
 import type { CapabilityVerifier } from './capability.js'
 import type { Outcome } from './coalescer.js'
 import { attempt, attemptAsync, type ErrorRecord, fromRecord, KmsError, toKmsError } from './errors.js'
-import { fileStore, KeyStore } from './file-store.js'
+import { KeyStore } from './file-store.js'
 import {
   type AttestedDto,
   type CreatedDto,
@@ -33,8 +33,9 @@ import {
   toRotated,
   toStateChange,
 } from './key-types.js'
+import { bundleOptions, envelopeOptions, isSlow, named, ownName, startClock, toJson } from './kms-calls.js'
+import { checkCustody, isWaitedFor, nativeOptions } from './kms-options.js'
 import type {
-  Backend,
   BatchSignatures,
   BatchVerdicts,
   BundleVerdict,
@@ -54,9 +55,9 @@ import type {
   VerifyRequest,
   WrappedKey,
 } from './kms-types.js'
-import { algOf, KnownKids } from './known-kids.js'
+import { KnownKids } from './known-kids.js'
 import { requireNative } from './native.js'
-import { pkcs11Options, tokenStatus } from './pkcs11.js'
+import { tokenStatus } from './pkcs11.js'
 import { pqPolicyJson } from './pq-policy.js'
 import { isShort } from './short-work.js'
 import { Sweeper } from './sweeper.js'
@@ -127,60 +128,9 @@ export class Kms {
    * required; `Internal` for a store that is damaged.
    */
   static async open(options: KmsOptions): Promise<Kms> {
-    const { backend } = options ?? {}
-    if (backend !== 'inmem' && backend !== 'file' && backend !== 'pkcs11') {
-      const why = 'only the backends `inmem`, `file` and `pkcs11` are in this version'
-      throw new KmsError('Unsupported', why, { field: 'backend' })
-    }
-    if ((backend !== 'inmem') !== (options.store !== undefined)) {
-      const why = 'is needed with the backends `file` and `pkcs11`, and only there'
-      throw new KmsError('BadRequest', why, { field: 'store' })
-    }
-    if ((backend === 'pkcs11') !== (options.pkcs11 !== undefined)) {
-      throw new KmsError('BadRequest', 'is needed with the backend `pkcs11`, and only there', {
-        field: 'pkcs11',
-      })
-    }
-    const others = otherBackends(backend, options.multiBackends)
+    checkCustody(options)
     const { NativeKms } = requireNative()
-    const { allowedAlgs, minDestroyDelayMs } = options
-    if (allowedAlgs !== undefined && !Array.isArray(allowedAlgs)) {
-      throw new KmsError('BadRequest', 'must be an array', { field: 'allowedAlgs' })
-    }
-    if (minDestroyDelayMs !== undefined && !Number.isSafeInteger(minDestroyDelayMs)) {
-      throw new KmsError('BadRequest', 'must be a whole number', { field: 'minDestroyDelayMs' })
-    }
-    const waits =
-      backend === 'pkcs11' || (options.audit?.durability === 'fsync' && options.audit.dir !== undefined)
-    return attempt(
-      () =>
-        new Kms(
-          new NativeKms({
-            ...(allowedAlgs && { allowedAlgs: [...allowedAlgs] }),
-            ...(options.lanes?.sign && { signLane: options.lanes.sign }),
-            ...(options.lanes?.verify && { verifyLane: options.lanes.verify }),
-            ...(options.lanes?.pq && { pqLane: options.lanes.pq }),
-            ...(options.pq !== undefined && { pqPolicy: pqPolicyJson(options.pq) }),
-            ...(minDestroyDelayMs !== undefined && { minDestroyDelayMs }),
-            ...(options.store && {
-              store: fileStore(options.store, backend === 'pkcs11' ? { kind: 'hsm' } : undefined),
-            }),
-            ...(options.pkcs11 && {
-              pkcs11: pkcs11Options(options.pkcs11, {
-                withFile: others,
-                allowSignFallback: options.allowSignFallback === true,
-              }),
-            }),
-            ...(backend === 'file' && others && { withPkcs11: true }),
-            ...(options.audit !== undefined && { audit: auditOptions(options.audit) }),
-            verifyOnlyOnMismatch: options.onMismatch === 'verify-only',
-            ...(options.verifyAfterSign !== undefined && { verifyAfterSign: options.verifyAfterSign }),
-            ...(options.allowImport !== undefined && { allowImport: options.allowImport }),
-            ...(options.requireMlock !== undefined && { requireMlock: options.requireMlock }),
-          }),
-          waits,
-        ),
-    )
+    return attempt(() => new Kms(new NativeKms(nativeOptions(options)), isWaitedFor(options)))
   }
 
   /**
@@ -740,95 +690,5 @@ export class Kms {
     const bytes = body ? toJson(body) : NOTHING
     const answer = this.dispatch(op, target, bytes, LIBRARY)
     return JSON.parse(answer ?? (await this.dispatchAsync(op, target, bytes, LIBRARY))) as T
-  }
-}
-
-/** A clock of the addon, and what it saw on ours. */
-function startClock() {
-  const native = new (requireNative().CallClock)()
-  const start = performance.now()
-  const onOurs = (ms: number | undefined) => (ms === undefined ? undefined : start + ms)
-  return {
-    native,
-    read(): CallTimes {
-      const { asked, made, began, ended } = native.read()
-      return {
-        asked: onOurs(asked),
-        made: onOurs(made),
-        began: onOurs(began),
-        ended: onOurs(ended),
-        settled: performance.now(),
-      }
-    },
-  }
-}
-
-/** Whether the keys of another backend are in the store too. */
-function otherBackends(backend: Backend, listed: readonly Backend[] | undefined): boolean {
-  const field = 'multiBackends'
-  if (listed === undefined) return false
-  if (!Array.isArray(listed) || listed[0] !== backend) {
-    throw new KmsError('BadRequest', 'must begin with the backend', { field })
-  }
-  const known = (other: Backend) => other === 'file' || other === 'pkcs11'
-  if (listed.length > 2 || new Set(listed).size !== listed.length || (listed[1] && !listed.every(known))) {
-    throw new KmsError('Unsupported', 'only `file` and `pkcs11` can be together', { field })
-  }
-  return listed.length === 2
-}
-
-/** What JSON has no words for (a BigInt, a cycle) is a fault of the options. */
-function toJson(body: object): Uint8Array {
-  try {
-    return Buffer.from(JSON.stringify(body))
-  } catch (cause) {
-    throw new KmsError('BadRequest', 'cannot be written as JSON', { field: 'options', cause })
-  }
-}
-
-/** Whether signing takes longer than the event loop may wait. */
-function isSlow(kid: unknown): boolean {
-  return typeof kid === 'string' && algOf(kid).startsWith('slh-dsa')
-}
-
-function bundleOptions(kid: unknown, message: unknown, options: SignBundleOptions) {
-  requireString(kid, 'kid')
-  requireObject(options, 'options')
-  const { context = NOTHING, produceHybrid = false } = options
-  if (typeof produceHybrid !== 'boolean') {
-    throw new KmsError('BadRequest', 'must be a boolean', { field: 'produceHybrid' })
-  }
-  requireBytes(message, 'message')
-  requireBytes(context, 'context')
-  return { context, produceHybrid }
-}
-
-function envelopeOptions(envelope: unknown, options: { readonly kid?: string }): string | undefined {
-  requireObject(options, 'options')
-  const { kid } = options
-  if (kid !== undefined) requireString(kid, 'kid')
-  requireBytes(envelope, 'envelope')
-  return kid
-}
-
-/** Parameters whose faults the addon reports by their names in the HTTP API, which are others here. */
-const OWN_NAMES: Readonly<Record<string, string>> = {
-  'kid_or_set.kid': 'kid',
-  'policy.mode': 'mode',
-  kem_mode: 'kemMode',
-}
-
-function ownName(caught: unknown): KmsError {
-  const error = toKmsError(caught)
-  const field = error.field === undefined ? undefined : OWN_NAMES[error.field]
-  if (field === undefined) return error
-  return new KmsError(error.code, error.message, { retryable: error.retryable, field })
-}
-
-function named<T>(call: () => T): T {
-  try {
-    return call()
-  } catch (error) {
-    throw ownName(error)
   }
 }
