@@ -58,7 +58,7 @@ export function createKmsApp(options: KmsAppOptions): Hono {
     metrics: new HttpMetrics(),
     log: options.log ? createLog(options.log) : SILENT,
     draining: options.draining ?? (() => false),
-    ...(options.families && { families: options.families }),
+    ...(options.families && { document: { families: options.families } }),
   })
   return app as unknown as Hono
 }

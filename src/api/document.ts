@@ -18,6 +18,8 @@ export interface DocumentOptions {
   readonly version: string
   /** Families of algorithms that keys may be made of; all unless said. */
   readonly families?: readonly string[]
+  /** The longest life of a capability that is minted on line, in seconds; 30 days unless said. */
+  readonly maxLifeS?: number
 }
 
 type Json = { readonly [name: string]: unknown }
@@ -102,7 +104,7 @@ export function openApiDocument(routes: readonly DocumentedRoute[], options: Doc
     tags: [...new Set(Object.values(OPERATIONS).map(({ tag }) => tag)), OWN_TAG].map(name => ({ name })),
     paths: { ...paths, ...OWN_PATHS },
     components: {
-      schemas: schemas(options.families),
+      schemas: schemas(options),
       headers: HEADERS,
       responses: Object.fromEntries(
         Object.keys(DESCRIPTIONS).map(status => [`E${status}`, errorResponse(Number(status))]),
@@ -171,18 +173,23 @@ function ref(name: string): Json {
   return { $ref: `#/components/schemas/${name}` }
 }
 
-/** The schemas, with only the algorithms that the service makes keys of. */
-function schemas(families: readonly string[] | undefined): Json {
-  if (!families) return SCHEMAS
+/** The schemas, with only the algorithms that the service makes keys of, and its bound on lives. */
+function schemas({ families, maxLifeS }: DocumentOptions): Json {
+  const { NewAlgorithm, MintCapabilityRequest: mint } = SCHEMAS
+  const ttl = { ...mint.properties.ttl_s, ...(maxLifeS !== undefined && { maximum: maxLifeS }) }
+  return {
+    ...SCHEMAS,
+    ...(families && { NewAlgorithm: { ...NewAlgorithm, enum: newAlgorithms(families) } }),
+    MintCapabilityRequest: { ...mint, properties: { ...mint.properties, ttl_s: ttl } },
+  }
+}
+
+function newAlgorithms(families: readonly string[]): string[] {
   const allowed = ALGORITHMS.filter(alg =>
     families.some(family => alg === family || alg.startsWith(`${family}-`)),
   )
   const hybrid = families.includes('ed25519') && families.includes('ml-dsa')
-  const { NewAlgorithm } = SCHEMAS
-  return {
-    ...SCHEMAS,
-    NewAlgorithm: { ...NewAlgorithm, enum: [...allowed, ...(hybrid ? ['hybrid'] : [])] },
-  }
+  return [...allowed, ...(hybrid ? ['hybrid'] : [])]
 }
 
 const HEADERS = {

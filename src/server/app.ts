@@ -1,5 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import { type Context, Hono } from 'hono'
+import type { DocumentOptions } from '../api/document.js'
 import { KmsError } from '../errors.js'
 import type { AuditLog } from '../kms.js'
 import { errorName, type Log } from '../logging/log.js'
@@ -36,8 +37,8 @@ export interface AppParts {
   readonly limits: BodyLimits
   /** Whose turn it is. */
   readonly queue: FairQueue
-  /** Families of algorithms that keys may be made of, for the OpenAPI document; all unless said. */
-  readonly families?: readonly string[]
+  /** What its OpenAPI document says of this service. */
+  readonly document?: Omit<DocumentOptions, 'version'>
   readonly metrics: HttpMetrics
   readonly log: Log
   /** Where spans go; nowhere without one. */
@@ -103,7 +104,7 @@ export function createApp(parts: AppParts): Hono<Env> {
     app.on(endpoint.method, BASE + endpoint.path, c => serveAudit(c, parts, endpoint, meter))
     known.add('ALL', BASE + endpoint.path, endpoint)
   }
-  for (const document of documentEndpoints(parts.families)) {
+  for (const document of documentEndpoints(parts.document)) {
     const meter = parts.metrics.meter(document.path, document.method, NO_OP)
     const endpoint = { ...document, label: document.path, op: NO_OP }
     const { text, contentType, headers } = document

@@ -76,7 +76,10 @@ export function createFront(parts: FrontParts): Front {
     },
     authenticate,
     queue,
-    families: config.service.allowed_algs,
+    document: {
+      families: config.service.allowed_algs,
+      maxLifeS: Math.floor(config.capability.max_life / 1000),
+    },
     limits,
     metrics,
     log,

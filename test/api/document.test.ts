@@ -88,6 +88,14 @@ describe('the OpenAPI document', () => {
     }
     expect(components.schemas.NewAlgorithm.enum).toEqual(['ed25519', 'ml-kem', 'ml-kem-512', 'ml-kem-1024'])
   })
+
+  it('says how long a capability may live: as the setting of the service has it, 30 days otherwise', async () => {
+    const longest = ({ components }: typeof document) =>
+      components.schemas.MintCapabilityRequest.properties.ttl_s.maximum
+    expect(longest(document)).toBe(30 * 86_400)
+    const { json } = await service.ask('GET', '/openapi.json', { anonymous: true })
+    expect(longest(json)).toBe(86_400)
+  })
 })
 
 describe('the reference page', () => {

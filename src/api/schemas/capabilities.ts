@@ -2,6 +2,9 @@
 
 import { PATTERNS } from './common.js'
 
+/** Nobody may set a longer life than 30 days; a service may have a shorter bound. */
+const MOST_LIFE_S = 30 * 24 * 3600
+
 const caveats = {
   type: 'array',
   maxItems: 64,
@@ -20,8 +23,8 @@ export const capabilities = {
       ttl_s: {
         type: 'integer',
         minimum: 1,
-        maximum: 9007199254740991,
-        description: 'Seconds that it lives; as long as it may where this is not said.',
+        maximum: MOST_LIFE_S,
+        description: 'Seconds that it lives; as long as `capability.max_life` where this is not said.',
       },
     },
   },

@@ -1,4 +1,4 @@
-import { openApiDocument } from '../../api/document.js'
+import { type DocumentOptions, openApiDocument } from '../../api/document.js'
 import { REFERENCE_POLICY, referencePage } from '../../api/reference.js'
 import { VERSION } from '../version.js'
 import { auditEndpoints } from './audit.js'
@@ -21,8 +21,8 @@ export interface DocumentEndpoint {
 /** Another version of the service has others. */
 const REVALIDATED = { 'cache-control': 'no-cache' }
 
-/** The OpenAPI document of this version; with `families` of a service that makes keys of these only. */
-export function apiDocument(families?: readonly string[]) {
+/** The OpenAPI document of this version, and of a service that differs in this from others. */
+export function apiDocument(own: Omit<DocumentOptions, 'version'> = {}) {
   const endpoints = [
     ...keyEndpoints,
     ...signatureEndpoints,
@@ -31,12 +31,12 @@ export function apiDocument(families?: readonly string[]) {
     ...auditEndpoints,
   ]
   const routes = endpoints.map(endpoint => ({ ...endpoint, path: BASE + endpoint.path }))
-  return openApiDocument(routes, { version: VERSION, ...(families && { families }) })
+  return openApiDocument(routes, { version: VERSION, ...own })
 }
 
 /** The OpenAPI document, and the same as a page. */
-export function documentEndpoints(families?: readonly string[]): DocumentEndpoint[] {
-  const document = apiDocument(families)
+export function documentEndpoints(own?: Omit<DocumentOptions, 'version'>): DocumentEndpoint[] {
+  const document = apiDocument(own)
   return [
     {
       method: 'GET',
