@@ -8,7 +8,10 @@ const MOST_LIFE_S = 30 * 24 * 3600
 const caveats = {
   type: 'array',
   maxItems: 64,
-  items: { type: 'string' },
+  items: {
+    type: 'string',
+    pattern: '^(?:scope|tenant|kid|alg|purpose|exp|nbf|rps|ip|payload_b3) = [!-~]+$',
+  },
   description: 'Each is `name = value`: see docs/capabilities.md.',
 } as const
 
