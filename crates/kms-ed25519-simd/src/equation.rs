@@ -49,7 +49,7 @@ pub(crate) fn known<F: Lanes>(items: &[Known<'_>], out: &mut Projective<F>) {
     let mut sum = Completed::<F>::identity();
     for round in (0..stride).rev() {
         if round + 1 < stride {
-            sum = sum.double_times(8);
+            sum.double_times(8);
         }
         for window in 0..32 / stride {
             let digit = |lane: usize| items[lane].k[window * stride + round];
@@ -60,7 +60,7 @@ pub(crate) fn known<F: Lanes>(items: &[Known<'_>], out: &mut Projective<F>) {
                 }
             }
             let entry = F::lookup(|lane| items[lane].table.entry(window, digit(lane)));
-            sum = sum.add_niels(entry, F::mask(|lane| digit(lane) < 0));
+            sum.add_niels(&entry, F::mask(|lane| digit(lane) < 0));
         }
     }
     *out = add_base(sum, |lane, at| items[lane].s[at]);
@@ -68,9 +68,8 @@ pub(crate) fn known<F: Lanes>(items: &[Known<'_>], out: &mut Projective<F>) {
 
 /// Adds \[S\]B.
 #[inline(always)]
-fn add_base<F: Lanes>(sum: Completed<F>, digit: impl Fn(usize, usize) -> i8) -> Projective<F> {
+fn add_base<F: Lanes>(mut sum: Completed<F>, digit: impl Fn(usize, usize) -> i8) -> Projective<F> {
     let base = base();
-    let mut sum = sum;
     for at in 0..32 {
         if at < 31 {
             for lane in 0..F::LANES {
@@ -78,7 +77,7 @@ fn add_base<F: Lanes>(sum: Completed<F>, digit: impl Fn(usize, usize) -> i8) -> 
             }
         }
         let entry = F::lookup(|lane| base.entry(at, digit(lane, at)));
-        sum = sum.add_niels(entry, F::mask(|lane| digit(lane, at) < 0));
+        sum.add_niels(&entry, F::mask(|lane| digit(lane, at) < 0));
     }
     sum.projective()
 }
@@ -125,17 +124,17 @@ pub(crate) fn unknown<F: Lanes>(items: &[Unknown], out: &mut Projective<F>) -> F
     F::store(step, &mut multiples[1]);
     let mut multiple = minus_a.completed();
     for rows in &mut multiples[2..] {
-        multiple = multiple.add_cached(step, F::mask(|_| false));
+        multiple.add_cached(&step, F::mask(|_| false));
         F::store(multiple.cached(), rows);
     }
     let mut sum = Completed::<F>::identity();
     for at in (0..51).rev() {
         if at < 50 {
-            sum = sum.double_times(5);
+            sum.double_times(5);
         }
         let digit = |lane: usize| items[lane].k[at];
         let entry = F::choose(|lane| &multiples[usize::from(digit(lane).unsigned_abs())][lane]);
-        sum = sum.add_cached(entry, F::mask(|lane| digit(lane) < 0));
+        sum.add_cached(&entry, F::mask(|lane| digit(lane) < 0));
     }
     *out = add_base(sum, |lane, at| items[lane].s[at]);
     valid
@@ -181,7 +180,7 @@ pub(crate) fn verify_one<F: Lanes>(item: &Known<'_>) -> bool {
     let mut sum = Completed::<F>::identity();
     for round in (0..stride).rev() {
         if round + 1 < stride {
-            sum = sum.double_times(8);
+            sum.double_times(8);
         }
         for first in (0..32 / stride).step_by(F::LANES) {
             let digit = |lane: usize| item.k[(first + lane) * stride + round];
@@ -192,13 +191,13 @@ pub(crate) fn verify_one<F: Lanes>(item: &Known<'_>) -> bool {
                 }
             }
             let entry = F::lookup(|lane| item.table.entry(first + lane, digit(lane)));
-            sum = sum.add_niels(entry, F::mask(|lane| digit(lane) < 0));
+            sum.add_niels(&entry, F::mask(|lane| digit(lane) < 0));
         }
     }
     for first in (0..32).step_by(F::LANES) {
         let digit = |lane: usize| item.s[first + lane];
         let entry = F::lookup(|lane| base.entry(first + lane, digit(lane)));
-        sum = sum.add_niels(entry, F::mask(|lane| digit(lane) < 0));
+        sum.add_niels(&entry, F::mask(|lane| digit(lane) < 0));
     }
     let sum = sum.extended();
     let coordinates = [sum.x.words(), sum.y.words(), sum.z.words(), sum.t.words()];
@@ -215,7 +214,7 @@ fn add_lanes(coordinates: &[[[u64; 4]; MAX_LANES]; 4], lanes: usize, r: [u64; 4]
     };
     let mut total = lane(0).completed();
     for i in 1..lanes {
-        total = total.add_cached(lane(i).cached(), false);
+        total.add_cached(&lane(i).cached(), false);
     }
     let total = total.projective();
     let inverse = total.z.invert();

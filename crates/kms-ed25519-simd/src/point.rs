@@ -76,69 +76,66 @@ impl<F: Field> Completed<F> {
     }
 
     #[inline(always)]
-    pub(crate) fn extended(self) -> Extended<F> {
+    pub(crate) fn extended(&self) -> Extended<F> {
         let Projective { x, y, z } = self.projective();
         Extended { x, y, z, t: self.e.mul(&self.h) }
     }
 
     #[inline(always)]
-    pub(crate) fn projective(self) -> Projective<F> {
+    pub(crate) fn projective(&self) -> Projective<F> {
         Projective { x: self.e.mul(&self.f), y: self.g.mul(&self.h), z: self.f.mul(&self.g) }
     }
 
     #[inline(always)]
-    pub(crate) fn cached(self) -> Cached<F> {
+    pub(crate) fn cached(&self) -> Cached<F> {
         let (y_plus_x, y_minus_x) = self.y_plus_minus_x();
         let t2d = self.e.mul(&self.h).mul(&F::splat(D2));
         Cached { y_plus_x, y_minus_x, z: self.f.mul(&self.g), t2d }
     }
 
     #[inline(always)]
-    fn y_plus_minus_x(self) -> (F, F) {
+    fn y_plus_minus_x(&self) -> (F, F) {
         let (x, y) = (self.e.mul_wide(&self.f), self.g.mul_wide(&self.h));
         (F::sum(y, x), F::difference(y, x))
     }
 
-    /// 2^count times the point. T is not computed in between.
+    /// Makes it 2^count times the point. T is not computed in between.
     #[inline(always)]
-    pub(crate) fn double_times(self, count: usize) -> Self {
-        let mut point = self;
+    pub(crate) fn double_times(&mut self, count: usize) {
         for _ in 0..count {
-            let Projective { x, y, z } = point.projective();
+            let Projective { x, y, z } = self.projective();
             let [e, g, h, f] = F::doubling(x, y, z);
-            point = Completed { e, f, g, h };
+            (self.e, self.f, self.g, self.h) = (e, f, g, h);
         }
-        point
     }
 
     /// Adds a prepared affine point, or subtracts it in the lanes that `negative` names.
     #[inline(always)]
-    pub(crate) fn add_niels(self, other: Niels<F>, negative: F::Mask) -> Self {
+    pub(crate) fn add_niels(&mut self, other: &Niels<F>, negative: F::Mask) {
         let zz = self.f.mul_wide(&self.g);
-        self.add_prepared(other.y_plus_x, other.y_minus_x, other.xy2d, zz, negative)
+        self.add_prepared([other.y_plus_x, other.y_minus_x, other.xy2d], zz, negative);
     }
 
     /// Adds a prepared point, or subtracts it in the lanes that `negative` names.
     #[inline(always)]
-    pub(crate) fn add_cached(self, other: Cached<F>, negative: F::Mask) -> Self {
+    pub(crate) fn add_cached(&mut self, other: &Cached<F>, negative: F::Mask) {
         let zz = self.f.mul(&self.g).mul_wide(&other.z);
-        self.add_prepared(other.y_plus_x, other.y_minus_x, other.t2d, zz, negative)
+        self.add_prepared([other.y_plus_x, other.y_minus_x, other.t2d], zz, negative);
     }
 
-    /// The addition; `zz` is Z1·Z2. -P swaps y + x with y - x and turns the sign of 2dT.
+    /// The addition, of Y + X, Y - X and 2dT; `zz` is Z1·Z2. -P swaps the first two and turns the sign of the third.
     #[inline(always)]
-    fn add_prepared(self, plus: F, minus: F, t2d: F, zz: F::Wide, negative: F::Mask) -> Self {
+    fn add_prepared(&mut self, [plus, minus, t2d]: [F; 3], zz: F::Wide, negative: F::Mask) {
         let (y_plus_x, y_minus_x) = self.y_plus_minus_x();
         let a = y_minus_x.mul_wide(&F::select(negative, minus, plus));
         let b = y_plus_x.mul_wide(&F::select(negative, plus, minus));
         let c = self.e.mul(&self.h).mul_wide(&t2d);
         let (sum, difference) = (F::double_sum(zz, c), F::double_difference(zz, c));
-        Completed {
-            e: F::difference(b, a),
-            f: F::select(negative, difference, sum),
-            g: F::select(negative, sum, difference),
-            h: F::sum(b, a),
-        }
+        // Field by field: a point is larger than what a compiler copies without a call.
+        self.e = F::difference(b, a);
+        self.f = F::select(negative, difference, sum);
+        self.g = F::select(negative, sum, difference);
+        self.h = F::sum(b, a);
     }
 }
 

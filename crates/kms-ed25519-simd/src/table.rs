@@ -91,7 +91,7 @@ impl Table {
             multiples.clear();
             multiples.push(multiple.projective());
             for _ in 1..MULTIPLES {
-                multiple = multiple.add_cached(step, F::mask(|_| false));
+                multiple.add_cached(&step, F::mask(|_| false));
                 multiples.push(multiple.projective());
             }
             normalise(&multiples, first, &mut entries);
@@ -107,7 +107,9 @@ fn bases(point: Extended<Fe>, stride: usize) -> Vec<[[u64; 4]; 4]> {
     (0..32 / stride)
         .map(|window| {
             if window > 0 {
-                base = base.completed().double_times(8 * stride).extended();
+                let mut next = base.completed();
+                next.double_times(8 * stride);
+                base = next.extended();
             }
             [base.x, base.y, base.z, base.t].map(Fe::canonical)
         })

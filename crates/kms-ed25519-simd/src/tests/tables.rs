@@ -121,8 +121,10 @@ fn formulas<F: Lanes>() {
             let mut rows = [Row([0; 24]); MAX_LANES];
             F::store(b.cached(), &mut rows);
             let stored = F::choose(|lane| &rows[lane]);
-            let sum = a.completed().add_cached(stored, odd).extended();
-            let doubled = b.completed().double_times(3).extended();
+            let (mut sum, mut doubled) = (a.completed(), b.completed());
+            sum.add_cached(&stored, odd);
+            doubled.double_times(3);
+            let (sum, doubled) = (sum.extended(), doubled.extended());
             for lane in 0..F::LANES {
                 let b = points[pick_b(lane)];
                 let expected = if lane % 2 == 1 { points[i] - b } else { points[i] + b };
