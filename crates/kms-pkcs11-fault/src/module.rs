@@ -119,6 +119,7 @@ macro_rules! in_front {
                 $($name: Some($name),)+
                 C_GetFunctionList: Some(C_GetFunctionList),
                 C_OpenSession: Some(open_session),
+                C_GetTokenInfo: Some(token_info),
                 C_GetMechanismList: Some(x25519::mechanism_list),
                 C_GenerateKeyPair: Some(x25519::generate_key_pair),
                 ..real
@@ -132,7 +133,6 @@ in_front! {
     fn C_Finalize(reserved: *mut c_void);
     fn C_GetInfo(info: *mut CK_INFO);
     fn C_GetSlotList(present: CK_BBOOL, slots: *mut CK_SLOT_ID, count: *mut CK_ULONG);
-    fn C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO);
     fn C_CloseSession in session ();
     fn C_GetSessionInfo in session (info: *mut CK_SESSION_INFO);
     fn C_Login in session (user: CK_USER_TYPE, pin: *mut CK_BYTE, len: CK_ULONG);
@@ -169,6 +169,23 @@ unsafe extern "C" fn open_session(
                 state::opened(number(*session));
             }
             code
+        }
+    })
+}
+
+unsafe extern "C" fn token_info(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO) -> CK_RV {
+    guarded("C_GetTokenInfo", None, || {
+        let Some(real) = lists().and_then(|lists| lists.real.C_GetTokenInfo) else {
+            return CKR_FUNCTION_NOT_SUPPORTED;
+        };
+        // SAFETY: the caller's arguments; what they point to was written when it succeeds.
+        unsafe {
+            let answer = real(slot, info);
+            if answer == CKR_OK && !info.is_null() {
+                let flags = &raw mut (*info).flags;
+                flags.write_unaligned(flags.read_unaligned() | state::pin_flags() as CK_FLAGS);
+            }
+            answer
         }
     })
 }

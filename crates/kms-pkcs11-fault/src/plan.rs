@@ -12,6 +12,7 @@
 //! restart 0x30             everything returns that until C_Finalize
 //! idle 50                  a session that was idle for 50 ms is closed when it is used next
 //! sessions 16              no more sessions than that
+//! pin 0x20000              the token says that of its PIN: CKF_USER_PIN_FINAL_TRY
 //! montgomery               X25519 keys are made as PKCS#11 v3.0 has it, and not as SoftHSM has it
 //! no-x25519                they are offered, and not made
 //! ```
@@ -63,6 +64,8 @@ pub struct Plan {
     pub idle: Option<Duration>,
     /// Most sessions.
     pub sessions: Option<usize>,
+    /// Flags of CK_TOKEN_INFO that are set besides those of the token.
+    pub pin_flags: u64,
     /// In which words X25519 keys are made.
     pub x25519: X25519,
 }
@@ -94,6 +97,7 @@ impl Plan {
                 ["no-x25519"] => plan.x25519 = X25519::Refused,
                 ["restart", code] => plan.until_restart = Some(number(code)),
                 ["idle", ms] => plan.idle = Some(Duration::from_millis(number(ms))),
+                ["pin", flags] => plan.pin_flags = number(flags),
                 ["sessions", most] => plan.sessions = Some(number(most) as usize),
                 [function, when, ref fault @ ..] => {
                     plan.rules.push((function.to_owned(), when_of(when), fault_of(fault)));

@@ -210,6 +210,13 @@ pub(crate) fn x25519() -> X25519 {
     state.plan.x25519
 }
 
+/// What the token says of its PIN now, besides what it says by itself.
+pub(crate) fn pin_flags() -> u64 {
+    let mut state = lock();
+    state.refresh();
+    state.plan.pin_flags
+}
+
 /// A session was opened.
 pub(crate) fn opened(session: u64) {
     let mut state = lock();

@@ -48,6 +48,20 @@ pub enum Error {
         /// What C_Login returned.
         code: Code,
     },
+    /// The PIN is not offered (again): the token may count it as wrong, and lock. For the life of the process.
+    PinWithheld {
+        /// What the token said, or did not say.
+        why: &'static str,
+        /// What an operator does about it.
+        next_step: &'static str,
+    },
+    /// C_Login failed several times without saying why. The PIN is offered again, once, after this time.
+    LoginPaused {
+        /// What C_Login returned last.
+        code: Code,
+        /// The time.
+        retry_after: Duration,
+    },
     /// The token is in use in this process with another PIN.
     OtherPin,
     /// The token cannot be used now; calls fail without asking it until then.
@@ -98,7 +112,10 @@ impl Error {
             // Only C_Login is about our PIN; from elsewhere the code is as good as any other failure.
             Error::Call { code, .. } if code.class == Class::Pin => Some(Class::Device),
             Error::Call { code, .. } => Some(code.class),
-            Error::PinRefused { .. } | Error::OtherPin => Some(Class::Pin),
+            Error::PinRefused { .. } | Error::PinWithheld { .. } | Error::OtherPin => {
+                Some(Class::Pin)
+            }
+            Error::LoginPaused { .. } => Some(Class::Device),
             Error::NoToken | Error::TwoTokens | Error::OtherToken => Some(Class::Gone),
             Error::Panicked | Error::Malformed { .. } => Some(Class::Device),
             _ => None,
@@ -125,6 +142,10 @@ impl Error {
                 "check the path, and that the module is built for this platform"
             }
             Error::Call { code, .. } | Error::PinRefused { code } => code.next_step,
+            Error::PinWithheld { next_step, .. } => next_step,
+            Error::LoginPaused { .. } => {
+                "read the token's own log; if its PIN was changed, set the new one and restart"
+            }
             Error::Timeout { begun: true } => {
                 "read the token's own log; a thread that never returns keeps its session until a restart"
             }
@@ -172,6 +193,12 @@ impl fmt::Display for Error {
             Error::PinRefused { code } => {
                 write!(f, "C_Login returned {}; this PIN is not tried again", code.name)
             }
+            Error::PinWithheld { why, .. } => write!(f, "the token {why}; the PIN is not offered"),
+            Error::LoginPaused { code, .. } => write!(
+                f,
+                "C_Login returned {}, and may have counted the PIN as wrong; it waits before the next try",
+                code.name
+            ),
             Error::OtherPin => f.write_str("the token is in use with another PIN"),
             Error::Unavailable { cause, .. } => write!(f, "the token is unavailable: {cause}"),
             Error::AllStuck { .. } => {
@@ -228,8 +255,11 @@ impl From<Error> for KmsError {
             Error::NoToken | Error::TwoTokens | Error::OtherToken => {
                 made(ErrorCode::StoreUnavailable).retry_after_ms(RETRY_AFTER_MS)
             }
-            Error::OtherPin | Error::PinRefused { .. } => {
+            Error::OtherPin | Error::PinRefused { .. } | Error::PinWithheld { .. } => {
                 made(ErrorCode::StoreUnavailable).retryable(false)
+            }
+            Error::LoginPaused { retry_after, .. } => {
+                made(ErrorCode::StoreUnavailable).retry_after_ms(millis(*retry_after))
             }
             Error::Call { code, .. } => match code.class {
                 Class::Data => made(ErrorCode::StoreUnavailable).retryable(false),

@@ -5,7 +5,8 @@
 //! process.
 //!
 //! Who does what: `module.rs` the registry of the process · `loader.rs` how a library is loaded beside those of Node ·
-//! `login.rs` one login, no second try of a wrong PIN · `session.rs` one session and its handles · `pool.rs` the threads ·
+//! `login.rs` one login, no second try of a wrong PIN ·
+//! `doubt.rs` nor of one that may have been · `session.rs` one session and its handles · `pool/` the threads ·
 //! `worker.rs` one of them · `link.rs` the circuit breaker, pure · `job.rs` a call and its deadline · `watch.rs` deadlines
 //! of calls that nobody waits for · `codes.rs` every return code · `object_id.rs` how keys are found again ·
 //! `pair.rs` key pairs · `keys.rs` Ed25519 · `agreement.rs` X25519 · `raw.rs` the one call past the bindings.
@@ -15,6 +16,7 @@ mod calls;
 mod capabilities;
 mod codes;
 mod config;
+mod doubt;
 mod error;
 mod evidence;
 mod job;

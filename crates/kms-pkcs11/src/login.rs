@@ -1,5 +1,7 @@
-//! One login a token and process, and no second try of a PIN that was refused.
+//! One login a token and process, and no second try of a PIN that was refused; `doubt.rs` has what follows where the
+//! token does not say why it failed.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
@@ -9,6 +11,7 @@ use kms_core::SecretBytes;
 
 use crate::calls::{Calls, Function};
 use crate::codes::Class;
+use crate::doubt::{Doubt, Tries};
 use crate::error::{Error, Result};
 
 /// After this many refused PINs, this process offers no other to the token: most tokens lock after a few.
@@ -23,12 +26,15 @@ struct PerToken {
     current: Weak<Login>,
     /// PINs that were refused, for as long as the process lives.
     refused: Vec<(SecretBytes, Error)>,
+    doubt: Doubt,
 }
 
 /// The login to one token, shared by all who use it with the same PIN.
 pub(crate) struct Login {
     serial: String,
     pin: SecretBytes,
+    /// Whether the token has taken the PIN.
+    proven: AtomicBool,
     /// Whether a thread is at it.
     busy: Mutex<bool>,
     free: Condvar,
@@ -68,6 +74,7 @@ impl Logins {
         let login = Arc::new(Login {
             serial: serial.to_owned(),
             pin: SecretBytes::copy_of(pin.expose()),
+            proven: AtomicBool::new(false),
             busy: Mutex::new(false),
             free: Condvar::new(),
         });
@@ -75,14 +82,19 @@ impl Logins {
         Ok(login)
     }
 
-    fn refuse(&self, login: &Login, error: &Error) {
+    fn with_token<T>(&self, login: &Login, act: impl FnOnce(&mut PerToken) -> T) -> Result<T> {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, token) in tokens.iter_mut().filter(|(serial, _)| *serial == login.serial) {
+        let token = tokens.iter_mut().find(|(serial, _)| *serial == login.serial);
+        token.map(|(_, token)| act(token)).ok_or(Error::Panicked)
+    }
+
+    fn refuse(&self, login: &Login, error: &Error) -> Result<()> {
+        self.with_token(login, |token| {
             if !token.refused.iter().any(|(pin, _)| same(pin, &login.pin)) {
                 token.refused.push((SecretBytes::copy_of(login.pin.expose()), error.clone()));
             }
             token.current = Weak::new();
-        }
+        })
     }
 }
 
@@ -114,13 +126,15 @@ impl Login {
     /// Logs in, unless the session is logged in already by way of another one.
     ///
     /// # Errors
-    /// [`Error::PinRefused`], [`Error::Call`], [`Error::Timeout`] where another thread is stuck in it.
+    /// [`Error::PinRefused`], [`Error::PinWithheld`], [`Error::LoginPaused`], [`Error::Call`], [`Error::Timeout`] where
+    /// another thread is stuck in it.
     pub(crate) fn log_in(
         &self,
         logins: &Logins,
         session: &Session,
         calls: &Calls,
         deadline: Instant,
+        tries: impl FnOnce() -> Result<Tries>,
     ) -> Result<()> {
         let _turn = self.turn(deadline)?;
         if is_logged_in(session, calls)? {
@@ -128,19 +142,27 @@ impl Login {
         }
         // Another thread may have had this PIN refused while this one waited for its turn.
         logins.of(&self.serial, &self.pin)?;
+        let (tries, proven) = (tries()?, self.proven.load(Relaxed));
+        logins.with_token(self, |token| token.doubt.admit(tries, proven, Instant::now()))??;
         // The bindings want a PIN on the heap. It is there for the length of the call, and wiped.
         let pin = RawAuthPin::new(Box::new(self.pin.expose().to_vec()));
         let outcome = calls.time(Function::Login, || session.login_with_raw(UserType::User, &pin));
         drop(pin);
-        match outcome {
+        let outcome = match outcome {
             Err(Error::Call { code, .. }) if code.name == "CKR_USER_ALREADY_LOGGED_IN" => Ok(()),
+            outcome => outcome,
+        };
+        logins.with_token(self, |token| token.doubt.answered(&outcome, Instant::now()))?;
+        match outcome {
+            Ok(()) => self.proven.store(true, Relaxed),
             Err(Error::Call { code, .. }) if code.class == Class::Pin => {
                 let refused = Error::PinRefused { code };
-                logins.refuse(self, &refused);
-                Err(refused)
+                logins.refuse(self, &refused)?;
+                return Err(refused);
             }
-            outcome => outcome,
+            Err(_) => {}
         }
+        outcome
     }
 }
 
@@ -167,7 +189,7 @@ mod tests {
         let refused = Error::PinRefused { code: RvError::PinIncorrect.into() };
         for wrong in ["1111", "2222", "3333"] {
             let login = logins.of("A", &pin(wrong)).unwrap();
-            logins.refuse(&login, &refused);
+            logins.refuse(&login, &refused).unwrap();
             assert_eq!(logins.of("A", &pin(wrong)).err(), Some(refused.clone()));
         }
         assert_eq!(logins.of("A", &pin("4444")).err(), Some(refused));

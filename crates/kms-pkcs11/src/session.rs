@@ -10,10 +10,11 @@ use std::time::Instant;
 use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::Session;
-use cryptoki::slot::Slot;
+use cryptoki::slot::{Slot, TokenInfo};
 use kms_core::{Secret, SecretBytes};
 
 use crate::calls::{Calls, Function};
+use crate::doubt::Tries;
 use crate::error::{Error, Result};
 use crate::login::{Login, is_logged_in};
 use crate::module::{Inside, Module, ModuleUse};
@@ -37,19 +38,28 @@ pub(crate) struct Site {
     pin: Mutex<Option<SecretBytes>>,
     pub(crate) calls: Arc<Calls>,
     place: Mutex<Option<Place>>,
+    /// Kept while the token is away: it knows whether the token has taken the PIN.
+    login: Mutex<Option<Arc<Login>>>,
     /// Of the first token found: the keys are there and nowhere else.
     serial: OnceLock<String>,
 }
 
 impl Site {
     pub(crate) fn new(label: String, pin: SecretBytes, calls: Arc<Calls>) -> Site {
-        let (pin, place, serial) = (Mutex::new(Some(pin)), Mutex::default(), OnceLock::new());
-        Site { label, pin, calls, place, serial }
+        Site {
+            label,
+            pin: Mutex::new(Some(pin)),
+            calls,
+            place: Mutex::default(),
+            login: Mutex::default(),
+            serial: OnceLock::new(),
+        }
     }
 
     /// Wipes the PIN; no session is opened after this.
     pub(crate) fn close(&self) {
         *self.pin.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.login.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.forget_place();
     }
 
@@ -99,6 +109,8 @@ impl Site {
         }
         let pin = self.pin.lock().unwrap_or_else(PoisonError::into_inner);
         let login = module.logins.of(serial, pin.as_ref().ok_or(Error::Closed)?)?;
+        // Under the lock of the PIN, so that it does not come back after the end.
+        *self.login.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&login));
         Ok(Place { slot, read_only: info.write_protected(), login })
     }
 }
@@ -141,7 +153,11 @@ impl Live {
             handles: HashMap::new(),
         };
         let logins = &module.logins;
-        match place.login.log_in(logins, &live.session, &site.calls, deadline) {
+        let tries = || {
+            let asked = || context.get_token_info(place.slot);
+            Ok(tries_left(&site.calls.time(Function::GetTokenInfo, asked)?))
+        };
+        match place.login.log_in(logins, &live.session, &site.calls, deadline, tries) {
             Ok(()) => Ok(live),
             Err(error) => {
                 live.close(inside);
@@ -253,6 +269,15 @@ impl Live {
     /// Forgets a handle of an object that is no more.
     pub(crate) fn forget(&mut self, id: &ObjectId) {
         self.handles.remove(id);
+    }
+}
+
+fn tries_left(info: &TokenInfo) -> Tries {
+    match info {
+        info if info.user_pin_locked() => Tries::Locked,
+        info if info.user_pin_final_try() => Tries::Final,
+        info if info.user_pin_count_low() => Tries::Low,
+        _ => Tries::Enough,
     }
 }
 

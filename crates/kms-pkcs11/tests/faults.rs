@@ -394,6 +394,92 @@ fn a_pin_that_is_changed_under_way_is_tried_once() {
     });
 }
 
+/// What a token may answer to a wrong PIN that says nothing of it.
+const UNEXPLAINED: [u64; 4] = [0x05, 0x06, 0x30, 0x8000_0042];
+const PIN_COUNT_LOW: u64 = 0x1_0000;
+const PIN_FINAL_TRY: u64 = 0x2_0000;
+const PIN_LOCKED: u64 = 0x4_0000;
+
+fn is_for_good(error: Error) -> String {
+    let error = KmsError::from(error);
+    assert_eq!((error.code, error.retryable), (ErrorCode::StoreUnavailable, false), "{error}");
+    error.message.into_owned()
+}
+
+#[test]
+fn a_pin_that_fails_without_a_reason_is_offered_twice_in_the_life_of_the_process() {
+    let name = "a_pin_that_fails_without_a_reason_is_offered_twice_in_the_life_of_the_process";
+    with_token(name, |hsm| {
+        for (tried, code) in UNEXPLAINED.into_iter().enumerate() {
+            hsm.plan(&format!("C_Login 1.. {code:#x}"));
+            let error = Token::open(hsm.config()).err().unwrap();
+            match tried {
+                0 | 1 => assert!(matches!(error, Error::Call { function: "C_Login", .. })),
+                _ => {
+                    let message = is_for_good(error);
+                    assert!(message.contains("did not say why C_Login failed, twice"), "{message}");
+                    assert!(message.contains("check the PIN"), "{message}");
+                }
+            }
+        }
+        assert_eq!(hsm.report().logins, 2);
+    });
+}
+
+#[test]
+fn a_pin_is_not_offered_again_where_the_token_has_counted_it() {
+    with_token("a_pin_is_not_offered_again_where_the_token_has_counted_it", |hsm| {
+        hsm.plan(&format!("C_Login 1.. 0x30\npin {PIN_COUNT_LOW:#x}"));
+        // The first one may be the one that was corrected.
+        let error = Token::open(hsm.config()).err().unwrap();
+        assert!(matches!(error, Error::Call { function: "C_Login", .. }), "{error}");
+        let message = is_for_good(Token::open(hsm.config()).err().unwrap());
+        assert!(message.contains("says that few tries are left"), "{message}");
+        assert_eq!(hsm.report().logins, 1);
+    });
+}
+
+#[test]
+fn the_last_try_of_a_pin_is_left_to_the_operator() {
+    with_token("the_last_try_of_a_pin_is_left_to_the_operator", |hsm| {
+        for (flags, says) in [(PIN_FINAL_TRY, "one more wrong PIN"), (PIN_LOCKED, "is locked")] {
+            hsm.plan(&format!("pin {flags:#x}"));
+            let message = is_for_good(Token::open(hsm.config()).err().unwrap());
+            assert!(message.contains(says), "{message}");
+        }
+        assert_eq!(hsm.report().logins, 0);
+        // With the tries given back the same process goes on.
+        hsm.plan("");
+        assert!(hsm.open().close(LONG));
+        assert_eq!(hsm.report().logins, 1);
+    });
+}
+
+#[test]
+fn a_login_that_fails_under_way_without_a_reason_is_made_twice_and_then_waits() {
+    let name = "a_login_that_fails_under_way_without_a_reason_is_made_twice_and_then_waits";
+    with_token(name, |hsm| {
+        let bench = Bench::new(hsm);
+        let before = hsm.report().logins;
+        hsm.plan("C_SignInit 1 drop\nC_Login 1.. 0x30");
+        until(|| {
+            let error = bench.token.sign(&kid(7, 1), b"m", LONG).unwrap_err();
+            let paused = match &error {
+                Error::Unavailable { cause, .. } => cause,
+                error => error,
+            };
+            let paused = matches!(paused, Error::LoginPaused { .. });
+            let error = KmsError::from(error);
+            assert_eq!((error.code, error.retryable), (ErrorCode::StoreUnavailable, true));
+            paused && bench.token.health().is_err()
+        });
+        // It is looked for meanwhile, without the PIN.
+        until(|| bench.token.stats().calls.iter().any(|it| it.function == "C_Finalize"));
+        assert_eq!(hsm.report().logins - before, 2);
+        assert!(bench.token.close(LONG));
+    });
+}
+
 #[test]
 fn a_call_that_always_fails_is_made_twice_and_no_more() {
     with_token("a_call_that_always_fails_is_made_twice_and_no_more", |hsm| {
