@@ -176,6 +176,28 @@ pub struct AnswerScope {
     pub op_id: Uuid,
 }
 
+/// In the place of an operation, none of which has this name.
+const MAKING: &str = "generate";
+
+impl AnswerScope {
+    /// Where it is noted that the first version of a key is about to be made outside of the store. With such a note, and
+    /// without the key, what was made comes to nothing. That is true of the newest copy of a store only: an older one is
+    /// without the key because it is older. So a store forgets its notes unless its anchor says that it is the newest.
+    pub fn note_of_making(key: &KeyId) -> AnswerScope {
+        AnswerScope {
+            tenant: key.tenant.as_str().into(),
+            actor: "ron-kms".into(),
+            op: MAKING.into(),
+            op_id: key.uuid,
+        }
+    }
+
+    /// Whether it is one of these.
+    pub fn is_note_of_making(&self) -> bool {
+        &*self.op == MAKING
+    }
+}
+
 /// A recorded answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {

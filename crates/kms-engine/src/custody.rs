@@ -225,14 +225,15 @@ impl Engine {
         }
     }
 
-    /// Notes, durably, that a key is about to be made in a token, so that a start knows whose it is.
+    /// Notes, durably, that a key is about to be made in a token, so that a start knows whose it is. The note goes after
+    /// a day.
     ///
     /// # Errors
     /// Those of the store.
     pub(crate) fn note_intent(&self, kid: &Kid) -> Result<()> {
         let Some(custody) = self.custody()? else { return Ok(()) };
         let at_unix_ms = self.config.clock.unix_ms();
-        let scope = intent(kid);
+        let scope = AnswerScope::note_of_making(&kid.key);
         custody.0.record(&Answer { scope, fingerprint: [0; 32], at_unix_ms, body: vec![] })?;
         Ok(())
     }
@@ -243,7 +244,7 @@ impl Engine {
     /// Those of the store.
     pub(crate) fn has_intent(&self, kid: &Kid) -> Result<bool> {
         let Some(custody) = self.custody()? else { return Ok(false) };
-        Ok(custody.0.answer(&intent(kid))?.is_some())
+        Ok(custody.0.answer(&AnswerScope::note_of_making(&kid.key))?.is_some())
     }
 
     fn version_facts(
@@ -357,16 +358,6 @@ impl Engine {
 
 /// What a store seals of a version that has no private half outside of the token.
 const IN_TOKEN: [u8; 1] = [1];
-
-/// Where the note of an intention is kept: among the answers, which are durable, and go after a day.
-fn intent(kid: &Kid) -> AnswerScope {
-    AnswerScope {
-        tenant: kid.key.tenant.as_str().into(),
-        actor: "ron-kms".into(),
-        op: "generate".into(),
-        op_id: kid.key.uuid,
-    }
-}
 
 fn of_another_backend(maker: Maker) -> KmsError {
     let why = match maker {

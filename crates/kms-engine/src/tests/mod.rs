@@ -11,11 +11,17 @@ mod hybrid;
 mod idempotency;
 mod import;
 mod key_states;
+#[cfg(unix)]
+mod leftovers;
 mod life_cycle;
 mod list;
+#[cfg(unix)]
+mod map_token;
 mod permission;
 #[cfg(unix)]
 mod remote;
+#[cfg(unix)]
+mod remote_wrap;
 mod rotate_by_age;
 mod rotation_under_load;
 mod state_races;

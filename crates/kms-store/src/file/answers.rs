@@ -41,14 +41,21 @@ impl Answers {
     }
 
     /// Takes the files over that are there, and removes those that are over or were never in force: those of a
-    /// change past `committed`.
-    pub(super) fn load(&self, keys: &StoreKeys, committed: u64, now_unix_ms: u64) -> Result<()> {
+    /// change past `committed`. Notes of what was being made are kept only in the newest copy of a store.
+    pub(super) fn load(
+        &self,
+        keys: &StoreKeys,
+        committed: u64,
+        is_newest: bool,
+        now_unix_ms: u64,
+    ) -> Result<()> {
         let mut held = self.lock();
         let mut dropped = false;
         for (name, _) in self.dir.entries_removing_stale()? {
             let (file, len) = read_answer(&self.dir, &name, keys)?;
             let expires_unix_ms = file.answer.at_unix_ms.saturating_add(ANSWER_KEPT_MS);
-            if file.revision > committed || expires_unix_ms <= now_unix_ms {
+            let void = file.answer.scope.is_note_of_making() && !is_newest;
+            if file.revision > committed || expires_unix_ms <= now_unix_ms || void {
                 self.dir.unlink(&name)?;
                 dropped = true;
                 continue;
@@ -147,9 +154,9 @@ pub(super) fn read_answer(dir: &Dir, name: &str, keys: &StoreKeys) -> Result<(An
 
 impl FileStore {
     /// Takes over the answers that are there.
-    pub(super) fn load_answers(&self, committed: u64) -> Result<()> {
+    pub(super) fn load_answers(&self, committed: u64, is_newest: bool) -> Result<()> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        self.answers.load(&keys, committed, self.clock.unix_ms())
+        self.answers.load(&keys, committed, is_newest, self.clock.unix_ms())
     }
 
     /// The answer in force, unless it is over.

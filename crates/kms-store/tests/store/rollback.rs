@@ -1,10 +1,11 @@
 //! Older copies, of the whole directory and of parts, and tombstones.
 
+use kms_core::Clock;
 use kms_core::Version;
 use kms_core::anchor::Anchor;
-use kms_core::custody::{Change, MetaStore, StoredState};
+use kms_core::custody::{Answer, AnswerScope, Change, MetaStore, StoredState};
 use kms_store::{FileAnchor, Options, Role, StoreError, Unlocked};
-use kms_testkit::custody::{create, done, secret, version, version_facts};
+use kms_testkit::custody::{answer, create, done, key_facts, secret, version, version_facts};
 use uuid::Uuid;
 
 use crate::support::{Place, copy_dir, open_at, root_key};
@@ -52,6 +53,39 @@ fn an_older_copy_of_the_directory_is_refused_and_opens_by_an_override_only() {
     assert!(next > revision, "no number of the lost branch comes again");
     drop(store);
     assert_eq!(place.open().expect("once overridden it is the newest").1.overridden, None);
+}
+
+#[test]
+fn what_was_being_made_is_remembered_by_the_newest_copy_only() {
+    let place = Place::new("notes");
+    let revision = create(&place.must_open(), KEY);
+    let note = || {
+        let scope = AnswerScope::note_of_making(&key_facts(OTHER).id);
+        Answer { scope, ..answer(1, place.clock.unix_ms()) }
+    };
+    let other = answer(2, place.clock.unix_ms());
+    let known = |store: &dyn MetaStore| {
+        [&note(), &other].map(|it| store.answer(&it.scope).expect("readable").is_some())
+    };
+    let store = place.must_open();
+    for it in [&note(), &other] {
+        store.record(it).expect("recorded");
+    }
+    drop(store);
+    assert_eq!(known(&place.must_open()), [true, true]);
+
+    let copy = place.temp.path().join("copy");
+    copy_dir(&place.data(), &copy);
+    rotate(&place.must_open(), revision, 2);
+    put_back(&place, &copy);
+    assert_eq!(known(&override_open(&place).0), [false, true]);
+    assert_eq!(known(&place.must_open()), [false, true]);
+    place.must_open().record(&note()).expect("recorded");
+
+    // Where no anchor was, or a new one is, nothing says that it is the newest.
+    std::fs::remove_file(place.anchor()).expect("removed");
+    assert_eq!(known(&override_open(&place).0), [false, true]);
+    assert_eq!(known(&place.must_open()), [false, true]);
 }
 
 #[test]
