@@ -249,8 +249,6 @@ impl FileStore {
         if missing && !options.accept_older {
             return Err(StoreError::AnchorMissing);
         }
-        // Without an anchor, or with a new one, nothing says that there is no newer copy.
-        let was_anchored = anchored.is_some();
         let anchored = anchored.unwrap_or_default();
         let mut scan = Scan { index: HashMap::new(), digest: Digest::default(), scrub: Vec::new() };
         let tombstones = &anchored.tombstones;
@@ -301,8 +299,10 @@ impl FileStore {
             report.unfinished_change = false;
         }
         let committed = head.revision - u64::from(report.unfinished_change);
-        // Before the anchor takes this copy for the newest.
-        store.load_answers(committed, was_anchored && report.overridden.is_none())?;
+        // Without an anchor, or with a new one (which the audit log may have begun), nothing says that there is no newer
+        // copy. Before the anchor takes this one for it.
+        let is_newest = anchored.store_revision > 0 && report.overridden.is_none();
+        store.load_answers(committed, is_newest)?;
         for uuid in scan.scrub {
             store.scrub(&uuid)?;
         }
