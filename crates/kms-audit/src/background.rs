@@ -11,10 +11,10 @@ use kms_core::ErrorCode;
 use crate::config::OnFull;
 use crate::error::{AuditError, Result};
 use crate::layout::segment_name;
-use crate::log::Shared;
 use crate::open::{self, durable, make_segment};
 use crate::record::{Body, Refusals};
 use crate::segment::Segment;
+use crate::shared::Shared;
 use crate::writer::Writer;
 
 /// How often refusals before authentication are written down.

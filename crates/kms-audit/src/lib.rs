@@ -76,6 +76,10 @@ mod segment;
 #[cfg(unix)]
 mod settle;
 #[cfg(unix)]
+mod shared;
+#[cfg(unix)]
+mod signing;
+#[cfg(unix)]
 mod sink;
 pub mod verify;
 #[cfg(unix)]

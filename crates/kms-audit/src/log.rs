@@ -1,28 +1,26 @@
 //! The log: opened, appended to, asked for checkpoints and proofs, closed.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use kms_durable::{Dir, DirLock};
+use kms_durable::DirLock;
 
 use crate::background;
-use crate::checkpoint::Checkpoint;
-use crate::checkpoints::{CheckpointFile, SignedCheckpoint};
+use crate::checkpoints::SignedCheckpoint;
 use crate::config::{Config, Durability, OpenReport, Override, Parts};
-use crate::error::{AuditError, Damage, Result};
-use crate::hashes::HashFiles;
-use crate::layout::{KEYS, hashes_name, segment_name};
+use crate::error::{AuditError, Result};
 use crate::merkle::{
-    Hash, Nodes, consistency_proof, inclusion_proof, range_root, verify_consistency,
+    Hash, Nodes as _, consistency_proof, inclusion_proof, range_root, verify_consistency,
     verify_inclusion,
 };
 use crate::note::NoteSigner;
-use crate::open::{self, boot_id, durable};
-use crate::record::{AuditKey, AuditKeys, Body, Dropped, Opened, Override as OverrideRecord};
+use crate::open;
+use crate::record::Body;
 use crate::settle::{self, Settling};
-use crate::writer::{Writer, checked, fit};
+use crate::shared::Shared;
+use crate::writer::Writer;
 
 /// An open log. Appends, checkpoints and proofs may be asked for from many threads at once; dropping it makes a last
 /// checkpoint and joins its thread.
@@ -31,27 +29,6 @@ pub struct AuditLog {
     threads: Mutex<Vec<JoinHandle<()>>>,
     report: OpenReport,
     lock: Mutex<Option<DirLock>>,
-}
-
-/// All that the log's own thread works on too.
-pub(crate) struct Shared {
-    pub(crate) path: PathBuf,
-    pub(crate) dir: Dir,
-    pub(crate) writer: Writer,
-    pub(crate) parts: Parts,
-    pub(crate) signers: Mutex<Vec<Arc<dyn NoteSigner>>>,
-    pub(crate) hashes: Mutex<Option<HashFiles>>,
-    pub(crate) checkpoints: Mutex<CheckpointFile>,
-    /// The number of the first segment that is there; held while segments are removed.
-    pub(crate) first_segment: Mutex<u32>,
-    pub(crate) dropped_verifications: AtomicU64,
-    /// Records of operations that were not taken.
-    pub(crate) refused_records: AtomicU64,
-    checkpoints_made: AtomicU64,
-    checkpoints_failed: AtomicU64,
-    pub(crate) settling: Settling,
-    /// When the last checkpoint was made; 0 for none.
-    checkpoint_at_ms: AtomicU64,
 }
 
 /// What can be said about a log while it is open.
@@ -290,252 +267,4 @@ impl Drop for AuditLog {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-impl Shared {
-    /// Says in the log that it was begun or opened, and what was overridden.
-    fn first_records(
-        &self,
-        report: &OpenReport,
-        began: bool,
-        new_keys: bool,
-        overridden: Option<&kms_core::AnchorState>,
-        decision: Option<&Override>,
-    ) -> Result<()> {
-        if began {
-            self.submit_keys(&[])?;
-        }
-        let opened = Opened {
-            software: env!("CARGO_PKG_VERSION"),
-            boot: boot_id(),
-            dropped_bytes: report.dropped_bytes,
-        };
-        self.writer.submit(Body::Opened(opened))?;
-        for refused in &report.overridden {
-            self.writer.submit(Body::Override(OverrideRecord {
-                actor: checked("actor", decision.map_or("", |it| &it.actor))?,
-                refused: &fit(refused),
-                anchor_size: overridden.map_or(0, |it| it.log_size),
-                anchor_root: overridden.map_or([0; 32], |it| it.log_root),
-            }))?;
-        }
-        if new_keys && !began {
-            self.submit_keys(&[])?;
-        }
-        Ok(())
-    }
-
-    fn signers(&self) -> Result<Vec<Arc<dyn NoteSigner>>> {
-        Ok(self.signers.lock().map_err(|_| AuditError::Stopped)?.clone())
-    }
-
-    fn submit_keys(&self, signatures: &[Vec<u8>]) -> Result<u64> {
-        let signers = self.signers()?;
-        let origin = self.writer.config.origin.as_str();
-        let signatures = signatures.iter().map(Vec::as_slice).collect();
-        let keys = public_keys(&signers);
-        self.writer.submit(Body::AuditKeys(AuditKeys { origin, keys, signatures }))
-    }
-
-    /// The file of keys, where it says something else.
-    fn write_keys(&self) -> Result<()> {
-        self.write_keys_of(&self.signers()?)
-    }
-
-    fn write_keys_of(&self, signers: &[Arc<dyn NoteSigner>]) -> Result<()> {
-        let text: String = signers.iter().map(|it| format!("{}\n", it.key())).collect();
-        let there = self.dir.read(KEYS, crate::note::MAX_NOTE);
-        if there.is_ok_and(|bytes| bytes == text.as_bytes()) {
-            return Ok(());
-        }
-        // The record that names these keys is durable first.
-        self.writer.flush()?;
-        self.dir.replace(KEYS, text.as_bytes()).map_err(|error| {
-            if error.is_in_doubt() {
-                self.writer.stop();
-            }
-            durable("write the keys")(error)
-        })
-    }
-
-    fn head(&self) -> Result<(u64, Hash)> {
-        let tail = self.writer.tail()?;
-        Ok((tail.frontier.size(), tail.frontier.root()))
-    }
-
-    pub(crate) fn checkpoint(&self) -> Result<Arc<SignedCheckpoint>> {
-        let mut file = self.checkpoints.lock().map_err(|_| AuditError::Stopped)?;
-        self.checkpoint_into(&mut file)
-    }
-
-    /// In this order: log durable, anchor durable, checkpoint durable, handed out. The signers are those of now: they
-    /// change under the same lock.
-    fn checkpoint_into(&self, file: &mut CheckpointFile) -> Result<Arc<SignedCheckpoint>> {
-        let made = self.make_checkpoint(file);
-        if made.is_err() {
-            self.checkpoints_failed.fetch_add(1, Ordering::Relaxed);
-        }
-        made
-    }
-
-    fn make_checkpoint(&self, file: &mut CheckpointFile) -> Result<Arc<SignedCheckpoint>> {
-        let signers = self.signers()?;
-        let (size, root) = self.head()?;
-        if let Some(latest) = file.latest.as_ref().filter(|it| it.checkpoint.size == size) {
-            return Ok(latest.clone());
-        }
-        self.writer.flush()?;
-        let origin = self.writer.config.origin.as_str().to_owned();
-        let checkpoint = Checkpoint { origin, size, root };
-        let signers: Vec<&dyn NoteSigner> = signers.iter().map(|it| &**it).collect();
-        let note = checkpoint.sign(&signers, self.parts.clock.unix_ms() / 1000)?.to_string();
-        self.parts.anchor.advance_log(size, &root)?;
-        file.append(&note).map_err(|(stop, error)| {
-            if stop {
-                self.writer.stop();
-            }
-            AuditError::Io("write a checkpoint", error)
-        })?;
-        let signed = Arc::new(SignedCheckpoint { checkpoint, note });
-        file.latest = Some(signed.clone());
-        self.checkpoint_at_ms.store(self.parts.clock.unix_ms(), Ordering::Relaxed);
-        self.checkpoints_made.fetch_add(1, Ordering::Relaxed);
-        Ok(signed)
-    }
-
-    fn rotate_keys(&self, new: Vec<Arc<dyn NoteSigner>>) -> Result<Arc<SignedCheckpoint>> {
-        let origin = self.writer.config.origin.as_str();
-        if new.is_empty() || new.iter().any(|it| it.key().name() != origin) {
-            return Err(AuditError::AuditKey("its name is not the log's origin"));
-        }
-        // No checkpoint by the wrong keys may come between the record and the one that covers it.
-        let mut file = self.checkpoints.lock().map_err(|_| AuditError::Stopped)?;
-        let old = self.signers()?;
-        let keys = public_keys(&new);
-        let statement = AuditKeys::statement(origin, &keys)?;
-        let signatures =
-            old.iter().map(|it| it.sign(&statement)).collect::<kms_core::Result<Vec<_>>>()?;
-        let signatures = signatures.iter().map(Vec::as_slice).collect();
-        self.writer.submit(Body::AuditKeys(AuditKeys { origin, keys, signatures }))?;
-        // By both: whether or not the file of keys is replaced before a crash, the last checkpoint fits it; and if
-        // the next steps fail, so do later checkpoints.
-        self.set_signers(old.iter().chain(&new).cloned().collect())?;
-        let signed = self.checkpoint_into(&mut file)?;
-        self.write_keys_of(&new)?;
-        self.set_signers(new)?;
-        Ok(signed)
-    }
-
-    fn set_signers(&self, signers: Vec<Arc<dyn NoteSigner>>) -> Result<()> {
-        *self.signers.lock().map_err(|_| AuditError::Stopped)? = signers;
-        Ok(())
-    }
-
-    /// Runs `make` on the hash files, which have been checked, with the root of the first `size` records.
-    fn with_hashes<T>(
-        &self,
-        size: u64,
-        make: impl FnOnce(&HashFiles, &Hash) -> std::io::Result<Option<T>>,
-    ) -> Result<T> {
-        let mut hashes = self.hashes.lock().map_err(|_| AuditError::Stopped)?;
-        let (head, root) = self.drain_leaves(&mut hashes)?;
-        let hashes = hashes.as_ref().ok_or(AuditError::NotFound("hashes"))?;
-        if size > head {
-            return Err(AuditError::NotFound("size"));
-        }
-        let fail = open::io("read the hashes");
-        let wrong = || {
-            AuditError::Damaged(Damage {
-                seq: None,
-                file: hashes_name(0).into(),
-                offset: 0,
-                why: "the hashes kept for proofs do not give the root".into(),
-            })
-        };
-        // The files are not trusted: they must give the root of the writer's own tree.
-        if range_root(hashes, 0, head).map_err(&fail)? != root {
-            return Err(wrong());
-        }
-        let root = range_root(hashes, 0, size).map_err(&fail)?;
-        make(hashes, &root)
-            .map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => AuditError::NotFound("record"),
-                _ => fail(error),
-            })?
-            .ok_or_else(wrong)
-    }
-
-    /// Moves leaves from memory into the hash files.
-    pub(crate) fn write_hashes(&self) -> Result<()> {
-        let mut hashes = self.hashes.lock().map_err(|_| AuditError::Stopped)?;
-        self.drain_leaves(&mut hashes).map(|_| ())
-    }
-
-    /// The same, with the files locked; gives size and root of the tree that the files then have.
-    fn drain_leaves(&self, hashes: &mut Option<HashFiles>) -> Result<(u64, Hash)> {
-        let (leaves, head) = {
-            let mut tail = self.writer.tail()?;
-            let head = (tail.frontier.size(), tail.frontier.root());
-            (std::mem::take(&mut tail.leaves), head)
-        };
-        let Some(files) = hashes.as_mut() else { return Ok(head) };
-        if let Err(error) = files.push(&leaves) {
-            // No space, most likely: they wait in memory.
-            self.writer.tail()?.leaves.splice(0..0, leaves);
-            return Err(AuditError::Io("write the hashes", error));
-        }
-        Ok(head)
-    }
-
-    fn prune(&self, before: u64, archive: Option<&Path>) -> Result<u64> {
-        let mut first = self.first_segment.lock().map_err(|_| AuditError::Stopped)?;
-        loop {
-            let begin = open::header_of(&self.path, *first)?.frontier.size();
-            let Some(end) = self.droppable(*first)?.filter(|end| *end <= before) else {
-                return Ok(begin);
-            };
-            self.say_dropped(begin, end)?;
-            let name = segment_name(*first);
-            match archive {
-                None => self.dir.remove(&name).map_err(durable("remove a segment"))?,
-                Some(archive) => {
-                    let move_it = || {
-                        std::fs::rename(self.path.join(&name), archive.join(&name))?;
-                        std::fs::File::open(archive)?.sync_all()
-                    };
-                    move_it().map_err(open::io("archive a segment"))?;
-                    self.dir.sync().map_err(durable("sync the directory"))?;
-                }
-            }
-            *first += 1;
-        }
-    }
-
-    /// The index after the last record of a segment, where it is sealed and a checkpoint covers all of it.
-    pub(crate) fn droppable(&self, segment: u32) -> Result<Option<u64>> {
-        if segment >= self.writer.tail()?.number {
-            return Ok(None);
-        }
-        let end = open::header_of(&self.path, segment + 1)?.frontier.size();
-        let checkpoints = self.checkpoints.lock().map_err(|_| AuditError::Stopped)?;
-        let covered = checkpoints.latest.as_ref().map_or(0, |it| it.checkpoint.size);
-        Ok((end <= covered).then_some(end))
-    }
-
-    /// Makes durable that these records are there as hashes only, and the hashes, before the records go.
-    pub(crate) fn say_dropped(&self, first: u64, end: u64) -> Result<()> {
-        self.write_hashes()?;
-        let hashes = self.hashes.lock().map_err(|_| AuditError::Stopped)?;
-        let hashes = hashes.as_ref().ok_or(AuditError::NotFound("hashes"))?;
-        hashes.sync().map_err(open::io("sync the hashes"))?;
-        self.writer.submit_dropped(Dropped { first, count: end - first })?;
-        self.writer.flush().map(|_| ())
-    }
-}
-
-fn public_keys(signers: &[Arc<dyn NoteSigner>]) -> Vec<AuditKey<'_>> {
-    signers
-        .iter()
-        .map(|it| AuditKey { algorithm: it.key().algorithm(), public: it.key().public() })
-        .collect()
 }

@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use kms_core::{KmsError, Settled};
 
 use crate::error::Result;
-use crate::log::Shared;
 use crate::open;
+use crate::shared::Shared;
 
 /// Who is to be called.
 #[derive(Default)]

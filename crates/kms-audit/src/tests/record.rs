@@ -1,5 +1,6 @@
 use std::num::NonZeroU32;
 
+use kms_core::{ErrorCode, Track};
 use kms_testkit::cases::{Random, run};
 use proptest::prelude::*;
 
