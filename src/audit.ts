@@ -37,11 +37,17 @@ export interface AuditOptions {
   verify?: 'none' | 'requests' | 'all'
   /** Whether ML-DSA-44 signs checkpoints beside Ed25519. */
   hybrid?: boolean
+  /**
+   * Who signs checkpoints. `software`, the default: the audit keys. `attested`, with the backend `pkcs11`: a key that cannot
+   * leave the token as well. While that does not sign there is no checkpoint, and operations that would be recorded are
+   * refused with `StoreUnavailable`. A change from one to the other, or of the token, is recorded in the log.
+   */
+  sealing?: 'software' | 'attested'
   /** Which audit keys sign, from 1, the default. A higher number makes new ones, which those before it sign. */
   keyGeneration?: number
   /** Goes on with a log that is older than its anchor, or disagrees with it. The decision is recorded in the log. */
   acceptOlder?: boolean
-  /** Goes on with audit keys that those before them did not sign. That is recorded too. */
+  /** Goes on with audit keys, or a device, that those before them did not sign. That is recorded too. */
   acceptKeys?: boolean
 }
 
@@ -75,6 +81,10 @@ export interface AuditStatus {
   checkpointsMade: number
   /** Attempts to make one that failed since then. */
   checkpointsFailed: number
+  /** The verifier key (C2SP) of the device that seals it, where one does. */
+  device?: string
+  /** Why operations are refused: the device did not sign the last checkpoint. */
+  unsealed?: string
   /** Bytes of torn records that were dropped when it was opened. */
   droppedBytes: number
   /** What an operator's decision overrode when it was opened. */
@@ -124,11 +134,15 @@ export class AuditLog {
 
   /** How it is. */
   status(): AuditStatus {
-    const { checkpointAtMs, refused, kind, ...rest } = attempt(() => this.#native.auditStatus())
+    const { checkpointAtMs, device, unsealed, refused, kind, ...rest } = attempt(() =>
+      this.#native.auditStatus(),
+    )
     return {
       ...rest,
       kind: kind as AuditStatus['kind'],
       ...(checkpointAtMs != null && { checkpointAt: new Date(checkpointAtMs) }),
+      ...(device != null && { device }),
+      ...(unsealed != null && { unsealed }),
       ...(refused != null && { refused }),
     }
   }
@@ -215,9 +229,9 @@ interface ProofDto {
  */
 export function auditOptions(options: AuditOptions): NativeAudit {
   requireObject(options, 'audit')
-  const { log, dir, rootKey: key, anchor, durability, onFull, verify } = options
+  const { log, dir, rootKey: key, anchor, durability, onFull, verify, sealing } = options
   requireString(log, 'audit.log')
-  for (const [field, text] of Object.entries({ dir, anchor, durability, onFull, verify })) {
+  for (const [field, text] of Object.entries({ dir, anchor, durability, onFull, verify, sealing })) {
     if (text !== undefined) requireString(text, `audit.${field}`)
   }
   const { flushIntervalMs, checkpointIntervalOps, checkpointIntervalMs, keyGeneration } = options
@@ -243,6 +257,7 @@ export function auditOptions(options: AuditOptions): NativeAudit {
     ...(checkpointIntervalOps !== undefined && { checkpointIntervalOps }),
     ...(checkpointIntervalMs !== undefined && { checkpointIntervalMs }),
     ...(verify !== undefined && { verify }),
+    ...(sealing !== undefined && { sealing }),
     ...(keyGeneration !== undefined && { keyGeneration }),
     hybrid: options.hybrid === true,
     acceptOlder: options.acceptOlder === true,

@@ -68,6 +68,7 @@ function auditOf(config: Config): AuditOptions | undefined {
     checkpointIntervalMs: audit.checkpoint_interval,
     verify: audit.verify,
     hybrid: pq.produce_hybrid && service.allowed_algs.includes('ml-dsa'),
+    sealing: audit.sealing,
     keyGeneration: audit.key_generation,
     acceptKeys: audit.accept_keys,
     acceptOlder: audit.accept_older || backends.file.accept_older,

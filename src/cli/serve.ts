@@ -84,6 +84,8 @@ async function serve(load: () => Loaded, dev: boolean): Promise<void> {
     const { code, field, message } = toKmsError(thrown)
     if (field?.startsWith('capability.'))
       return stop(EXIT_CONFIG, formatFault(unusable(field, config, message)))
+    if (field === 'audit.sealing')
+      return stop(EXIT_CONFIG, formatFault({ key: field, value: 'attested', rule: message }))
     if (field === 'requireMlock') return stop(EXIT_CONFIG, formatFault(notLockable()))
     // Where evidence is required, a token that has none is not fit for this configuration.
     const refused = code === 'BadRequest' || code === 'AttestationMissing'

@@ -40,12 +40,6 @@ export const ABSENT: Readonly<Record<string, AbsentSetting>> = {
     holds: value => /^[1-9][0-9]{0,18}$/.test(value),
     rule: 'must be a whole number from 1; every draw asks the operating system, so any interval is kept',
   },
-  'audit.sealing': {
-    env: 'RON_KMS_AUDIT_SEALING',
-    flag: '--audit-sealing <word>',
-    holds: is('software'),
-    rule: 'must be software: checkpoints bound to a device are not in this version',
-  },
   'audit.verify_cache_max': {
     env: 'RON_KMS_VERIFY_CACHE_MAX',
     aliases: ['KMS_VERIFY_CACHE_MAX'],

@@ -26,6 +26,17 @@ export function witnessFaults({ audit }: Config): Fault[] {
   })
 }
 
+/** A log that no device could seal, as far as that can be seen without asking one. */
+export function sealingFaults({ service, audit }: Config): Fault[] {
+  if (audit.sealing === 'software') return []
+  const fault = (rule: string) => [{ key: 'audit.sealing', value: 'attested', rule }]
+  if (!audit.enabled) return fault('contradicts audit.enabled = false')
+  if (service.backend === 'pkcs11') return []
+  return fault(
+    'needs service.backend = pkcs11, with a token that makes Ed25519 keys (a TPM is not in this version)',
+  )
+}
+
 /** Types of file systems that are in RAM, as statfs(2) names them. */
 const TMPFS = 0x0102_1994
 const RAMFS = 0x8584_58f6

@@ -1,5 +1,5 @@
 import { ABSENT } from './absent.js'
-import { amnesiaFaults, witnessFaults } from './audit.js'
+import { amnesiaFaults, sealingFaults, witnessFaults } from './audit.js'
 import { capabilityFaults } from './capability.js'
 import { type Fault, show } from './faults.js'
 import { formatAddress } from './kinds.js'
@@ -43,6 +43,7 @@ export function loadConfig(sources: Sources): Loaded {
     ...pqContradictions(config.pq),
     ...witnessFaults(config),
     ...amnesiaFaults(config),
+    ...sealingFaults(config),
     ...tlsFaults(config),
     ...udsFaults(config),
     ...tokenFaults(config, env),

@@ -483,6 +483,15 @@ export const SCHEMA = {
     rule: 'must be none or requests',
     description: 'whether there is a record of each request to verify',
   }),
+  'audit.sealing': setting({
+    env: 'RON_KMS_AUDIT_SEALING',
+    flag: '--audit-sealing <word>',
+    kind: oneOf('software', 'attested'),
+    default: 'software',
+    rule: 'must be software or attested',
+    description:
+      'who signs checkpoints: the audit keys, or a key that cannot leave the token of backend pkcs11 beside them',
+  }),
   'audit.key_generation': setting({
     env: 'RON_KMS_AUDIT_KEY_GENERATION',
     flag: '--audit-key-generation <number>',
@@ -544,7 +553,7 @@ export const SCHEMA = {
     kind: boolean,
     default: 'false',
     rule: 'must be true or false',
-    description: 'go on with audit keys that those before did not sign, and record that',
+    description: 'go on with audit keys, or a device, that those before did not sign, and record that',
   }),
   'audit.accept_older': setting({
     env: 'RON_KMS_AUDIT_ACCEPT_OLDER',

@@ -94,12 +94,15 @@ function shown({ lockedBytes, unlockedBytes, dontdump, wipeonfork, lastErrors }:
   }
 }
 
-function shownAudit({ kind, size, checkpointSize, checkpointAt, refused }: AuditStatus) {
+function shownAudit(status: AuditStatus) {
+  const { kind, size, checkpointSize, checkpointAt, device, unsealed, refused } = status
   return {
     kind,
     size,
     checkpoint_size: checkpointSize,
     ...(checkpointAt && { last_checkpoint_age_s: Math.round((Date.now() - checkpointAt.getTime()) / 1000) }),
+    ...(kind === 'log' && { sealing: device === undefined ? 'software' : 'attested' }),
+    ...(unsealed !== undefined && { unsealed }),
     ...(refused !== undefined && { refused }),
   }
 }

@@ -73,9 +73,17 @@ export function isAuditReady({ kind, writable, refused }: AuditStatus): boolean 
   return refused === undefined && (kind === 'off' || writable)
 }
 
-/** Whether a checkpoint covers everything, or is not much older than it may be. */
-export function isCheckpointRecent(status: AuditStatus, intervalMs: number, now = Date.now()): boolean {
-  const { kind, size, checkpointSize, checkpointAt } = status
+/**
+ * Whether a checkpoint covers everything, or is not much older than it may be. Where only the device that seals the log is
+ * missing, the service still verifies.
+ */
+export function isCheckpointRecent(
+  status: AuditStatus,
+  intervalMs: number,
+  now = Date.now(),
+): boolean | 'degraded' {
+  const { kind, size, checkpointSize, checkpointAt, unsealed } = status
+  if (unsealed !== undefined) return 'degraded'
   if (kind !== 'log' || size === checkpointSize) return true
   return checkpointAt !== undefined && now - checkpointAt.getTime() <= LATE_INTERVALS * intervalMs + GRACE_MS
 }

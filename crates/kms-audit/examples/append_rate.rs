@@ -57,6 +57,7 @@ fn open(dir: &Path, durability: Durability) -> Result<AuditLog, Failure> {
     let parts = Parts {
         anchor: Arc::new(MemoryAnchor::default()),
         signers: vec![Arc::new(Key(secret, key))],
+        device: None,
         verifier: Arc::new(Dalek),
         clock: Arc::new(SystemClock::new()),
     };

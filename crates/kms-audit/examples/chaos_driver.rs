@@ -99,6 +99,7 @@ impl Place {
         let parts = Parts {
             anchor: Arc::new(AnchorFile::open(&self.anchor)?),
             signers: vec![Arc::new(Key(secret, key))],
+            device: None,
             verifier: Arc::new(Crates),
             clock: Arc::new(SystemClock::new()),
         };

@@ -50,6 +50,7 @@ fn open(dir: &Path) -> Result<(AuditLog, NoteKey), Failure> {
     let parts = Parts {
         anchor: Arc::new(MemoryAnchor::default()),
         signers: vec![Arc::new(Key(secret, key.clone()))],
+        device: None,
         verifier: Arc::new(Dalek),
         clock: Arc::new(SystemClock::new()),
     };

@@ -13,9 +13,10 @@ use crate::error::{AuditError, Result};
 use crate::layout::segment_name;
 use crate::open::{self, durable, make_segment};
 use crate::record::{Body, Refusals};
+use crate::sealing::{self, Sealing};
 use crate::segment::Segment;
 use crate::shared::Shared;
-use crate::writer::Writer;
+use crate::writer::StopOnPanic;
 
 /// How often refusals before authentication are written down.
 const REFUSALS: Duration = Duration::from_secs(1);
@@ -35,17 +36,6 @@ struct Times {
     refusals: Instant,
     checkpoint: Instant,
     no_space: Option<Instant>,
-}
-
-/// Without its thread a log would append on and sync nothing: a panic of it stops the log.
-struct StopOnPanic<'a>(&'a Writer);
-
-impl Drop for StopOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.stop();
-        }
-    }
 }
 
 fn run(shared: &Shared) {
@@ -96,16 +86,20 @@ fn duties(shared: &Shared, times: &mut Times, closing: bool) -> Result<()> {
         shared.writer.flush()?;
     }
     let size = shared.writer.tail()?.frontier.size();
-    let covered = {
-        let checkpoints = shared.checkpoints.lock().map_err(|_| AuditError::Stopped)?;
-        checkpoints.latest.as_ref().map_or(0, |it| it.checkpoint.size)
-    };
+    let covered = shared.covered()?;
     let config = &shared.writer.config;
-    if size.saturating_sub(covered) >= config.checkpoint_interval_ops
-        || (size > covered && due(times.checkpoint, config.checkpoint_interval))
-    {
+    let many = size.saturating_sub(covered) >= config.checkpoint_interval_ops;
+    let failing = shared.sealing.as_ref().is_some_and(Sealing::is_failing);
+    let is_due = match failing && !closing {
+        true => due(times.checkpoint, sealing::RETRY),
+        false => many || due(times.checkpoint, config.checkpoint_interval),
+    };
+    if size > covered && is_due {
         times.checkpoint = now;
-        shared.checkpoint()?;
+        match &shared.sealing {
+            Some(sealing) if !closing => sealing.ask(),
+            _ => drop(shared.checkpoint()?),
+        }
     }
     hashes
 }

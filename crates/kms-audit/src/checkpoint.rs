@@ -49,6 +49,19 @@ impl Origin {
     }
 }
 
+/// What the name of a device's key has after the origin. No origin has such a name, so neither stands for the other.
+const DEVICE_SUFFIX: &str = "#device";
+
+/// The name that the device of a log signs under.
+pub fn device_name(origin: &str) -> String {
+    format!("{origin}{DEVICE_SUFFIX}")
+}
+
+/// Whether a key of this name is a device's.
+pub fn is_device(key: &NoteKey) -> bool {
+    key.name().ends_with(DEVICE_SUFFIX)
+}
+
 /// The head of a tree at one size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -94,20 +107,30 @@ impl Checkpoint {
     /// # Errors
     /// Those of the signers.
     pub fn sign(&self, signers: &[&dyn NoteSigner], unix_s: u64) -> kms_core::Result<Note> {
-        let text = self.to_string();
-        let signatures = signers
-            .iter()
-            .map(|signer| {
-                let key = signer.key();
-                let message = self.message(key, &text, unix_s);
-                let mut signature = signer.sign(&message)?;
-                if is_timed(key.algorithm()) {
-                    signature.splice(0..0, unix_s.to_be_bytes());
-                }
-                Ok(NoteSignature { name: key.name().into(), id: key.id(), signature })
-            })
-            .collect::<kms_core::Result<_>>()?;
-        Ok(Note { text, signatures })
+        let mut note = Note { text: self.to_string(), signatures: Vec::new() };
+        for signer in signers {
+            let line = self.line(*signer, &note.text, unix_s)?;
+            note.signatures.push(line);
+        }
+        Ok(note)
+    }
+
+    /// The line of one signer under the text of this checkpoint.
+    ///
+    /// # Errors
+    /// Those of the signer.
+    pub(crate) fn line(
+        &self,
+        signer: &dyn NoteSigner,
+        text: &str,
+        unix_s: u64,
+    ) -> kms_core::Result<NoteSignature> {
+        let key = signer.key();
+        let mut signature = signer.sign(&self.message(key, text, unix_s))?;
+        if is_timed(key.algorithm()) {
+            signature.splice(0..0, unix_s.to_be_bytes());
+        }
+        Ok(NoteSignature { name: key.name().into(), id: key.id(), signature })
     }
 
     /// What a key of this type signs.

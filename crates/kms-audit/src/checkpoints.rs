@@ -31,10 +31,11 @@ impl SignedCheckpoint {
     }
 }
 
-/// The file, and the last checkpoint in it.
+/// The file.
 pub(crate) struct CheckpointFile {
     file: File,
     len: u64,
+    /// The last one that was in it when it was opened.
     pub(crate) latest: Option<Arc<SignedCheckpoint>>,
     /// Bytes of a torn frame that were dropped when the file was opened.
     pub(crate) dropped: u64,

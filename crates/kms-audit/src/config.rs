@@ -6,6 +6,7 @@ use std::time::Duration;
 use kms_core::{Anchor, Clock};
 
 use crate::checkpoint::Origin;
+use crate::device::Device;
 use crate::error::{AuditError, Malformed, Result};
 use crate::layout::{MAX_SEGMENT, MIN_SEGMENT};
 use crate::note::{NoteSigner, NoteVerifier};
@@ -49,10 +50,12 @@ pub struct Config {
     pub checkpoint_interval_ops: u64,
     /// Time after which a checkpoint is made, if there are records that none covers.
     pub checkpoint_interval: Duration,
+    /// Whether every checkpoint carries a line by the device of [`Parts`] too, or is not made.
+    pub attested: bool,
 }
 
 impl Config {
-    /// The defaults: queued, reject, 16 MiB, 64 MiB, 100 ms, 5,000 records, 10 s.
+    /// The defaults: queued, reject, 16 MiB, 64 MiB, 100 ms, 5,000 records, 10 s, no device.
     pub fn new(origin: Origin) -> Config {
         Config {
             origin,
@@ -63,6 +66,7 @@ impl Config {
             flush_interval: Duration::from_millis(100),
             checkpoint_interval_ops: 5000,
             checkpoint_interval: Duration::from_secs(10),
+            attested: false,
         }
     }
 
@@ -86,7 +90,9 @@ pub struct Parts {
     pub anchor: Arc<dyn Anchor>,
     /// Who signs checkpoints: one, or two when post-quantum signatures are on. All have the origin as their name.
     pub signers: Vec<Arc<dyn NoteSigner>>,
-    /// Checks signatures of checkpoints when a log is opened.
+    /// The device that seals the log where that is wanted, and that can end it where it did.
+    pub device: Option<Arc<dyn Device>>,
+    /// Checks signatures of checkpoints when a log is opened, and those of the device when they are made.
     pub verifier: Arc<dyn NoteVerifier>,
     /// Gives records their times.
     pub clock: Arc<dyn Clock>,
@@ -100,7 +106,7 @@ pub struct Override {
     /// Goes on although log and anchor disagree. Records that the anchor saw and the log has not are lost, and their
     /// indexes are given out again.
     pub rollback: bool,
-    /// Goes on with an audit key that the one before it did not sign.
+    /// Goes on with an audit key that the one before it did not sign, and with a device that the one before did not.
     pub audit_key: bool,
 }
 

@@ -105,6 +105,8 @@ pub enum AuditError {
     Checkpoint(Cow<'static, str>),
     /// The audit key is not the one that the log names.
     AuditKey(&'static str),
+    /// The device that seals the log is not at hand.
+    Device(&'static str),
     /// Every preallocated byte is used, and no more could be reserved.
     Full,
     /// More is waiting for the disk than the configured backlog.
@@ -130,6 +132,7 @@ impl fmt::Display for AuditError {
             AuditError::Anchor(fault) => write!(f, "audit log refused: {fault}"),
             AuditError::Checkpoint(why) => write!(f, "audit log refused: {why}"),
             AuditError::AuditKey(why) => write!(f, "audit key refused: {why}"),
+            AuditError::Device(why) => write!(f, "device of the audit log refused: {why}"),
             AuditError::Full => f.write_str("no space for audit records"),
             AuditError::Backlog => f.write_str("too many audit records wait for the disk"),
             AuditError::Stopped => f.write_str("the audit log stopped after a failed write"),

@@ -3,8 +3,9 @@
 use kms_core::Track;
 use serde_json::{Value, json};
 
+use crate::checkpoint::device_name;
 use crate::merkle::Hash;
-use crate::record::{AuditKey, Body, Record, Target};
+use crate::record::{AuditKey, Body, DeviceKey, Record, Target};
 
 /// A record and its leaf hash as one JSON object; hashes and keys in lower-case hex.
 pub fn record(record: &Record<'_>, leaf: &Hash) -> Value {
@@ -88,7 +89,27 @@ fn body(body: &Body<'_>) -> Value {
             "anchor_size": it.anchor_size,
             "anchor_root": hex(&it.anchor_root),
         }),
+        Body::Sealing(it) => json!({
+            "kind": "sealing",
+            "origin": it.origin,
+            "device": it.device.as_ref().map(|device| sealed_by(it.origin, device)),
+            "after_size": it.after_size,
+            "after_root": hex(&it.after_root),
+            "signatures": it.signatures.iter().map(|signature| hex(signature)).collect::<Vec<_>>(),
+        }),
     }
+}
+
+fn sealed_by(origin: &str, device: &DeviceKey<'_>) -> Value {
+    let facts: serde_json::Map<_, _> =
+        device.facts.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    json!({
+        "name": device_name(origin),
+        "type": device.algorithm,
+        "public": hex(device.public),
+        "class": device.class,
+        "facts": facts,
+    })
 }
 
 fn track(track: &Track<'_>) -> Value {

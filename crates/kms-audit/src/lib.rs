@@ -52,6 +52,8 @@ mod checkpoints;
 mod codec;
 #[cfg(unix)]
 mod config;
+#[cfg(unix)]
+mod device;
 pub mod error;
 pub mod export;
 #[cfg(unix)]
@@ -72,6 +74,8 @@ pub mod record;
 #[cfg(unix)]
 mod scan;
 #[cfg(unix)]
+mod sealing;
+#[cfg(unix)]
 mod segment;
 #[cfg(unix)]
 mod settle;
@@ -89,6 +93,8 @@ mod writer;
 pub use checkpoints::SignedCheckpoint;
 #[cfg(unix)]
 pub use config::{Config, Durability, OnFull, OpenReport, Override, Parts};
+#[cfg(unix)]
+pub use device::{Device, Sealer};
 pub use error::{AnchorFault, AuditError, Damage, Malformed};
 #[cfg(unix)]
 pub use log::{AuditLog, Status};
@@ -121,6 +127,10 @@ mod test_keys;
 #[cfg(unix)]
 #[path = "tests/log.rs"]
 mod test_log;
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "tests/sealing.rs"]
+mod test_sealing;
 #[cfg(test)]
 #[cfg(unix)]
 #[path = "tests/support.rs"]

@@ -15,9 +15,10 @@ use crate::merkle::{
     Hash, Nodes as _, consistency_proof, inclusion_proof, range_root, verify_consistency,
     verify_inclusion,
 };
-use crate::note::NoteSigner;
+use crate::note::{NoteKey, NoteSigner};
 use crate::open;
 use crate::record::Body;
+use crate::sealing::{self, Sealing};
 use crate::settle::{self, Settling};
 use crate::shared::Shared;
 use crate::writer::Writer;
@@ -65,7 +66,7 @@ impl AuditLog {
         parts: Parts,
         decision: Option<&Override>,
     ) -> Result<AuditLog> {
-        let opened = open::open(path, &config, &parts, decision)?;
+        let mut opened = open::open(path, &config, &parts, decision)?;
         let began = opened.report.records == 0;
         let new_keys = opened.new_keys;
         let shared = Arc::new(Shared {
@@ -73,6 +74,8 @@ impl AuditLog {
             dir: opened.dir,
             writer: Writer::new(config, parts.clock.clone(), opened.tail),
             signers: Mutex::new(parts.signers.clone()),
+            sealing: opened.device.by.as_ref().map(|it| Sealing::new(Arc::clone(&it.signer))),
+            latest: Mutex::new(opened.checkpoints.latest.take()),
             parts,
             hashes: Mutex::new(opened.hashes),
             checkpoints: Mutex::new(opened.checkpoints),
@@ -90,6 +93,7 @@ impl AuditLog {
             new_keys,
             opened.overridden.as_ref(),
             decision,
+            opened.device,
         )?;
         shared.write_keys()?;
         if opened.overridden.is_some() {
@@ -102,6 +106,7 @@ impl AuditLog {
         if shared.writer.config.durability == Durability::Fsync {
             threads.push(settle::start(shared.clone())?);
         }
+        threads.extend(sealing::start(&shared)?);
         let (threads, lock) = (Mutex::new(threads), Mutex::new(Some(opened.lock)));
         Ok(AuditLog { shared, threads, report: opened.report, lock })
     }
@@ -160,8 +165,27 @@ impl AuditLog {
     /// # Errors
     /// `Stopped` after a panic.
     pub fn latest_checkpoint(&self) -> Result<Arc<SignedCheckpoint>> {
-        let checkpoints = self.shared.checkpoints.lock().map_err(|_| AuditError::Stopped)?;
-        checkpoints.latest.clone().ok_or(AuditError::NotFound("checkpoint"))
+        self.shared.latest()?.ok_or(AuditError::NotFound("checkpoint"))
+    }
+
+    /// The key of the device that seals it, where one does.
+    pub fn device(&self) -> Option<&NoteKey> {
+        self.shared.sealing.as_ref().map(|it| it.device().key())
+    }
+
+    /// Whether operations may be recorded, where a device seals the log.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`, with the cause, from a checkpoint that the device did not sign to the next that it did.
+    pub fn check_sealed(&self) -> kms_core::Result<()> {
+        self.shared.sealing.as_ref().map_or(Ok(()), Sealing::check)
+    }
+
+    /// Has a checkpoint made soon, without waiting for the device; for a log that one seals.
+    pub fn ask_for_checkpoint(&self) {
+        if let Some(sealing) = &self.shared.sealing {
+            sealing.ask();
+        }
     }
 
     /// The leaf hash of a record, and its audit path in the tree of the first `size` records.
@@ -218,16 +242,15 @@ impl AuditLog {
     /// How it is.
     pub fn status(&self) -> Status {
         let shared = &self.shared;
-        // One lock after the other: checkpoints take them the other way round.
         let tail = shared
             .writer
             .tail()
             .map(|tail| (tail.frontier.size(), tail.spare.is_some() || !tail.no_space));
-        let covered = shared.checkpoints.lock().ok().and_then(|it| it.latest.clone());
+        let covered = shared.covered().unwrap_or_default();
         let (size, writable) = tail.unwrap_or_default();
         Status {
             size,
-            checkpoint_size: covered.map_or(0, |it| it.checkpoint.size),
+            checkpoint_size: covered,
             checkpoint_at_ms: match shared.checkpoint_at_ms.load(Ordering::Relaxed) {
                 0 => None,
                 at => Some(at),
@@ -247,6 +270,9 @@ impl AuditLog {
         }
         self.shared.writer.work.notify_all();
         self.shared.settling.close();
+        if let Some(sealing) = &self.shared.sealing {
+            sealing.close();
+        }
         let threads = self.threads.lock().map(|mut threads| std::mem::take(&mut *threads));
         for thread in threads.unwrap_or_default() {
             // A panic of a thread has poisoned what it held, which stopped the log.

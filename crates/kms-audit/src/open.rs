@@ -6,9 +6,10 @@ use std::sync::Arc;
 use kms_core::AnchorState;
 use kms_durable::{Dir, DirLock};
 
-use crate::checkpoint::{Checkpoint, Signed, signed_by};
+use crate::checkpoint::{Checkpoint, Signed, device_name, is_device, signed_by};
 use crate::checkpoints::{CheckpointFile, SignedCheckpoint};
 use crate::config::{Config, OpenReport, Override, Parts};
+use crate::device::{self, Sealed};
 use crate::error::{AnchorFault, AuditError, Damage, Result};
 use crate::hashes::HashFiles;
 use crate::layout::{KEYS, PAGE, SegmentHeader, parse_segment_name, segment_name};
@@ -35,6 +36,8 @@ pub(crate) struct Opened {
     pub(crate) overridden: Option<AnchorState>,
     /// The keys in force, where the signers' are others: an override is to be recorded.
     pub(crate) new_keys: bool,
+    /// Who seals from here on.
+    pub(crate) device: Sealed,
 }
 
 pub(crate) fn io(what: &'static str) -> impl Fn(std::io::Error) -> AuditError {
@@ -81,14 +84,33 @@ pub(crate) fn open(
         dropped_checkpoint_bytes: checkpoints.dropped,
         overridden: Vec::new(),
     };
+    let device = |before| device::decide(config.attested, parts.device.as_ref(), before, decision);
     if !begun {
-        return fresh(path, dir, lock, config, parts, anchor, checkpoints, overrides, report);
+        let device = device(None)?;
+        return fresh(
+            path,
+            dir,
+            lock,
+            config,
+            parts,
+            anchor,
+            checkpoints,
+            overrides,
+            report,
+            device,
+        );
     }
     let Some((first, last)) = segments else {
         return Err(damaged(Some(0), 0, 0, "there are checkpoints and no records"));
     };
     let latest = checkpoints.latest.as_ref().map(|it| it.checkpoint.clone());
-    let keys = read_keys(&dir)?;
+    let (keys, sealed_by) = match read_keys(&dir)? {
+        None => (None, None),
+        Some(mut keys) => {
+            let device = keys.pop_if(|key| is_device(key));
+            (Some(keys), device)
+        }
+    };
     let accept_keys = decision.is_some_and(|it| it.audit_key);
     if let (Some(latest), Some(keys), false) = (&checkpoints.latest, &keys, accept_keys) {
         check_signatures(latest, keys, config, parts)?;
@@ -109,7 +131,7 @@ pub(crate) fn open(
     let tolerance = Tolerance { floor: covered, boot: boot_id() };
     let mut leaves: Vec<Hash> = Vec::new();
     let mut roots = Roots::new(&begin, &[covered, anchored]);
-    let mut chain_keys = None;
+    let (mut chain_keys, mut chain_device) = (None, None);
     let end = scan(path, start, last, &tolerance, &mut |record, leaf, tree| {
         if complete && leaves.len() < MOST_LEAVES {
             leaves.push(*leaf);
@@ -119,6 +141,11 @@ pub(crate) fn open(
                 NoteKey::new(it.origin, key.algorithm, key.public)
             };
             chain_keys = Some(it.keys.iter().map(key).collect::<Result<Vec<_>, _>>()?);
+        }
+        if let Body::Sealing(it) = &record.body {
+            let name = device_name(it.origin);
+            let key = it.device.as_ref().map(|it| NoteKey::new(&name, it.algorithm, it.public));
+            chain_device = Some((record.seq, key.transpose()?));
         }
         roots.see(tree);
         Ok(())
@@ -141,6 +168,18 @@ pub(crate) fn open(
         }
         report.overridden.push("the audit key is not the one that the log names".into());
     }
+    if let (Some(latest), false) = (&checkpoints.latest, accept_keys) {
+        match &chain_device {
+            // The device changed since; the file of keys may name the next one already.
+            Some((seq, _)) if *seq >= covered => {}
+            Some((_, device)) => check_device(latest, device.as_ref(), config, parts)?,
+            None => check_device(latest, sealed_by.as_ref(), config, parts)?,
+        }
+    }
+    let sealed_by = chain_device.map_or(sealed_by, |(_, device)| device);
+    let device = device(sealed_by.as_ref())?;
+    let overridden_device = device.change.as_ref().and_then(|it| it.overridden);
+    report.overridden.extend(overridden_device.map(String::from));
     // What was kept for proofs is touched only now that the log is accepted.
     hashes.truncate(begin.size()).map_err(io("cut the hashes"))?;
     if complete {
@@ -162,6 +201,7 @@ pub(crate) fn open(
         report,
         overridden,
         new_keys,
+        device,
     })
 }
 
@@ -208,6 +248,7 @@ fn fresh(
     checkpoints: CheckpointFile,
     overrides: impl Fn(AnchorFault) -> Result<String>,
     mut report: OpenReport,
+    device: Sealed,
 ) -> Result<Opened> {
     let mut overridden = None;
     match anchor {
@@ -240,6 +281,7 @@ fn fresh(
         report,
         overridden,
         new_keys: true,
+        device,
     })
 }
 
@@ -414,6 +456,33 @@ fn check_signatures(
         }
     }
     Ok(())
+}
+
+/// Whether the device that sealed the log signed the last checkpoint, and none did where there was none.
+fn check_device(
+    latest: &SignedCheckpoint,
+    device: Option<&NoteKey>,
+    config: &Config,
+    parts: &Parts,
+) -> Result<()> {
+    let refuse = |why: &'static str| Err(AuditError::Checkpoint(why.into()));
+    let note = Note::parse(latest.note.as_bytes())?;
+    match device.map(|key| signed_by(&note, key, &*parts.verifier)) {
+        Some(Signed::Yes(_)) => Ok(()),
+        Some(Signed::No) => {
+            refuse("the last checkpoint lacks the line of the device that seals the log")
+        }
+        Some(Signed::Invalid) => refuse("the last checkpoint has a bad signature by the device"),
+        None => {
+            let name = device_name(config.origin.as_str());
+            match note.signatures.iter().any(|line| line.name == name) {
+                true => {
+                    Err(keys_damaged("names no device, and the last checkpoint is sealed by one"))
+                }
+                false => Ok(()),
+            }
+        }
+    }
 }
 
 /// The keys in force; `None` before the first checkpoint.

@@ -8,6 +8,7 @@
 mod keys;
 mod operation;
 mod process;
+mod sealing;
 
 use kms_core::{Algorithm, KidRef, Version};
 use uuid::Uuid;
@@ -18,6 +19,7 @@ use crate::error::Malformed;
 pub use self::keys::{AuditKey, AuditKeys, Continuity};
 pub use self::operation::{Operation, Refusal, Refusals, Target, Verifications};
 pub use self::process::{Dropped, Opened, Override};
+pub use self::sealing::{DeviceKey, MAX_FACTS, Sealing};
 
 /// The version that [`Record::encode`] writes.
 pub const VERSION: u8 = 1;
@@ -56,6 +58,8 @@ pub enum Body<'a> {
     Dropped(Dropped),
     /// Kind 8: an operator had a refused log opened.
     Override(Override<'a>),
+    /// Kind 9: which device signs checkpoints beside the audit keys from here on, if any.
+    Sealing(Sealing<'a>),
 }
 
 impl<'a> Record<'a> {
@@ -118,6 +122,7 @@ impl<'a> Body<'a> {
             Body::Opened(_) => 6,
             Body::Dropped(_) => 7,
             Body::Override(_) => 8,
+            Body::Sealing(_) => 9,
         }
     }
 
@@ -131,6 +136,7 @@ impl<'a> Body<'a> {
             Body::Opened(it) => it.encode(out),
             Body::Dropped(it) => it.encode(out),
             Body::Override(it) => it.encode(out),
+            Body::Sealing(it) => it.encode(out),
         }
     }
 
@@ -144,6 +150,7 @@ impl<'a> Body<'a> {
             6 => Body::Opened(Opened::decode(input)?),
             7 => Body::Dropped(Dropped::decode(input)?),
             8 => Body::Override(Override::decode(input)?),
+            9 => Body::Sealing(Sealing::decode(input)?),
             _ => return Err(Malformed("kind")),
         })
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use kms_durable::Dir;
 
-use crate::checkpoints::CheckpointFile;
+use crate::checkpoints::{CheckpointFile, SignedCheckpoint};
 use crate::config::Parts;
 use crate::error::{AuditError, Damage, Result};
 use crate::hashes::HashFiles;
@@ -15,6 +15,7 @@ use crate::merkle::{Hash, range_root};
 use crate::note::NoteSigner;
 use crate::open::{self, durable};
 use crate::record::Dropped;
+use crate::sealing::Sealing;
 use crate::settle::Settling;
 use crate::writer::Writer;
 
@@ -26,7 +27,12 @@ pub(crate) struct Shared {
     pub(crate) parts: Parts,
     pub(crate) signers: Mutex<Vec<Arc<dyn NoteSigner>>>,
     pub(crate) hashes: Mutex<Option<HashFiles>>,
+    /// Held while one is made, however long that takes.
     pub(crate) checkpoints: Mutex<CheckpointFile>,
+    /// The last one; held for a moment only.
+    pub(crate) latest: Mutex<Option<Arc<SignedCheckpoint>>>,
+    /// The device that signs beside the signers, where there is one.
+    pub(crate) sealing: Option<Sealing>,
     /// The number of the first segment that is there; held while segments are removed.
     pub(crate) first_segment: Mutex<u32>,
     pub(crate) dropped_verifications: AtomicU64,
@@ -126,9 +132,17 @@ impl Shared {
             return Ok(None);
         }
         let end = open::header_of(&self.path, segment + 1)?.frontier.size();
-        let checkpoints = self.checkpoints.lock().map_err(|_| AuditError::Stopped)?;
-        let covered = checkpoints.latest.as_ref().map_or(0, |it| it.checkpoint.size);
-        Ok((end <= covered).then_some(end))
+        Ok((end <= self.covered()?).then_some(end))
+    }
+
+    /// The last checkpoint.
+    pub(crate) fn latest(&self) -> Result<Option<Arc<SignedCheckpoint>>> {
+        Ok(self.latest.lock().map_err(|_| AuditError::Stopped)?.clone())
+    }
+
+    /// Records that it covers.
+    pub(crate) fn covered(&self) -> Result<u64> {
+        Ok(self.latest()?.map_or(0, |it| it.checkpoint.size))
     }
 
     /// Makes durable that these records are there as hashes only, and the hashes, before the records go.

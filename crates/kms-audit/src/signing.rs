@@ -6,12 +6,17 @@ use std::sync::atomic::Ordering;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoints::{CheckpointFile, SignedCheckpoint};
 use crate::config::{OpenReport, Override};
+use crate::device::{Sealed, Sealer};
 use crate::error::{AuditError, Result};
 use crate::layout::KEYS;
 use crate::merkle::Hash;
 use crate::note::NoteSigner;
 use crate::open::{boot_id, durable};
-use crate::record::{AuditKey, AuditKeys, Body, Opened, Override as OverrideRecord};
+use crate::record::{
+    AuditKey, AuditKeys, Body, DeviceKey, Opened, Override as OverrideRecord,
+    Sealing as SealingRecord,
+};
+use crate::sealing::Sealing;
 use crate::shared::Shared;
 use crate::writer::{checked, fit};
 
@@ -24,6 +29,7 @@ impl Shared {
         new_keys: bool,
         overridden: Option<&kms_core::AnchorState>,
         decision: Option<&Override>,
+        device: Sealed,
     ) -> Result<()> {
         if began {
             self.submit_keys(&[])?;
@@ -45,7 +51,37 @@ impl Shared {
         if new_keys && !began {
             self.submit_keys(&[])?;
         }
-        Ok(())
+        match device.change {
+            Some(change) => self.submit_sealing(device.by.as_ref(), change.before.as_deref()),
+            None => Ok(()),
+        }
+    }
+
+    /// Says which device signs checkpoints from here on, if any. The audit keys sign that, and the device before.
+    fn submit_sealing(&self, by: Option<&Sealer>, before: Option<&dyn NoteSigner>) -> Result<()> {
+        let after = self.latest()?;
+        let facts = by.map(|it| it.facts.iter().map(|(name, value)| (fit(name), fit(value))));
+        let facts: Vec<_> = facts.into_iter().flatten().collect();
+        let device = by.map(|it| DeviceKey {
+            algorithm: it.signer.key().algorithm(),
+            public: it.signer.key().public(),
+            class: &it.class,
+            facts: facts.iter().map(|(name, value)| (&**name, &**value)).collect(),
+        });
+        let mut record = SealingRecord {
+            origin: self.writer.config.origin.as_str(),
+            device,
+            after_size: after.as_ref().map_or(0, |it| it.checkpoint.size),
+            after_root: after.map_or([0; 32], |it| it.checkpoint.root),
+            signatures: Vec::new(),
+        };
+        let statement = record.statement()?;
+        let signers = self.signers()?;
+        let signers = signers.iter().map(|it| &**it).chain(before);
+        let signatures =
+            signers.map(|it| it.sign(&statement)).collect::<kms_core::Result<Vec<_>>>()?;
+        record.signatures = signatures.iter().map(Vec::as_slice).collect();
+        self.writer.submit(Body::Sealing(record)).map(drop)
     }
 
     fn signers(&self) -> Result<Vec<Arc<dyn NoteSigner>>> {
@@ -66,7 +102,9 @@ impl Shared {
     }
 
     fn write_keys_of(&self, signers: &[Arc<dyn NoteSigner>]) -> Result<()> {
-        let text: String = signers.iter().map(|it| format!("{}\n", it.key())).collect();
+        let device = self.sealing.as_ref().map(Sealing::device);
+        let keys = signers.iter().map(|it| it.key()).chain(device.map(NoteSigner::key));
+        let text: String = keys.map(|key| format!("{key}\n")).collect();
         let there = self.dir.read(KEYS, crate::note::MAX_NOTE);
         if there.is_ok_and(|bytes| bytes == text.as_bytes()) {
             return Ok(());
@@ -91,7 +129,7 @@ impl Shared {
         self.checkpoint_into(&mut file)
     }
 
-    /// In this order: log durable, anchor durable, checkpoint durable, handed out. The signers are those of now: they
+    /// In this order: log durable, signed, anchor durable, checkpoint durable, handed out. The signers are those of now: they
     /// change under the same lock.
     fn checkpoint_into(&self, file: &mut CheckpointFile) -> Result<Arc<SignedCheckpoint>> {
         let made = self.make_checkpoint(file);
@@ -104,14 +142,19 @@ impl Shared {
     fn make_checkpoint(&self, file: &mut CheckpointFile) -> Result<Arc<SignedCheckpoint>> {
         let signers = self.signers()?;
         let (size, root) = self.head()?;
-        if let Some(latest) = file.latest.as_ref().filter(|it| it.checkpoint.size == size) {
-            return Ok(latest.clone());
+        if let Some(latest) = self.latest()?.filter(|it| it.checkpoint.size == size) {
+            return Ok(latest);
         }
         self.writer.flush()?;
         let origin = self.writer.config.origin.as_str().to_owned();
         let checkpoint = Checkpoint { origin, size, root };
         let signers: Vec<&dyn NoteSigner> = signers.iter().map(|it| &**it).collect();
-        let note = checkpoint.sign(&signers, self.parts.clock.unix_ms() / 1000)?.to_string();
+        let unix_s = self.parts.clock.unix_ms() / 1000;
+        let mut note = checkpoint.sign(&signers, unix_s)?;
+        if let Some(sealing) = &self.sealing {
+            sealing.add_line(&checkpoint, &mut note, unix_s, &*self.parts.verifier)?;
+        }
+        let note = note.to_string();
         self.parts.anchor.advance_log(size, &root)?;
         file.append(&note).map_err(|(stop, error)| {
             if stop {
@@ -120,7 +163,10 @@ impl Shared {
             AuditError::Io("write a checkpoint", error)
         })?;
         let signed = Arc::new(SignedCheckpoint { checkpoint, note });
-        file.latest = Some(signed.clone());
+        *self.latest.lock().map_err(|_| AuditError::Stopped)? = Some(signed.clone());
+        if let Some(sealing) = &self.sealing {
+            sealing.made();
+        }
         self.checkpoint_at_ms.store(self.parts.clock.unix_ms(), Ordering::Relaxed);
         self.checkpoints_made.fetch_add(1, Ordering::Relaxed);
         Ok(signed)

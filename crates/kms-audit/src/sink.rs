@@ -85,12 +85,29 @@ pub(crate) fn continuity<'a>(event: &ContinuityEvent<'a>) -> Result<Body<'a>> {
     }))
 }
 
-/// Counts a record that was not taken.
-fn taken(log: &AuditLog, index: crate::error::Result<u64>) -> Result<Option<u64>> {
+/// Counts a record that was not taken, whatever the reason.
+fn taken(log: &AuditLog, index: Result<u64>) -> Result<Option<u64>> {
     if index.is_err() {
         log.shared().refused_records.fetch_add(1, Ordering::Relaxed);
     }
-    Ok(Some(index?))
+    index.map(Some)
+}
+
+fn take(log: &AuditLog, event: &AuditEvent<'_>) -> Result<u64> {
+    let reason = match event.refusal {
+        // What was refused changes nothing: it is recorded whether or not the device signs.
+        Some(refusal) => fit(&refusal.message),
+        None => {
+            log.check_sealed()?;
+            String::new()
+        }
+    };
+    Ok(log.submit(Body::Operation(operation(event, &reason)?))?)
+}
+
+fn take_continuity(log: &AuditLog, event: &ContinuityEvent<'_>) -> Result<u64> {
+    log.check_sealed()?;
+    Ok(log.submit(continuity(event)?)?)
 }
 
 impl AuditSink for AuditLog {
@@ -99,9 +116,7 @@ impl AuditSink for AuditLog {
     }
 
     fn append(&self, event: &AuditEvent<'_>) -> Result<Option<u64>> {
-        let reason = event.refusal.map_or(String::new(), |it| fit(&it.message));
-        let body = Body::Operation(operation(event, &reason)?);
-        taken(self, self.submit(body))
+        taken(self, take(self, event))
     }
 
     fn continuity_statement(&self, rotation: &Rotation<'_>) -> Result<Option<Vec<u8>>> {
@@ -109,7 +124,7 @@ impl AuditSink for AuditLog {
     }
 
     fn append_continuity(&self, event: &ContinuityEvent<'_>) -> Result<Option<u64>> {
-        taken(self, self.submit(continuity(event)?))
+        taken(self, take_continuity(self, event))
     }
 
     fn verified(&self, event: &VerificationEvent<'_>) {

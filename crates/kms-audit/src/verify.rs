@@ -5,6 +5,7 @@
 //! It trusts nothing that the writer wrote down for itself: the tree is built anew from the records.
 
 mod continuity;
+mod device;
 mod keys;
 
 use std::fs::File;
@@ -14,8 +15,10 @@ use std::path::Path;
 
 use self::continuity::Chains;
 pub use self::continuity::Continuities;
+pub use self::device::SealedBy;
+use self::device::{Device, Fault, UNSEALED};
 use self::keys::{Keys, signed_by_all};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, is_device};
 use crate::checkpoint_reader::{CheckpointReader, Stored};
 use crate::error::{AuditError, Damage, Malformed, Result};
 use crate::layout::{CHECKPOINTS, KEYS, hashes_name, segment_name};
@@ -40,6 +43,8 @@ pub enum Outcome {
     BadAuditKey = 6,
     /// The anchor, or an earlier visit, saw more records, or others.
     BehindAnchor = 7,
+    /// The log is sealed by a device, or was pinned to one, and a checkpoint lacks its line though no record ended that.
+    Unsealed = 8,
 }
 
 impl Outcome {
@@ -68,6 +73,8 @@ pub struct Report {
     pub covered: u64,
     /// The keys in force at the end.
     pub keys: Vec<NoteKey>,
+    /// The device that seals it at the end.
+    pub sealed_by: Option<SealedBy>,
     /// The proofs of rotations.
     pub continuity: Continuities,
     /// What an auditor should look at, though nothing contradicts it: overrides, dropped records, unchecked signatures.
@@ -82,7 +89,8 @@ pub const MAX_REMARKS: usize = 1000;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Expect<'a> {
     /// Keys that the caller trusts; without them the log vouches for its own first keys. All must be among those that the
-    /// first record names, and every later change signed; or all be in force at the end, with a checkpoint by them.
+    /// first record names, and every later change signed; or all be in force at the end, with a checkpoint by them. Of a device
+    /// ([`is_device`]) the same holds from the first that seals the log, whether or not other keys are given.
     pub keys: Option<&'a [NoteKey]>,
     /// Size and root that an anchor, or an earlier visit, saw.
     pub seen: Option<(u64, Hash)>,
@@ -118,6 +126,10 @@ pub fn verify(
         .iter()
         .map(|note| Ok((Checkpoint::parse(&note.text)?, note)))
         .collect::<Result<_, Malformed>>()?;
+    let (devices, audit_keys): (Vec<_>, Vec<_>) =
+        expect.keys.unwrap_or_default().iter().cloned().partition(is_device);
+    // A device alone says nothing of the audit keys.
+    let pinned = expect.keys.is_some() && !(audit_keys.is_empty() && !devices.is_empty());
     let mut run = Run {
         dir,
         verifier,
@@ -127,7 +139,8 @@ pub fn verify(
         checkpoints: CheckpointReader::open(dir)?,
         pending: None,
         last: None,
-        keys: Keys::new(verifier, expect.keys),
+        keys: Keys::new(verifier, pinned.then_some(audit_keys)),
+        device: Device::new(verifier, devices),
         chains: Chains::default(),
         dropped_until: 0,
         seen_root: None,
@@ -140,6 +153,7 @@ pub fn verify(
             checkpoints: 0,
             covered: 0,
             keys: Vec::new(),
+            sealed_by: None,
             continuity: Continuities::default(),
             remarks: Vec::new(),
         },
@@ -158,6 +172,7 @@ pub fn verify(
     report.size = tree.size();
     report.root = tree.root();
     report.keys = run.keys.now.unwrap_or_default();
+    report.sealed_by = run.device.into_sealed_by();
     report.continuity = run.chains.counts;
     Ok(report)
 }
@@ -187,6 +202,7 @@ struct Run<'a> {
     pending: Option<Stored>,
     last: Option<Checkpoint>,
     keys: Keys<'a>,
+    device: Device<'a>,
     chains: Chains,
     dropped_until: u64,
     seen_root: Option<Hash>,
@@ -211,7 +227,10 @@ impl Run<'_> {
         if tree.size() > 0 {
             self.pruned(tree)?;
         }
-        self.advance()?;
+        // What was read there and not reached is still to be checked.
+        if self.pending.is_none() {
+            self.advance()?;
+        }
         self.at(tree)?;
         let mut segment = records.segment_number();
         loop {
@@ -272,6 +291,14 @@ impl Run<'_> {
                 .chains
                 .check(it, self.verifier)
                 .map_err(|why| Stop::Bad(Outcome::Damaged, bad(why)))?,
+            Body::Sealing(it) => {
+                let keys = self.keys.known();
+                match self.device.change(it, self.last.as_ref(), keys, &bad, seq) {
+                    Ok(None) => {}
+                    Ok(Some(remark)) => self.remark(|| format!("record {seq}: {remark}")),
+                    Err(why) => return Err(Stop::Bad(Outcome::BadAuditKey, bad(why))),
+                }
+            }
             Body::Override(it) => {
                 self.remark(|| format!("record {seq}: {} overrode: {}", it.actor, it.refused));
             }
@@ -313,6 +340,10 @@ impl Run<'_> {
                 return Err(bad(why));
             }
             self.keys.check(&checkpoint, &note, offset).map_err(bad)?;
+            self.device.check(&checkpoint, &note, true).map_err(|fault| match fault {
+                Fault::Unsealed => checkpoint_fault(Outcome::Unsealed, offset, UNSEALED),
+                Fault::Invalid => bad("the checkpoint has a bad signature by the device"),
+            })?;
             self.report.checkpoints += 1;
             self.report.covered = checkpoint.size;
             self.last = Some(checkpoint);
@@ -336,6 +367,10 @@ impl Run<'_> {
             } else {
                 self.remark(|| format!("the signers of the kept checkpoint of {size} are unknown"));
             }
+            self.device.check(&checkpoint, note, false).map_err(|fault| match fault {
+                Fault::Unsealed => Stop::Bad(Outcome::Unsealed, kept_damage(UNSEALED.into())),
+                Fault::Invalid => kept_fault("it has a bad signature by the device".into()),
+            })?;
         }
         Ok(())
     }
@@ -355,7 +390,9 @@ impl Run<'_> {
         if self.expect.keys.is_none() {
             self.remark(|| "the first keys were pruned with their record".into());
         }
-        self.keys.guess(today);
+        let (devices, keys): (Vec<_>, Vec<_>) = today.into_iter().flatten().partition(is_device);
+        self.keys.guess((!keys.is_empty()).then_some(keys));
+        self.device.guess(devices.into_iter().next());
         let Ok(file) = File::open(self.dir.join(hashes_name(0))) else {
             self.remark(|| "the hashes of pruned records are missing".into());
             return Ok(());
@@ -407,6 +444,11 @@ impl Run<'_> {
             return Err(Stop::Bad(Outcome::Damaged, damage));
         }
         self.keys.trusted().map_err(|damage| Stop::Bad(Outcome::BadAuditKey, damage))?;
+        self.device.trusted().map_err(|damage| Stop::Bad(Outcome::BadAuditKey, damage))?;
+        if self.device.never_sealed() {
+            let why = "no checkpoint has a line by the device that should seal the log";
+            return Err(checkpoint_fault(Outcome::Unsealed, 0, why));
+        }
         if let Some(offset) = self.keys.unsigned() {
             let why = "nothing says which keys this and the later checkpoints are signed by";
             return Err(checkpoint_fault(Outcome::BadCheckpoint, offset, why));
@@ -451,6 +493,9 @@ fn checkpoint_fault(outcome: Outcome, offset: u64, why: &'static str) -> Stop {
 }
 
 fn kept_fault(why: String) -> Stop {
-    let damage = Damage { seq: None, file: "kept checkpoint".into(), offset: 0, why: why.into() };
-    Stop::Bad(Outcome::BadCheckpoint, damage)
+    Stop::Bad(Outcome::BadCheckpoint, kept_damage(why))
+}
+
+fn kept_damage(why: String) -> Damage {
+    Damage { seq: None, file: "kept checkpoint".into(), offset: 0, why: why.into() }
 }

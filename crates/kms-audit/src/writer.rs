@@ -257,6 +257,17 @@ impl Writer {
     }
 }
 
+/// Without one of its threads a log would append on, and sync or sign nothing: a panic of it stops the log.
+pub(crate) struct StopOnPanic<'a>(pub(crate) &'a Writer);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+        }
+    }
+}
+
 impl Tail {
     /// Whether a frame of this length, and an end frame after it, fit into the segment.
     fn fits(&self, len: usize) -> bool {

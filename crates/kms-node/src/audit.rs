@@ -1,6 +1,8 @@
 //! The audit log of a service: how it is opened, what can be asked of it, and what can be done with its files alone.
 
 mod continuity;
+#[cfg(unix)]
+pub(crate) mod device;
 mod live;
 pub(crate) mod note_keys;
 mod offline;
@@ -38,10 +40,12 @@ pub struct AuditOptions {
     pub verify: Option<String>,
     /// Whether ML-DSA-44 signs checkpoints beside Ed25519; no by default.
     pub hybrid: Option<bool>,
+    /// `software` by default, or `attested`: the token of the service signs every checkpoint too.
+    pub sealing: Option<String>,
     /// Which audit keys sign, counted from 1, the default: a higher number makes new ones, which those before sign.
     pub key_generation: Option<u32>,
     /// Goes on with a log that is older than its anchor or disagrees with it. That is recorded in it.
     pub accept_older: Option<bool>,
-    /// Goes on with audit keys that those before did not sign. That is recorded too.
+    /// Goes on with audit keys, and with a device, that those before did not sign. That is recorded too.
     pub accept_keys: Option<bool>,
 }

@@ -151,6 +151,7 @@ pub(crate) fn read_secret(path: &Path) -> Result<SecretBytes> {
 mod imp {
     use std::path::{Path, PathBuf};
     use std::sync::{Arc, Mutex, PoisonError};
+    use std::time::Duration;
 
     use kms_audit::AuditLog;
     use kms_audit::record::{Body, Override};
@@ -199,6 +200,9 @@ mod imp {
             let why = "a token needs one beside it, for what it does not keep";
             return Err(KmsError::bad_request(why).field("store"));
         }
+        if let Some(audit) = audit {
+            audit.check_sealing(pkcs11.is_some())?;
+        }
         let seals = store.is_some_and(|store| store.root_key.kind == HSM);
         let token = pkcs11.map(|options| options.open(&mut config, seals)).transpose()?;
         let held = token.clone().map(Opened::new).unwrap_or_default();
@@ -239,20 +243,24 @@ mod imp {
             return Err(fault.clone().into());
         }
         let mut mismatch = false;
+        let within = config.remote.as_ref().map(|it| it.deadline);
+        let device = token.cloned().zip(within);
         let audit = match audit {
             None => Audit::Off,
             Some(options) => {
                 config.audit_verify = options.verify()?;
                 match options.dir.as_deref().map(Path::new) {
                     None => Audit::Memory(Arc::new(options.in_memory()?)),
-                    Some(dir) => match log_of(options, dir, unlocked.as_ref(), anchor.as_ref()) {
-                        Ok(log) => Audit::Log(Arc::new(log)),
-                        Err(OpenError::Mismatch(error)) => {
-                            mismatch = true;
-                            refuse(error).map(|()| Audit::Off)?
+                    Some(dir) => {
+                        match log_of(options, dir, unlocked.as_ref(), anchor.as_ref(), device) {
+                            Ok(log) => Audit::Log(Arc::new(log)),
+                            Err(OpenError::Mismatch(error)) => {
+                                mismatch = true;
+                                refuse(error).map(|()| Audit::Off)?
+                            }
+                            Err(OpenError::Other(error)) => return Err(error),
                         }
-                        Err(OpenError::Other(error)) => return Err(error),
-                    },
+                    }
                 }
             }
         };
@@ -303,14 +311,15 @@ mod imp {
         dir: &Path,
         unlocked: Option<&Unlocked>,
         anchor: Option<&Arc<dyn Anchor>>,
+        device: Option<(Token, Duration)>,
     ) -> Result<AuditLog, OpenError> {
         let missing = || fault("anchor", "an audit log needs one");
         match unlocked {
-            Some(unlocked) => options.open(dir, unlocked, anchor.ok_or_else(missing)?),
+            Some(unlocked) => options.open(dir, unlocked, anchor.ok_or_else(missing)?, device),
             None => {
                 let own = options.own_keys(dir)?;
                 let path = options.anchor.as_ref().ok_or_else(missing)?;
-                options.open(dir, &own, &self::anchor(&own, &[dir], path)?)
+                options.open(dir, &own, &self::anchor(&own, &[dir], path)?, device)
             }
         }
     }

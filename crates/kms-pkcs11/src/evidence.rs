@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use cryptoki::object::{Attribute, AttributeType};
+use kms_core::signer::KeyEvidence;
 use kms_core::{ErrorCode, Kid, KmsError};
 
 use crate::calls::Function;
@@ -56,13 +57,42 @@ impl Evidence {
     }
 }
 
+impl From<Evidence> for KeyEvidence {
+    fn from(evidence: Evidence) -> KeyEvidence {
+        let complete = evidence.is_complete();
+        let said = |it: Option<bool>| it.map_or("unknown".to_owned(), |it| it.to_string());
+        let identity = evidence.identity;
+        let facts = vec![
+            ("slot", identity.slot.to_string()),
+            ("token_label", identity.label),
+            ("token_manufacturer", identity.manufacturer),
+            ("token_model", identity.model),
+            ("token_serial", identity.serial),
+            ("token_firmware", identity.firmware),
+            ("token_hardware", identity.hardware),
+            ("module", identity.library),
+            ("module_version", identity.library_version),
+            ("cryptoki_version", identity.cryptoki),
+            ("cka_local", said(evidence.local)),
+            ("cka_sensitive", said(evidence.sensitive)),
+            ("cka_always_sensitive", said(evidence.always_sensitive)),
+            ("cka_extractable", said(evidence.extractable)),
+            ("cka_never_extractable", said(evidence.never_extractable)),
+        ];
+        KeyEvidence { class: evidence.class, complete, facts }
+    }
+}
+
 impl Token {
     /// What the token says of this version now.
     ///
     /// # Errors
     /// [`crate::Error::NoSuchKey`], and those of every call.
     pub fn evidence(&self, kid: &Kid, within: Duration) -> Result<Evidence> {
-        let id = ObjectId::private(kid);
+        self.evidence_of(ObjectId::private(kid), within)
+    }
+
+    pub(crate) fn evidence_of(&self, id: ObjectId, within: Duration) -> Result<Evidence> {
         self.run(within, true, move |live| {
             let key = live.object(&id)?;
             let asked = [

@@ -9,7 +9,7 @@ use kms_core::{Algorithm, KeyId, Kid, Version};
 
 use crate::calls::Function;
 use crate::error::{Error, Result};
-use crate::object_id::{ObjectId, key_id, key_label, kid_of, version_of};
+use crate::object_id::{Names, ObjectId, key_label, kid_of, version_of};
 use crate::pair::{self, Kind, PUBLIC_KEY_LEN, Pair, public_half};
 use crate::session::Live;
 use crate::token::Token;
@@ -62,7 +62,8 @@ impl Token {
         }
         // Looked for in a call of its own, which may be tried twice, and which finds a dead session before the key is
         // made in it.
-        let (started, private, public) = (std::time::Instant::now(), kid.clone(), kid.clone());
+        let (started, private) = (std::time::Instant::now(), kid.clone());
+        let names = Names::of_version(kid);
         self.run(within, true, move |live| match live.object(&ObjectId::private(&private)) {
             Err(Error::NoSuchKey) => Ok(()),
             Ok(_) | Err(Error::TwoKeys) => Err(Error::KeyExists),
@@ -70,8 +71,8 @@ impl Token {
         })?;
         let left = within.saturating_sub(started.elapsed());
         self.run(left, false, move |live| {
-            let pair = pair::generate(live, kind, Some(&public))?;
-            read_back(live, &public, pair)?;
+            let pair = pair::generate(live, kind, Some(&names))?;
+            read_back(live, &names, pair)?;
             public_half(live, pair.public)
         })
     }
@@ -125,7 +126,7 @@ impl Token {
     /// # Errors
     /// [`Error::NoSuchKey`], and those of every call.
     pub fn sign(&self, kid: &Kid, message: &[u8], within: Duration) -> Result<[u8; SIGNATURE_LEN]> {
-        self.run(within, true, signing(kid, message))
+        self.run(within, true, signing(ObjectId::private(kid), message))
     }
 
     /// As [`Token::sign`] without a thread that waits: `then` is called once, by that time, on a thread of the token's or
@@ -137,7 +138,7 @@ impl Token {
         within: Duration,
         then: impl FnOnce(Result<[u8; SIGNATURE_LEN]>) + Send + 'static,
     ) {
-        self.run_then(within, true, signing(kid, message), Box::new(then));
+        self.run_then(within, true, signing(ObjectId::private(kid), message), Box::new(then));
     }
 
     /// Every version that is on the token in the form of ours, of any key, in no order. Others are left out.
@@ -165,7 +166,10 @@ impl Token {
     /// # Errors
     /// Those of every call; the private key may be gone after one.
     pub fn destroy(&self, kid: &Kid, within: Duration) -> Result<()> {
-        let ids = [ObjectId::private(kid), ObjectId::public(kid)];
+        self.destroy_objects([ObjectId::private(kid), ObjectId::public(kid)], within)
+    }
+
+    pub(crate) fn destroy_objects(&self, ids: [ObjectId; 2], within: Duration) -> Result<()> {
         self.run(within, true, move |live| {
             for id in &ids {
                 let handle = match live.object(id) {
@@ -180,11 +184,11 @@ impl Token {
     }
 }
 
-fn signing(
-    kid: &Kid,
+pub(crate) fn signing(
+    id: ObjectId,
     message: &[u8],
 ) -> impl FnMut(&mut Live) -> Result<[u8; SIGNATURE_LEN]> + Send + use<> {
-    let (id, message) = (ObjectId::private(kid), message.to_vec());
+    let message = message.to_vec();
     move |live| {
         let key = live.object(&id).map_err(Error::of_proven_key)?;
         let mechanism = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure));
@@ -196,8 +200,8 @@ fn signing(
 }
 
 /// Whether the token kept id and label whole. A pair that would not be found again is destroyed.
-fn read_back(live: &Live, kid: &Kid, pair: Pair) -> Result<()> {
-    let wanted = [Attribute::Label(key_label(&kid.key)), Attribute::Id(key_id(kid).to_vec())];
+pub(crate) fn read_back(live: &Live, names: &Names, pair: Pair) -> Result<()> {
+    let wanted = [Attribute::Label(names.label.clone()), Attribute::Id(names.id.clone())];
     let attributes = [AttributeType::Label, AttributeType::Id];
     for handle in [pair.public, pair.private] {
         let call = Function::GetAttributeValue;

@@ -9,13 +9,14 @@
 //! `doubt.rs` nor of one that may have been · `session.rs` one session and its handles · `pool/` the threads ·
 //! `worker.rs` one of them · `link.rs` the circuit breaker, pure · `job.rs` a call and its deadline · `watch.rs` deadlines
 //! of calls that nobody waits for · `codes.rs` every return code · `object_id.rs` how keys are found again ·
-//! `pair.rs` key pairs · `keys.rs` Ed25519 · `agreement.rs` X25519 · `raw.rs` the one call past the bindings.
+//! `pair.rs` key pairs · `device_key.rs` keys of the service's own · `keys.rs` Ed25519 · `agreement.rs` X25519 · `raw.rs` the one call past the bindings.
 
 mod agreement;
 mod calls;
 mod capabilities;
 mod codes;
 mod config;
+mod device_key;
 mod doubt;
 mod error;
 mod evidence;

@@ -1,10 +1,10 @@
 //! How keys are found again on a token after a restart.
 //!
-//! | attribute | of a key version | of a wrapping key |
-//! | --- | --- | --- |
-//! | CKA_ID | UUID of the key, 16 bytes, then the version, 4 bytes, most significant first | `ron-kms-wrap`, 12 bytes, then UUID, 16 bytes |
-//! | CKA_LABEL | the kid without `#vN`: `<tenant>/<purpose>/<alg>/<uuid>` | `ron-kms/wrapping-key/<uuid>` |
-//! | CKA_CLASS | private key, and public key beside it | secret key |
+//! | attribute | of a key version | of a wrapping key | of a device key |
+//! | --- | --- | --- | --- |
+//! | CKA_ID | UUID of the key, 16 bytes, then the version, 4 bytes, most significant first | `ron-kms-wrap`, 12 bytes, then UUID, 16 bytes | `ron-kms-seal`, 12 bytes, then UUID, 16 bytes |
+//! | CKA_LABEL | the kid without `#vN`: `<tenant>/<purpose>/<alg>/<uuid>` | `ron-kms/wrapping-key/<uuid>` | `ron-kms/device-key/<uuid>` |
+//! | CKA_CLASS | private key, and public key beside it | secret key | private key, and public key beside it |
 //!
 //! CKA_ID decides; the label is for people, and finds all versions of a key at once. A label whose UUID is not that of
 //! the id is not ours.
@@ -14,6 +14,7 @@ use kms_core::{KeyId, Kid, KidRef, Name, Version};
 use uuid::Uuid;
 
 const WRAPPING_PREFIX: &[u8; 12] = b"ron-kms-wrap";
+const DEVICE_PREFIX: &[u8; 12] = b"ron-kms-seal";
 /// Length of the id of a key version in bytes.
 pub const KEY_ID_LEN: usize = 16 + 4;
 /// Length of the id of a wrapping key in bytes.
@@ -46,6 +47,14 @@ impl ObjectId {
         ObjectId { class: Class::Secret, id: wrapping_id(uuid).to_vec() }
     }
 
+    pub(crate) fn device(uuid: &Uuid) -> ObjectId {
+        ObjectId { class: Class::Private, id: prefixed(DEVICE_PREFIX, uuid).to_vec() }
+    }
+
+    pub(crate) fn device_public(uuid: &Uuid) -> ObjectId {
+        ObjectId { class: Class::Public, id: prefixed(DEVICE_PREFIX, uuid).to_vec() }
+    }
+
     /// What finds it.
     pub(crate) fn template(&self) -> [Attribute; 3] {
         let class = match self.class {
@@ -67,10 +76,32 @@ pub(crate) fn key_id(kid: &Kid) -> [u8; KEY_ID_LEN] {
 
 /// CKA_ID of a wrapping key.
 pub(crate) fn wrapping_id(uuid: &Uuid) -> [u8; WRAPPING_ID_LEN] {
+    prefixed(WRAPPING_PREFIX, uuid)
+}
+
+fn prefixed(prefix: &[u8; 12], uuid: &Uuid) -> [u8; WRAPPING_ID_LEN] {
     let mut id = [0; WRAPPING_ID_LEN];
-    id[..12].copy_from_slice(WRAPPING_PREFIX);
+    id[..12].copy_from_slice(prefix);
     id[12..].copy_from_slice(uuid.as_bytes());
     id
+}
+
+/// CKA_ID and CKA_LABEL of a pair that stays on the token.
+#[derive(Clone)]
+pub(crate) struct Names {
+    pub(crate) id: Vec<u8>,
+    pub(crate) label: Vec<u8>,
+}
+
+impl Names {
+    pub(crate) fn of_version(kid: &Kid) -> Names {
+        Names { id: key_id(kid).to_vec(), label: key_label(&kid.key) }
+    }
+
+    pub(crate) fn of_device(uuid: &Uuid) -> Names {
+        let label = format!("ron-kms/device-key/{}", uuid.as_hyphenated());
+        Names { id: prefixed(DEVICE_PREFIX, uuid).to_vec(), label: label.into_bytes() }
+    }
 }
 
 /// CKA_LABEL of all versions of a key.
@@ -141,5 +172,7 @@ mod tests {
         let zero = [&id[..16], &[0; 4]].concat();
         assert_eq!(version_of(&key(), &label, &zero), None);
         assert_eq!(version_of(&key(), &[0xff; 8], &id), None);
+        let Names { id, label } = Names::of_device(&key().uuid);
+        assert_eq!((kid_of(&label, &id), id.len()), (None, WRAPPING_ID_LEN));
     }
 }

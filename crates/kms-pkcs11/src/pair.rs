@@ -1,14 +1,12 @@
 //! Key pairs on Curve25519: what they are made with, and how their public halves are read.
 
-use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectHandle};
-use kms_core::Kid;
-
 use crate::calls::Function;
 use crate::codes::Class;
 use crate::error::{Error, Result};
-use crate::object_id::{key_id, key_label};
+use crate::object_id::Names;
 use crate::session::Live;
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectHandle};
 
 /// Length of a public key in bytes, of both kinds of keys.
 pub const PUBLIC_KEY_LEN: usize = 32;
@@ -74,12 +72,11 @@ pub(crate) struct Pair {
     pub(crate) private: ObjectHandle,
 }
 
-/// Makes a pair, private, sensitive and not extractable: for this version and for good, or, without one, for as long as the
+/// Makes a pair, private, sensitive and not extractable: under these names and for good, or, without them, for as long as the
 /// session lives.
-pub(crate) fn generate(live: &Live, kind: Kind, kid: Option<&Kid>) -> Result<Pair> {
-    let stays = Attribute::Token(kid.is_some());
-    let names =
-        kid.map(|kid| [Attribute::Id(key_id(kid).to_vec()), Attribute::Label(key_label(&kid.key))]);
+pub(crate) fn generate(live: &Live, kind: Kind, names: Option<&Names>) -> Result<Pair> {
+    let stays = Attribute::Token(names.is_some());
+    let names = names.map(|it| [Attribute::Id(it.id.clone()), Attribute::Label(it.label.clone())]);
     let names = names.as_ref().map_or(&[][..], |names| &names[..]);
     let signs = kind == Kind::Ed25519;
     let mut private = vec![

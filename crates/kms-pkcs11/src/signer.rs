@@ -151,27 +151,6 @@ impl AgreeKeys for Token {
 impl AttestKeys for Token {
     fn attest(&self, kid: &Kid, alg: Algorithm, within: Duration) -> Result<KeyEvidence> {
         only(alg, &KEPT)?;
-        let evidence = self.evidence(kid, within)?;
-        let complete = evidence.is_complete();
-        let said = |it: Option<bool>| it.map_or("unknown".to_owned(), |it| it.to_string());
-        let identity = evidence.identity;
-        let facts = vec![
-            ("slot", identity.slot.to_string()),
-            ("token_label", identity.label),
-            ("token_manufacturer", identity.manufacturer),
-            ("token_model", identity.model),
-            ("token_serial", identity.serial),
-            ("token_firmware", identity.firmware),
-            ("token_hardware", identity.hardware),
-            ("module", identity.library),
-            ("module_version", identity.library_version),
-            ("cryptoki_version", identity.cryptoki),
-            ("cka_local", said(evidence.local)),
-            ("cka_sensitive", said(evidence.sensitive)),
-            ("cka_always_sensitive", said(evidence.always_sensitive)),
-            ("cka_extractable", said(evidence.extractable)),
-            ("cka_never_extractable", said(evidence.never_extractable)),
-        ];
-        Ok(KeyEvidence { class: evidence.class, complete, facts })
+        Ok(self.evidence(kid, within)?.into())
     }
 }

@@ -54,6 +54,37 @@ fn keys_sign_and_are_found_again_after_a_restart() {
 }
 
 #[test]
+fn a_key_of_the_services_own_signs_and_is_no_version_of_any_key() {
+    with_token("a_key_of_the_services_own_signs_and_is_no_version_of_any_key", |hsm| {
+        let (token, name) = (hsm.open(), Uuid::from_u128(7));
+        assert_eq!(token.find_device_key(&name, LONG), Ok(None));
+        assert_eq!(token.sign_by_device_key(&name, b"m", LONG), Err(Error::NoSuchKey));
+        let public = token.generate_device_key(&name, LONG).unwrap();
+        assert_eq!(token.generate_device_key(&name, LONG), Err(Error::KeyExists));
+        assert!(token.close(LONG));
+        let token = hsm.open();
+        assert_eq!(token.find_device_key(&name, LONG), Ok(Some(public)));
+        let signature = token.sign_by_device_key(&name, b"m", LONG).unwrap();
+        assert!(holds(&public, b"m", &signature));
+        let evidence = token.device_key_evidence(&name, LONG).unwrap();
+        assert!(evidence.complete, "{evidence:?}");
+        assert_eq!(evidence.class, "pkcs11-softhsmv2");
+        assert_eq!(token.list_versions(LONG), Ok(vec![]));
+        // The same UUID is not the same key.
+        assert_eq!(token.sign(&kid(7, 1), b"m", LONG), Err(Error::NoSuchKey));
+        let listed = hsm.pkcs11_tool(&["--list-objects", "--type", "privkey"]);
+        assert!(
+            listed.contains("sensitive, always sensitive, never extractable, local"),
+            "{listed}"
+        );
+        assert!(listed.contains(&format!("ron-kms/device-key/{name}")), "{listed}");
+        token.destroy_device_key(&name, LONG).unwrap();
+        assert_eq!(token.find_device_key(&name, LONG), Ok(None));
+        assert!(token.close(LONG));
+    });
+}
+
+#[test]
 fn evidence_says_what_another_tool_sees() {
     with_token("evidence_says_what_another_tool_sees", |hsm| {
         let token = hsm.open();

@@ -11,7 +11,7 @@ const EXIT_INTERRUPTED = 130
 
 /** What the addon says of a log. */
 export interface AuditReport {
-  outcome: 'intact' | 'torn' | 'damaged' | 'bad_checkpoint' | 'bad_audit_key' | 'behind_anchor'
+  outcome: 'intact' | 'torn' | 'damaged' | 'bad_checkpoint' | 'bad_audit_key' | 'behind_anchor' | 'unsealed'
   exit_code: number
   first_bad: { seq: number | null; file: string; offset: number; why: string } | null
   first: number
@@ -20,6 +20,7 @@ export interface AuditReport {
   checkpoints: number
   covered: number
   keys: string[]
+  sealed_by: { key: string; since: number | null; class: string; facts: Record<string, string> } | null
   continuity: { valid: number; linked: number; unchecked: number }
   remarks: string[]
 }
@@ -39,6 +40,7 @@ const VERDICTS: Record<AuditReport['outcome'], string> = {
   bad_checkpoint: 'a checkpoint does not hold',
   bad_audit_key: 'an audit key does not hold',
   behind_anchor: 'behind what was seen of it',
+  unsealed: 'not sealed by its device',
 }
 
 const EXIT_CODES = `
@@ -51,6 +53,7 @@ Exit codes:
   5    a checkpoint, of the log or of --checkpoint, does not fit the records or the audit keys
   6    the audit keys do not follow from each other, or from those of --key
   7    the log is older than what --seen says, or another one
+  8    the log is sealed by a device, or --key names one, and a checkpoint lacks its signature
   130  stopped by Ctrl-C
 
 Without --key or --keys a log vouches for its own first keys, and whoever can replace the whole
@@ -118,6 +121,7 @@ function toText(report: AuditReport): string {
   const { valid, linked, unchecked } = report.continuity
   const row = (name: string, value: string) => `${name.padEnd(14)}${value}`
   const lines = keys.map(key => row('signed by', key))
+  if (report.sealed_by) lines.push(...sealedBy(report.sealed_by).map(text => row('sealed by', text)))
   if (first > 0) lines.push(row('pruned', `${first} records, of which only hashes are left`))
   if (valid + unchecked > 0) {
     const not = unchecked > 0 ? `; ${unchecked} could not be checked` : ''
@@ -133,6 +137,14 @@ function toText(report: AuditReport): string {
     lines.push(`${VERDICTS[outcome]}: ${size} records, ${cover}; root ${root}`)
   }
   return `${lines.join('\n')}\n`
+}
+
+/** The device, and what it said of its key when it took over. */
+function sealedBy({ key, since, class: name, facts }: NonNullable<AuditReport['sealed_by']>): string[] {
+  if (since === null) return [`${key} (its record is pruned)`]
+  const shown = ['token_serial', 'slot', 'cka_local', 'cka_never_extractable']
+  const said = shown.flatMap(fact => (facts[fact] === undefined ? [] : `${fact} ${facts[fact]}`))
+  return [key, `${[name, ...said].join(', ')}; since record ${since}`]
 }
 
 function collect(value: string, before: string[] = []): string[] {

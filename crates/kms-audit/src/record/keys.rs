@@ -7,7 +7,7 @@ use crate::codec::{Reader, Writer};
 use crate::error::Malformed;
 
 /// Most tracks of a key, and most keys or signatures of a transition.
-const MAX_TRACKS: u8 = 4;
+pub(super) const MAX_TRACKS: u8 = 4;
 
 /// An old head vouches for the version after it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,12 +8,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kms_core::{Anchor, AnchorState};
+use kms_core::AnchorState;
 use kms_testkit::anchor::MemoryAnchor;
 use kms_testkit::cases::Random;
 
 use crate::record::{Body, Operation, Record};
-use crate::test_support::{Place, config, operation, parts};
+use crate::test_support::{Hooked, Place, config, operation, parts};
 use crate::verify::Outcome;
 use crate::{AuditLog, Durability};
 
@@ -30,7 +30,14 @@ fn child() {
         config.durability = Durability::Fsync;
     }
     // The parent has the anchor: what was said to it must be in the log, whenever the child is killed.
-    let parts = parts(Arc::new(Telling(MemoryAnchor::holding(read_state(&dir)))));
+    let anchor = Hooked {
+        inner: MemoryAnchor::holding(read_state(&dir)),
+        before: |size, root: &[u8; 32]| {
+            say(&format!("anchor {size} {}", crate::json::hex(root)));
+            Ok(())
+        },
+    };
+    let parts = parts(Arc::new(anchor));
     let path = std::path::Path::new(&dir).join("audit");
     let log = AuditLog::open(&path, config, parts, None).unwrap();
     std::thread::scope(|scope| {
@@ -50,32 +57,6 @@ fn child() {
 /// One write a line, so that a kill cannot mix two.
 fn say(line: &str) {
     let _ = std::io::stdout().lock().write_all(format!("{line}\n").as_bytes());
-}
-
-/// Says what it is told before it says yes.
-struct Telling(MemoryAnchor);
-
-impl Anchor for Telling {
-    fn load(&self) -> kms_core::Result<Option<AnchorState>> {
-        self.0.load()
-    }
-    fn advance_log(&self, size: u64, root: &[u8; 32]) -> kms_core::Result<()> {
-        say(&format!("anchor {size} {}", crate::json::hex(root)));
-        self.0.advance_log(size, root)
-    }
-    fn advance_store(&self, revision: u64) -> kms_core::Result<()> {
-        self.0.advance_store(revision)
-    }
-    fn add_tombstone(&self, kid: &str) -> kms_core::Result<()> {
-        self.0.add_tombstone(kid)
-    }
-    fn override_with(
-        &self,
-        log: Option<(u64, [u8; 32])>,
-        store: Option<u64>,
-    ) -> kms_core::Result<()> {
-        self.0.override_with(log, store)
-    }
 }
 
 fn read_state(dir: &str) -> Option<AnchorState> {

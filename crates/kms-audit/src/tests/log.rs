@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kms_core::{Anchor, AnchorState, ErrorCode, KmsError};
+use kms_core::{Anchor, ErrorCode, KmsError};
 use kms_testkit::anchor::MemoryAnchor;
 
 use crate::error::AnchorFault;
@@ -11,7 +11,7 @@ use crate::merkle::{verify_consistency, verify_inclusion};
 use crate::note::{NoteKey, NoteSigner};
 use crate::segment::full;
 use crate::test_keys::{Ed25519, MlDsa};
-use crate::test_support::{ORIGIN, Place, config, operation};
+use crate::test_support::{Hooked, ORIGIN, Place, config, operation};
 use crate::verify::Outcome;
 use crate::{AuditError, AuditLog, Durability, OnFull, Override};
 
@@ -404,41 +404,19 @@ fn a_panic_of_the_thread_that_flushes_stops_the_log() {
     assert!(!log.status().writable);
 }
 
-/// Refuses once it is told to.
-#[derive(Default)]
-struct Fails(MemoryAnchor, AtomicBool);
-
-impl Anchor for Fails {
-    fn load(&self) -> kms_core::Result<Option<AnchorState>> {
-        self.0.load()
-    }
-    fn advance_log(&self, size: u64, root: &[u8; 32]) -> kms_core::Result<()> {
-        match self.1.load(Ordering::Relaxed) {
-            true => Err(KmsError::internal("as the test wants it")),
-            false => self.0.advance_log(size, root),
-        }
-    }
-    fn advance_store(&self, revision: u64) -> kms_core::Result<()> {
-        self.0.advance_store(revision)
-    }
-    fn add_tombstone(&self, kid: &str) -> kms_core::Result<()> {
-        self.0.add_tombstone(kid)
-    }
-    fn override_with(
-        &self,
-        log: Option<(u64, [u8; 32])>,
-        store: Option<u64>,
-    ) -> kms_core::Result<()> {
-        self.0.override_with(log, store)
-    }
-}
-
 #[test]
 fn counts_checkpoints_and_records_that_failed() {
     use kms_core::{AuditEvent, AuditSink, Context};
     let mut place = Place::new("counts");
-    let anchor = Arc::new(Fails::default());
-    place.parts.anchor = anchor.clone();
+    let fails = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&fails);
+    place.parts.anchor = Arc::new(Hooked {
+        inner: MemoryAnchor::default(),
+        before: move |_, _: &[u8; 32]| match told.load(Ordering::Relaxed) {
+            true => Err(KmsError::internal("as the test wants it")),
+            false => Ok(()),
+        },
+    });
     let log = place.open().unwrap();
     let counts = |log: &AuditLog| {
         let now = log.status();
@@ -459,10 +437,13 @@ fn counts_checkpoints_and_records_that_failed() {
     log.checkpoint_now().unwrap();
     assert_eq!(counts(&log), (2, 0, 0), "nothing was left to cover the second time");
     AuditSink::append(&log, &event).unwrap();
-    anchor.1.store(true, Ordering::Relaxed);
+    fails.store(true, Ordering::Relaxed);
     log.checkpoint_now().unwrap_err();
     assert_eq!(counts(&log), (2, 1, 0));
+    let long = Context { actor: "x".repeat(300).into(), ..Context::library() };
+    let refused = AuditSink::append(&log, &AuditEvent { context: &long, ..event }).unwrap_err();
+    assert_eq!((refused.field.as_deref(), counts(&log).2), (Some("actor"), 1), "no record fits it");
     log.close();
     AuditSink::append(&log, &event).unwrap_err();
-    assert_eq!(counts(&log).2, 1);
+    assert_eq!(counts(&log).2, 2);
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kms_core::Anchor;
+use kms_core::{Anchor, AnchorState};
 use kms_testkit::anchor::MemoryAnchor;
 use kms_testkit::clock::ManualClock;
 use kms_testkit::temp_dir::TempDir;
@@ -40,6 +40,7 @@ pub(crate) fn parts(anchor: Arc<dyn Anchor>) -> Parts {
     Parts {
         anchor,
         signers: vec![Arc::new(Ed25519::new(ORIGIN, 1))],
+        device: None,
         verifier: Arc::new(Crates),
         clock: Arc::new(ManualClock::default()),
     }
@@ -96,6 +97,38 @@ impl Place {
             all.push(entry.bytes.to_vec());
         }
         all
+    }
+}
+
+/// An anchor in memory that does something before it takes a checkpoint; what fails there, fails.
+pub(crate) struct Hooked<F> {
+    pub(crate) inner: MemoryAnchor,
+    pub(crate) before: F,
+}
+
+impl<F> Anchor for Hooked<F>
+where
+    F: Fn(u64, &[u8; 32]) -> kms_core::Result<()> + Send + Sync,
+{
+    fn load(&self) -> kms_core::Result<Option<AnchorState>> {
+        self.inner.load()
+    }
+    fn advance_log(&self, size: u64, root: &[u8; 32]) -> kms_core::Result<()> {
+        (self.before)(size, root)?;
+        self.inner.advance_log(size, root)
+    }
+    fn advance_store(&self, revision: u64) -> kms_core::Result<()> {
+        self.inner.advance_store(revision)
+    }
+    fn add_tombstone(&self, kid: &str) -> kms_core::Result<()> {
+        self.inner.add_tombstone(kid)
+    }
+    fn override_with(
+        &self,
+        log: Option<(u64, [u8; 32])>,
+        store: Option<u64>,
+    ) -> kms_core::Result<()> {
+        self.inner.override_with(log, store)
     }
 }
 

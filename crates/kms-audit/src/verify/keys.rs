@@ -9,7 +9,7 @@ use crate::record::AuditKeys;
 pub(super) struct Keys<'a> {
     verifier: &'a dyn NoteVerifier,
     /// What the caller trusts; without them a log vouches for its own first keys.
-    pinned: Option<&'a [NoteKey]>,
+    pinned: Option<Vec<NoteKey>>,
     /// Unknown in a pruned log until a checkpoint or a record says.
     pub(super) now: Option<Vec<NoteKey>>,
     /// `now` is a guess, in a pruned log: what is pinned, or the keys of today.
@@ -25,7 +25,7 @@ pub(super) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    pub(super) fn new(verifier: &'a dyn NoteVerifier, pinned: Option<&'a [NoteKey]>) -> Self {
+    pub(super) fn new(verifier: &'a dyn NoteVerifier, pinned: Option<Vec<NoteKey>>) -> Self {
         Keys {
             verifier,
             pinned,
@@ -40,7 +40,7 @@ impl<'a> Keys<'a> {
 
     /// For a log whose first records are pruned, and with them the first keys. `today` are those in the log's own file.
     pub(super) fn guess(&mut self, today: Option<Vec<NoteKey>>) {
-        self.now = self.pinned.map(<[NoteKey]>::to_vec).or(today);
+        self.now = self.pinned.clone().or(today);
         self.guessed = true;
     }
 
@@ -66,9 +66,8 @@ impl<'a> Keys<'a> {
                 self.signed = checkpoint.size;
                 Ok(())
             }
+            // It may be older than a change of keys whose record is pruned.
             Err(Unsigned::No(_)) if self.guessed => {
-                self.now = None;
-                self.guessed = false;
                 self.unknown.get_or_insert(offset);
                 Ok(())
             }
@@ -131,12 +130,17 @@ impl<'a> Keys<'a> {
 
     /// Where a checkpoint lies whose signers no record and no pin ever named, though the log goes on to its end so.
     pub(super) fn unsigned(&self) -> Option<u64> {
-        self.unknown.filter(|_| self.now.is_none())
+        self.unknown.filter(|_| self.known().is_none())
     }
 
     /// Whether the caller trusts keys, and no checkpoint is signed by any that they lead to.
     pub(super) fn vouch_for_nothing(&self) -> bool {
         self.pinned.is_some() && self.signed == 0
+    }
+
+    /// The keys in force, where that is more than a guess.
+    pub(super) fn known(&self) -> Option<&[NoteKey]> {
+        self.now.as_deref().filter(|_| !self.guessed)
     }
 
     pub(super) fn has_unknown(&self) -> bool {
@@ -152,6 +156,7 @@ impl<'a> Keys<'a> {
     /// Whether every pinned key is among these.
     fn pins(&self, keys: &[NoteKey]) -> bool {
         self.pinned
+            .as_ref()
             .is_none_or(|pinned| !pinned.is_empty() && pinned.iter().all(|key| keys.contains(key)))
     }
 

@@ -51,6 +51,10 @@ pub struct AuditStatus {
     pub checkpoints_made: f64,
     /// Attempts of this process to make one that failed.
     pub checkpoints_failed: f64,
+    /// The verifier key of the device that seals it, where one does.
+    pub device: Option<String>,
+    /// Why operations are refused, where the device did not sign the last checkpoint.
+    pub unsealed: Option<String>,
     /// Bytes of torn records that were dropped when it was opened.
     pub dropped_bytes: f64,
     /// What an operator's decision overrode when it was opened.
@@ -116,15 +120,25 @@ mod imp {
         if log.status().size <= seq {
             return Err(KmsError::from(kms_audit::AuditError::NotFound("record")));
         }
+        if log.device().is_some() {
+            // No thread of ours waits for a device.
+            log.check_sealed()?;
+            log.ask_for_checkpoint();
+            return Err(soon(CHECKPOINT_GAP_MS));
+        }
         // Each costs some syncs and signatures, and stays in the log for ever.
         let made_ms = log.status().checkpoint_at_ms.unwrap_or_default();
         let since_ms = SystemClock::new().unix_ms().saturating_sub(made_ms);
         if since_ms < CHECKPOINT_GAP_MS {
-            let why = "a checkpoint that covers this record is made in a moment";
-            let wait_ms = u32::try_from(CHECKPOINT_GAP_MS - since_ms).unwrap_or_default();
-            return Err(KmsError::new(ErrorCode::Backpressure, why).retry_after_ms(wait_ms));
+            return Err(soon(CHECKPOINT_GAP_MS - since_ms));
         }
         Ok(log.checkpoint_now()?)
+    }
+
+    fn soon(wait_ms: u64) -> KmsError {
+        let why = "a checkpoint that covers this record is made in a moment";
+        let wait_ms = u32::try_from(wait_ms).unwrap_or_default();
+        KmsError::new(ErrorCode::Backpressure, why).retry_after_ms(wait_ms)
     }
 
     /// An inclusion proof as JSON. Of a record of another tenant, or of a key that a capability does not cover, the
@@ -216,6 +230,8 @@ impl NativeKms {
                 refused_records: 0.0,
                 checkpoints_made: 0.0,
                 checkpoints_failed: 0.0,
+                device: None,
+                unsealed: None,
                 dropped_bytes: 0.0,
                 overridden: self.store.overridden.clone(),
                 refused: self.engine.verifies_only().map(|it| it.message.to_string()),
@@ -239,6 +255,8 @@ impl NativeKms {
                     status.refused_records = number(now.refused_records);
                     status.checkpoints_made = number(now.checkpoints_made);
                     status.checkpoints_failed = number(now.checkpoints_failed);
+                    status.device = log.device().map(ToString::to_string);
+                    status.unsealed = log.check_sealed().err().map(|it| it.message.to_string());
                     status.dropped_bytes = number(log.report().dropped_bytes);
                     status.overridden.extend(log.report().overridden.iter().cloned());
                 }

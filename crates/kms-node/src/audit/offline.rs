@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use kms_audit::merkle::Hash;
 use kms_audit::note::{Note, NoteKey};
 use kms_audit::reader::{Follower, Records};
-use kms_audit::verify::{Expect, Outcome, Progress, Report, verify};
+use kms_audit::verify::{Expect, Outcome, Progress, Report, SealedBy, verify};
 use kms_audit::{AuditError, Damage, json, proof};
 use kms_core::{ErrorCode, KmsError, Result};
 use napi::Env;
@@ -318,6 +318,7 @@ fn report_json(report: &Report) -> String {
         Outcome::BadCheckpoint => "bad_checkpoint",
         Outcome::BadAuditKey => "bad_audit_key",
         Outcome::BehindAnchor => "behind_anchor",
+        Outcome::Unsealed => "unsealed",
     };
     let continuity = &report.continuity;
     json!({
@@ -330,6 +331,7 @@ fn report_json(report: &Report) -> String {
         "checkpoints": report.checkpoints,
         "covered": report.covered,
         "keys": report.keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "sealed_by": report.sealed_by.as_ref().map(sealed_by),
         "continuity": {
             "valid": continuity.valid,
             "linked": continuity.linked,
@@ -338,6 +340,12 @@ fn report_json(report: &Report) -> String {
         "remarks": report.remarks,
     })
     .to_string()
+}
+
+fn sealed_by(it: &SealedBy) -> Value {
+    let facts: serde_json::Map<_, _> =
+        it.facts.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+    json!({ "key": it.key.to_string(), "since": it.since, "class": it.class, "facts": facts })
 }
 
 /// Unlike a service, whoever reads files is told what the system said about them.

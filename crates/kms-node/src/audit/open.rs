@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use kms_audit::checkpoint::Origin;
 use kms_audit::note::NoteSigner;
-use kms_audit::{AuditError, AuditLog, Config, Durability, MemoryLog, OnFull, Override, Parts};
+use kms_audit::{
+    AuditError, AuditLog, Config, Device, Durability, MemoryLog, OnFull, Override, Parts,
+};
 use kms_core::{Anchor, KmsError, OsEntropy, Result, SystemClock};
 use kms_engine::AuditVerify;
+use kms_pkcs11::Token;
 use kms_store::{StoreError, Unlocked};
 
 use super::AuditOptions;
+use super::device::{SETTING, TokenDevice};
 use super::note_keys::{Verifier, signers};
 
 /// Records that a log in memory keeps.
@@ -59,7 +63,34 @@ impl AuditOptions {
         if let Some(ops) = self.checkpoint_interval_ops {
             config.checkpoint_interval_ops = u64::from(ops.max(1));
         }
+        config.attested = self.is_attested()?;
         Ok(config)
+    }
+
+    fn is_attested(&self) -> Result<bool> {
+        match self.sealing.as_deref() {
+            None | Some("software") => Ok(false),
+            Some("attested") => Ok(true),
+            Some(_) => Err(fault(SETTING, "must be software or attested")),
+        }
+    }
+
+    /// Refuses what would never be sealed.
+    ///
+    /// # Errors
+    /// `BadRequest`, field `audit.sealing`.
+    pub(crate) fn check_sealing(&self, token: bool) -> Result<()> {
+        match (self.is_attested()?, &self.dir, token) {
+            (false, ..) | (true, Some(_), true) => Ok(()),
+            (true, None, _) => Err(fault(
+                SETTING,
+                "attested needs a log in a directory: in memory there are no checkpoints",
+            )),
+            (true, Some(_), false) => Err(fault(
+                SETTING,
+                "attested needs the backend pkcs11, with a token that makes Ed25519 keys (a TPM is not in this version)",
+            )),
+        }
     }
 
     /// A log that writes nothing.
@@ -76,8 +107,17 @@ impl AuditOptions {
         dir: &Path,
         unlocked: &Unlocked,
         anchor: &Arc<dyn Anchor>,
+        token: Option<(Token, Duration)>,
     ) -> Result<AuditLog, OpenError> {
         let config = self.config()?;
+        let device = match token {
+            None => None,
+            Some((token, within)) => {
+                let name = unlocked.subkey("audit/device").map_err(KmsError::from)?;
+                let device = TokenDevice::new(token, within, &config.origin, &name);
+                Some(Arc::new(device) as Arc<dyn Device>)
+            }
+        };
         let generation = self.key_generation.unwrap_or(1).max(1);
         let hybrid = self.hybrid == Some(true);
         let wanted = self.signers(&config.origin, unlocked, generation, hybrid)?;
@@ -91,6 +131,7 @@ impl AuditOptions {
             let parts = Parts {
                 anchor: Arc::clone(anchor),
                 signers: signers.to_vec(),
+                device: device.clone(),
                 verifier: Arc::new(Verifier),
                 clock: Arc::new(SystemClock::new()),
             };
@@ -160,9 +201,13 @@ impl From<AuditError> for OpenError {
                 | AuditError::Anchor(_)
                 | AuditError::Checkpoint(_)
                 | AuditError::AuditKey(_)
+                | AuditError::Device(_)
         );
         // The text for operators: it names files and records, and no secret.
-        let text = error.to_string();
+        let mut text = error.to_string();
+        if matches!(error, AuditError::Device(_)) {
+            text += "; put the token back, or start once with audit.accept_keys";
+        }
         let error = KmsError { message: text.into(), ..KmsError::from(error) };
         if mismatch { OpenError::Mismatch(error) } else { OpenError::Other(error) }
     }
