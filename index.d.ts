@@ -359,11 +359,13 @@ export interface AuditOptions {
   verify?: string
   /** Whether ML-DSA-44 signs checkpoints beside Ed25519; no by default. */
   hybrid?: boolean
+  /** `software` by default, or `attested`: the token of the service signs every checkpoint too. */
+  sealing?: string
   /** Which audit keys sign, counted from 1, the default: a higher number makes new ones, which those before sign. */
   keyGeneration?: number
   /** Goes on with a log that is older than its anchor or disagrees with it. That is recorded in it. */
   acceptOlder?: boolean
-  /** Goes on with audit keys that those before did not sign. That is recorded too. */
+  /** Goes on with audit keys, and with a device, that those before did not sign. That is recorded too. */
   acceptKeys?: boolean
 }
 
@@ -405,6 +407,10 @@ export interface AuditStatus {
   checkpointsMade: number
   /** Attempts of this process to make one that failed. */
   checkpointsFailed: number
+  /** The verifier key of the device that seals it, where one does. */
+  device?: string
+  /** Why operations are refused, where the device did not sign the last checkpoint. */
+  unsealed?: string
   /** Bytes of torn records that were dropped when it was opened. */
   droppedBytes: number
   /** What an operator's decision overrode when it was opened. */

@@ -9,7 +9,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { addonStatus } from '../src/cli/addon.js'
 import { rootKeyCommand } from '../src/cli/root-key.js'
 import { storeCommand } from '../src/cli/store.js'
+import { SmallDisk } from './chaos/disk.js'
 import { runCommandAsync } from './support/command.js'
+import { part } from './support/parts.js'
 
 const message = new TextEncoder().encode('message')
 const wish = { tenant: 'core', purpose: 'audit', alg: 'ed25519' } as const
@@ -248,6 +250,37 @@ describe.skipIf(!addonStatus().loaded || process.platform === 'win32')('ronctl',
     expect(statSync(at('root.key')).size).toBe(32)
     const again = await run(rootKeyCommand(), 'new', at('root.key'))
     expect(again).toMatchObject({ status: 1, stderr: expect.stringMatching(/^ronctl: EEXIST/) })
+  })
+
+  it.skipIf(!part('small-disk').available)('restores from a medium that cannot be written', async () => {
+    await run(rootKeyCommand(), 'new', at('root.key'))
+    const disk = new SmallDisk(8 << 20)
+    try {
+      const kms = await open()
+      const { kid } = await kms.createKey(wish)
+      await kms.store.backup(join(disk.dir, 'backup'))
+      const signature = kms.sign(kid, message)
+      kms.close()
+      // As an older version, or another program, may have copied it.
+      cpSync(join(disk.dir, 'backup'), join(disk.dir, 'bare'), { recursive: true })
+      rmSync(join(disk.dir, 'bare/lock'))
+      disk.lock()
+      for (const [name, target] of [
+        ['backup', 'restored'],
+        ['bare', 'restored-bare'],
+      ] as const) {
+        const from = join(disk.dir, name)
+        expect(await run(storeCommand(), 'check', from, ...flags())).toMatchObject({ status: 0 })
+        expect(await run(storeCommand(), 'restore', from, at(target), ...flags())).toEqual({
+          ...{ status: 0, stdout: '1 keys are restored\n', stderr: '' },
+        })
+        const restored = await open({ dir: at(target), create: false })
+        expect(restored.sign(kid, message)).toEqual(signature)
+        restored.close()
+      }
+    } finally {
+      disk.remove()
+    }
   })
 
   it('checks, backs up, restores and rekeys a store', async () => {

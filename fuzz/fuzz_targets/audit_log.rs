@@ -33,6 +33,9 @@ fn record(bytes: &[u8]) {
         let said = Continuity::statement(it.from, it.to, &it.from_public, &it.public);
         assert!(said.expect("as the record").starts_with(b"ron-kms/continuity/v1\0"));
     }
+    if let Body::Sealing(it) = &record.body {
+        assert!(it.statement().expect("as the record").starts_with(b"ron-kms/audit-device/v1\0"));
+    }
 }
 
 fn note(bytes: &[u8]) {
@@ -58,7 +61,7 @@ fuzz_target!(|data: &[u8]| {
             let mut bytes = rest.to_vec();
             if let [version, kind, ..] = &mut bytes[..] {
                 *version = VERSION;
-                *kind = 1 + *kind % 8;
+                *kind = 1 + *kind % 9;
             }
             record(&bytes);
         }

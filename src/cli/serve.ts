@@ -1,7 +1,6 @@
 import { statSync } from 'node:fs'
 import { Command, Option } from 'commander'
 import type { CapabilityVerifier } from '../capability.js'
-import { ABSENT } from '../config/absent.js'
 import { EXIT_CONFIG, type Fault, formatFault, show } from '../config/faults.js'
 import { type Loaded, loadConfig } from '../config/load.js'
 import { DEFAULT } from '../config/merge.js'
@@ -37,25 +36,15 @@ export function serveCommand(): Command {
     keyByOption.set(option.attributeName(), key)
     command.addOption(option)
   }
-  const absentByOption = new Map<string, string>()
-  for (const [key, { flag }] of Object.entries(ABSENT)) {
-    if (flag === undefined) continue
-    const option = new Option(flag).hideHelp()
-    absentByOption.set(option.attributeName(), key)
-    command.addOption(option)
-  }
   return command.action(async (options: Record<string, string | boolean>) => {
     const flags: Partial<Record<Key, string>> = {}
-    const absentFlags: Record<string, string> = {}
     for (const [name, value] of Object.entries(options)) {
       const key = keyByOption.get(name)
       if (key) flags[key] = String(value)
-      const absent = absentByOption.get(name)
-      if (absent) absentFlags[absent] = String(value)
     }
     const configPath = typeof options.config === 'string' ? options.config : undefined
     const dev = options.dev === true
-    await serve(() => loadConfig({ flags, absentFlags, dev, configPath, env: process.env }), dev)
+    await serve(() => loadConfig({ flags, dev, configPath, env: process.env }), dev)
   })
 }
 

@@ -6,7 +6,6 @@ export interface AbsentSetting {
   readonly env: string
   /** Older names of the variable. */
   readonly aliases?: readonly string[]
-  readonly flag?: string
   /** Values that ask for what is so anyway, as text; `setting` reads other settings. */
   readonly holds?: (value: string, setting: (key: string) => unknown) => boolean
   /** What a fault says. */

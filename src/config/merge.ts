@@ -28,8 +28,6 @@ export interface SettingTable<K extends string> {
 export interface SettingSources<K extends string> {
   /** Flags as text, by key. */
   readonly flags?: Partial<Readonly<Record<K, string>>>
-  /** Flags of settings that are known by name only. */
-  readonly absentFlags?: Readonly<Record<string, string>>
   /** `--dev` */
   readonly dev?: boolean
   /** `--config`; else the variable for it. */
@@ -133,7 +131,7 @@ export function mergeSettings<K extends string, Config>(
     } else values.set(key, value)
   }
   for (const [key, { env: name, aliases: olds, holds, rule, secret }] of Object.entries(absent)) {
-    const raw = sources.absentFlags?.[key] ?? variable(name, olds)?.raw ?? file?.absent.get(key)
+    const raw = variable(name, olds)?.raw ?? file?.absent.get(key)
     if (raw === undefined || holds?.(plainText(raw), other => values.get(other as K))) continue
     faults.push({ key, value: secret ? HIDDEN : show(raw), rule })
   }

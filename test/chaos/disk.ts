@@ -50,6 +50,11 @@ export class SmallDisk {
     truncateSync(this.#filler, 0)
   }
 
+  /** Nothing can be written to it from now on. */
+  lock(): void {
+    asRoot('mount', '-o', 'remount,ro', this.dir)
+  }
+
   remove(): void {
     asRoot('umount', '-l', this.dir)
     rmSync(this.dir, { recursive: true })

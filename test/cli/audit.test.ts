@@ -299,6 +299,55 @@ native('ronctl audit verify', () => {
     expect((await verify('--key', 'ron-kms/test+00000000+AA==')).code).toBe(2)
   })
 
+  it('requires the line of a device from the record that names it to the one that ends it: 8', async () => {
+    const [own, device] = [ed25519Signer(1), ed25519Signer(7, `${ORIGIN}#device`)]
+    const sealed = (...lines: (typeof own)[][]) => {
+      const written = new LogWriter([own])
+      written.checkpoint()
+      written.seal(device)
+      for (const signers of lines) {
+        written.operation('a')
+        written.checkpoint(checkpointNote(signers, written.leaves.length, written.root()))
+      }
+      return written
+    }
+    sealed([own, device], [own, device]).write(dir)
+    expect(await report()).toMatchObject({
+      ...{ exit_code: 0, checkpoints: 3, keys: [own.vkey] },
+      sealed_by: { key: device.vkey, since: 1, class: 'pkcs11-x', facts: { slot: '3' } },
+    })
+    expect((await verify('--key', device.vkey)).code).toBe(0)
+    expect((await verify()).lines.slice(1, 3)).toEqual([
+      `sealed by     ${device.vkey}`,
+      'sealed by     pkcs11-x, slot 3; since record 1',
+    ])
+
+    sealed([own, device], [own]).write(dir)
+    const { code, last } = await verify()
+    expect([code, last]).toEqual([
+      8,
+      expect.stringMatching(
+        /^not sealed by its device: checkpoints, byte \d+: the checkpoint lacks the line of the device that seals the log$/,
+      ),
+    ])
+
+    const ended = sealed([own, device])
+    ended.seal(undefined, [device])
+    ended.checkpoint()
+    ended.write(dir)
+    expect(await report('--key', device.vkey)).toMatchObject({ exit_code: 0, sealed_by: null })
+
+    const forged = sealed([own, device])
+    forged.seal(undefined, [ed25519Signer(8, device.name)])
+    forged.checkpoint()
+    forged.write(dir)
+    const found = await report()
+    expect([found.exit_code, found.first_bad?.why]).toEqual([6, 'the device before did not sign the change'])
+
+    log()
+    expect((await report('--key', device.vkey)).exit_code).toBe(8)
+  })
+
   it('refuses a change of audit keys that the keys before did not sign: 6', async () => {
     const written = new LogWriter([ed25519Signer(1)])
     written.changeKeys([ed25519Signer(2)], [new Uint8Array(64)])

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ABSENT } from '../../src/config/absent.js'
 import { formatFault } from '../../src/config/faults.js'
 import { loadConfig, type Sources } from '../../src/config/load.js'
-import { KEYS, OTHER_VARIABLES, SCHEMA } from '../../src/config/schema.js'
+import { OTHER_VARIABLES, SCHEMA } from '../../src/config/schema.js'
 
 let dir: string
 beforeAll(() => {
@@ -29,8 +29,6 @@ describe('the table', () => {
       Object.entries(rows).flatMap(([key, { env, aliases = [] }]) => [key, env, ...aliases])
     const there = new Set([...names(SCHEMA), ...OTHER_VARIABLES])
     expect(names(ABSENT).filter(name => there.has(name))).toEqual([])
-    const flags = Object.values(ABSENT).flatMap(({ flag }) => flag?.split(' ')[0] ?? [])
-    expect(KEYS.filter(key => flags.includes(SCHEMA[key].flag.split(' ')[0] ?? ''))).toEqual([])
   })
 })
 
@@ -40,7 +38,6 @@ describe('a setting that is not in this version', () => {
     const line = `config: ${key} = ${secret ? '(not shown)' : 'no-such-value'}: ${rule}`
     expect(inFile(`${key} = "no-such-value"`)).toEqual([line])
     for (const name of [env, ...aliases]) expect(faults({ env: { [name]: 'no-such-value' } })).toEqual([line])
-    expect(faults({ absentFlags: { [key]: 'no-such-value' } })).toEqual([line])
   })
 
   it('is taken where its value asks for what is so anyway', () => {
@@ -51,8 +48,6 @@ describe('a setting that is not in this version', () => {
           'sign_rate_limit_rps = 0',
           '[entropy_time]',
           'rng_reseed_interval_ops = 200000',
-          '[audit]',
-          'sealing = "software"',
           '[observability]',
           'redact_level = "hashes"',
           'log_inputs = false',
@@ -68,7 +63,6 @@ describe('a setting that is not in this version', () => {
   it('is not taken for a feature that it turns on', () => {
     for (const [key, value] of [
       ['entropy_time.rng_reseed_interval_ops', '0'],
-      ['audit.sealing', '"attested"'],
       ['observability.log_inputs', 'true'],
       ['backends.file.kdf', '"scrypt"'],
     ]) {

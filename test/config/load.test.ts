@@ -114,6 +114,7 @@ describe('defaults', () => {
         accept_keys: false,
         accept_older: false,
         archive_dir: '',
+        sealing: 'software',
         key_generation: 1,
         retain_records: 0,
         verify_cache_ttl_ms: 300_000,

@@ -124,6 +124,7 @@ export class LogWriter {
   readonly #segmentBytes: number
   #frames: Buffer[] = []
   #at = PAGE
+  #last: { size: number; root: Buffer } = { size: 0, root: Buffer.alloc(32) }
   #header: Buffer
 
   /** Begins with the record that names the keys. */
@@ -188,6 +189,17 @@ export class LogWriter {
     return this.append(5, Buffer.concat([statement, u8(signatures.length), ...signatures.map(bytes)]))
   }
 
+  /** From this record on a device seals the log, or none where it is given up; by the audit keys, and the device before. */
+  seal(device: Signer | undefined, before: readonly Signer[] = []): number {
+    const named = device
+      ? [u8(1), u8(device.type), bytes(device.publicKey), text('pkcs11-x'), u8(1), text('slot'), text('3')]
+      : [u8(0)]
+    const fields = Buffer.concat([text(ORIGIN), u64(this.#last.size), this.#last.root, ...named])
+    const statement = Buffer.concat([Buffer.from('ron-kms/audit-device/v1\0'), fields])
+    const signatures = [...this.signers, ...before].map(it => bytes(it.sign(statement)))
+    return this.append(9, Buffer.concat([fields, u8(signatures.length), ...signatures]))
+  }
+
   /** The version before `to` vouches for it. */
   continuity(
     kid: { tenant: string; purpose: string; alg: string; uuid: string; from: number; to: number },
@@ -212,6 +224,7 @@ export class LogWriter {
   /** Signs the tree as it is, or something else; gives the note. */
   checkpoint(note = checkpointNote(this.signers, this.leaves.length, this.root())): string {
     this.#checkpoints.push(frame(CHECKPOINT, Buffer.from(note)))
+    this.#last = { size: this.leaves.length, root: this.root() }
     return note
   }
 

@@ -105,7 +105,7 @@ fn duties(shared: &Shared, times: &mut Times, closing: bool) -> Result<()> {
 }
 
 /// Sees to it that there is a spare; false where there is no space for one.
-fn reserve(shared: &Shared) -> Result<bool> {
+pub(crate) fn reserve(shared: &Shared) -> Result<bool> {
     let writer = &shared.writer;
     let number = {
         let tail = writer.tail()?;

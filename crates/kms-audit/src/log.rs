@@ -17,7 +17,7 @@ use crate::merkle::{
 };
 use crate::note::{NoteKey, NoteSigner};
 use crate::open;
-use crate::record::Body;
+use crate::record::{Body, MAX_RECORD};
 use crate::sealing::{self, Sealing};
 use crate::settle::{self, Settling};
 use crate::shared::Shared;
@@ -87,6 +87,11 @@ impl AuditLog {
             settling: Settling::default(),
             checkpoint_at_ms: AtomicU64::new(0),
         });
+        // Where the process before ended with its segment full, and before there was another, there is no thread yet that
+        // would make one.
+        if !shared.writer.tail()?.fits(MAX_RECORD) {
+            background::reserve(&shared)?;
+        }
         shared.first_records(
             &opened.report,
             began,

@@ -270,7 +270,7 @@ impl Drop for StopOnPanic<'_> {
 
 impl Tail {
     /// Whether a frame of this length, and an end frame after it, fit into the segment.
-    fn fits(&self, len: usize) -> bool {
+    pub(crate) fn fits(&self, len: usize) -> bool {
         self.at + len + FRAME <= self.segment.len()
     }
 

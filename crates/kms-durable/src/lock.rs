@@ -35,6 +35,34 @@ impl DirLock {
             .and_then(|()| rustix::io::write(&file, std::process::id().to_string().as_bytes()));
         Ok(DirLock(file))
     }
+
+    /// As [`DirLock::acquire`], for who only reads: a directory that this process cannot write, because of its medium or its
+    /// permissions, is kept from writers elsewhere as far as that can be, and others may read it too.
+    ///
+    /// # Errors
+    /// `Locked` while a writer has it; `DiskFull`, `Io`.
+    pub fn acquire_to_read(dir: &Dir) -> Result<DirLock> {
+        match DirLock::acquire(dir) {
+            Err(Error::Io { reason: Errno::ROFS | Errno::ACCESS | Errno::PERM, .. }) => {}
+            acquired => return acquired,
+        }
+        let fail = |reason| Error::before("openat", reason);
+        let open = |name, flags| {
+            let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            retry_on_intr(|| rustix::fs::openat(&dir.0, name, flags, Mode::empty()))
+        };
+        let file = match open(NAME, OFlags::empty()) {
+            // Never opened by a writer, then: the directory itself stands for it.
+            Err(Errno::NOENT) => open(".", OFlags::DIRECTORY),
+            file => file,
+        };
+        let file = file.map_err(fail)?;
+        match retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)) {
+            Ok(()) => Ok(DirLock(file)),
+            Err(Errno::WOULDBLOCK) => Err(Error::Locked { pid: read_pid(dir) }),
+            Err(reason) => Err(Error::before("flock", reason)),
+        }
+    }
 }
 
 fn read_pid(dir: &Dir) -> Option<u32> {

@@ -15,6 +15,7 @@
 //! pin 0x20000              the token says that of its PIN: CKF_USER_PIN_FINAL_TRY
 //! montgomery               X25519 keys are made as PKCS#11 v3.0 has it, and not as SoftHSM has it
 //! no-x25519                they are offered, and not made
+//! no-eddsa                 Ed25519 is not offered
 //! ```
 
 use std::collections::HashMap;
@@ -68,6 +69,8 @@ pub struct Plan {
     pub pin_flags: u64,
     /// In which words X25519 keys are made.
     pub x25519: X25519,
+    /// Whether Ed25519 is kept back.
+    pub no_eddsa: bool,
 }
 
 /// In which words X25519 keys are made.
@@ -95,6 +98,7 @@ impl Plan {
                 ["gone"] => plan.gone = true,
                 ["montgomery"] => plan.x25519 = X25519::Montgomery,
                 ["no-x25519"] => plan.x25519 = X25519::Refused,
+                ["no-eddsa"] => plan.no_eddsa = true,
                 ["restart", code] => plan.until_restart = Some(number(code)),
                 ["idle", ms] => plan.idle = Some(Duration::from_millis(number(ms))),
                 ["pin", flags] => plan.pin_flags = number(flags),

@@ -217,6 +217,13 @@ pub(crate) fn pin_flags() -> u64 {
     state.plan.pin_flags
 }
 
+/// Whether Ed25519 is kept back now.
+pub(crate) fn no_eddsa() -> bool {
+    let mut state = lock();
+    state.refresh();
+    state.plan.no_eddsa
+}
+
 /// A session was opened.
 pub(crate) fn opened(session: u64) {
     let mut state = lock();

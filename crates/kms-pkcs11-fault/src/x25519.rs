@@ -7,7 +7,7 @@ use crate::module::{guarded, lists, number};
 use crate::plan::X25519;
 use crate::state;
 
-/// The mechanisms of the real module, and that of X25519 keys beside them where the plan says so.
+/// The mechanisms of the real module; that of X25519 keys beside them, or without Ed25519, where the plan says so.
 pub(crate) unsafe extern "C" fn mechanism_list(
     slot: CK_SLOT_ID,
     list: *mut CK_MECHANISM_TYPE,
@@ -18,8 +18,16 @@ pub(crate) unsafe extern "C" fn mechanism_list(
             return CKR_FUNCTION_NOT_SUPPORTED;
         };
         if state::x25519() != X25519::Montgomery || count.is_null() {
-            // SAFETY: the caller's arguments.
-            return unsafe { real(slot, list, count) };
+            // SAFETY: the caller's arguments; after success `list`, if any, holds as many as `count` says.
+            unsafe {
+                let code = real(slot, list, count);
+                if code == CKR_OK && state::no_eddsa() && !list.is_null() && !count.is_null() {
+                    let offered = std::slice::from_raw_parts_mut(list, *count as usize);
+                    let kept_back = offered.iter_mut().filter(|it| **it == CKM_EDDSA);
+                    kept_back.for_each(|it| *it = CKM_VENDOR_DEFINED);
+                }
+                return code;
+            }
         }
         // SAFETY: `count` is not null, and `list` is null or has room for as many as it says.
         unsafe {

@@ -7,7 +7,7 @@ import { udsFaults } from '../../config/uds.js'
 import { KEYS, type Key, OTHER_VARIABLES, type PassportConfig, SCHEMA } from './settings.js'
 
 /** Where settings come from. `--dev`: the key in memory only, whatever the environment or the file says. */
-export type Sources = Omit<SettingSources<Key>, 'absentFlags'>
+export type Sources = SettingSources<Key>
 
 /** The settings, or every reason why there are none, and the old names that were used. */
 export type Loaded = LoadedSettings<Key, PassportConfig>

@@ -209,6 +209,22 @@ fn missing_hashes_are_made_again_and_wrong_ones_never_leave() {
 }
 
 #[test]
+fn a_log_that_ended_in_a_full_segment_without_a_next_one_goes_on() {
+    let place = Place::new("brim");
+    let log = place.open().unwrap();
+    // No next segment: the disk is full when one is to be made.
+    full::set(&place.dir(), true);
+    while log.append(operation("a")).is_ok() {}
+    drop(log);
+    full::set(&place.dir(), false);
+    let log = place.open().unwrap();
+    let size = log.report().records;
+    assert_eq!(log.append(operation("b")).unwrap(), size + 1);
+    drop(log);
+    assert_eq!(place.verify().outcome, Outcome::Intact);
+}
+
+#[test]
 fn a_full_disk_refuses_and_recovers() {
     let place = Place::new("full");
     let log = place.open().unwrap();

@@ -10,14 +10,14 @@ use kms_testkit::vectors;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, device_name};
 use crate::json::{self, hex};
 use crate::merkle::{Frontier, Hash, Nodes, consistency_proof, inclusion_proof, leaf_hash};
 use crate::note::NoteSigner;
 use crate::proof::{consistency_text, inclusion_text};
 use crate::record::{
-    AuditKey, AuditKeys, Body, Continuity, Dropped, Opened, Operation, Override, Record, Refusal,
-    Refusals, Target, Verifications,
+    AuditKey, AuditKeys, Body, Continuity, DeviceKey, Dropped, Opened, Operation, Override, Record,
+    Refusal, Refusals, Sealing, Target, Verifications,
 };
 use crate::test_keys::{Ed25519, MlDsa};
 
@@ -168,6 +168,40 @@ fn the_log() {
         "consistency": consistency,
     });
     committed("audit.json", &made);
+}
+
+#[test]
+fn a_device_that_seals_the_log() {
+    let (audit, device) = (Ed25519::new(ORIGIN, 1), Ed25519::new(&device_name(ORIGIN), 3));
+    let root = root(&[leaf_hash(b"")]);
+    let named = DeviceKey {
+        algorithm: device.key().algorithm(),
+        public: device.key().public(),
+        class: "pkcs11-softhsmv2",
+        facts: vec![("slot", "7"), ("token_serial", "0123"), ("cka_local", "true")],
+    };
+    let of = |device: Option<DeviceKey<'_>>, signers: &[&dyn NoteSigner]| {
+        let (after_size, after_root) = (1, root);
+        let it = Sealing { origin: ORIGIN, device, after_size, after_root, signatures: vec![] };
+        let statement = it.statement().unwrap();
+        let signatures: Vec<_> = signers.iter().map(|it| it.sign(&statement).unwrap()).collect();
+        let signatures = signatures.iter().map(|it| &it[..]).collect();
+        let body = Body::Sealing(Sealing { signatures, ..it });
+        let record = Record { seq: 1, utc_ms: UNIX_S * 1000, mono_ms: 1, body };
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes).unwrap();
+        let read = json::record(&record, &leaf_hash(&bytes));
+        json!({ "statement": hex(&statement), "bytes": hex(&bytes), "json": read })
+    };
+    let checkpoint = Checkpoint { origin: ORIGIN.into(), size: 1, root };
+    let note = checkpoint.sign(&[&audit, &device], UNIX_S).unwrap();
+    let made = json!({
+        "keys": [audit.key().to_string(), device.key().to_string()],
+        "begins": of(Some(named), &[&audit]),
+        "ends": of(None, &[&audit, &device]),
+        "checkpoint": note.to_string(),
+    });
+    committed("audit-device.json", &made);
 }
 
 #[test]

@@ -73,7 +73,24 @@ fn samples() -> Vec<Body<'static>> {
             anchor_size: 9,
             anchor_root: [4; 32],
         }),
+        Body::Sealing(sealing()),
+        Body::Sealing(Sealing { device: None, signatures: vec![&[1; 64], &[2; 64]], ..sealing() }),
     ]
+}
+
+fn sealing() -> Sealing<'static> {
+    Sealing {
+        origin: "ron-kms/a",
+        device: Some(DeviceKey {
+            algorithm: 1,
+            public: &[7; 32],
+            class: "pkcs11-yubihsm",
+            facts: vec![("slot", "3"), ("cka_local", "true")],
+        }),
+        after_size: 9,
+        after_root: [4; 32],
+        signatures: vec![&[1; 64]],
+    }
 }
 
 #[test]
@@ -131,6 +148,12 @@ fn what_does_not_fit_is_refused_by_its_name() {
     ] {
         assert_eq!(of(Body::Refusals(Refusals { counts })), Err(Malformed("counts")));
     }
+    let none = Sealing { signatures: vec![], ..sealing() };
+    assert_eq!(of(Body::Sealing(none)), Err(Malformed("signatures")));
+    for facts in [vec![], vec![("a", "b"); 33], vec![("a", "\n")]] {
+        let device = sealing().device.map(|it| DeviceKey { facts, ..it });
+        assert_eq!(of(Body::Sealing(Sealing { device, ..sealing() })), Err(Malformed("facts")));
+    }
 }
 
 #[test]
@@ -162,6 +185,18 @@ fn statements_begin_with_the_prefix_that_no_api_signs() {
     let keys = [AuditKey { algorithm: 1, public: &[1; 32] }];
     let statement = AuditKeys::statement("ron-kms/a", &keys).unwrap();
     assert!(statement.starts_with(b"ron-kms/audit-key/v1\0"));
+    let statement = sealing().statement().unwrap();
+    assert!(statement.starts_with(b"ron-kms/audit-device/v1\0"));
+    for other in [
+        Sealing { device: None, ..sealing() },
+        Sealing { after_size: 8, ..sealing() },
+        Sealing { after_root: [5; 32], ..sealing() },
+        Sealing { origin: "ron-kms/b", ..sealing() },
+    ] {
+        assert_ne!(other.statement().unwrap(), statement);
+    }
+    let signed = Sealing { signatures: vec![&[3; 64], &[4; 64]], ..sealing() };
+    assert_eq!(signed.statement().unwrap(), statement);
 }
 
 #[test]
@@ -170,7 +205,7 @@ fn random_bytes_never_panic() {
         let mut bytes = random.up_to(300);
         if bytes.len() > 2 {
             bytes[0] = VERSION;
-            bytes[1] = 1 + (random.below(8) as u8);
+            bytes[1] = 1 + (random.below(9) as u8);
         }
         if let Ok(record) = Record::decode(&bytes) {
             assert_eq!(encode(&record).unwrap(), bytes);

@@ -22,12 +22,14 @@ pub(crate) struct Fake {
     seed: Mutex<Option<u8>>,
     pub(crate) fails: Arc<AtomicBool>,
     lies: Arc<AtomicBool>,
+    signed: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 struct Key {
     inner: Ed25519,
     fails: Arc<AtomicBool>,
     lies: Arc<AtomicBool>,
+    signed: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl NoteSigner for Key {
@@ -40,7 +42,9 @@ impl NoteSigner for Key {
             return Err(KmsError::new(ErrorCode::StoreUnavailable, "as the test wants it"));
         }
         let message = if self.lies.load(Ordering::Relaxed) { b"another" } else { message };
-        self.inner.sign(message)
+        let signature = self.inner.sign(message);
+        self.signed.as_ref().inspect(|it| it());
+        signature
     }
 }
 
@@ -49,11 +53,21 @@ impl Fake {
         Arc::new(Fake { seed: Mutex::new(Some(seed)), ..Fake::default() })
     }
 
+    /// One that says when it has signed.
+    pub(crate) fn telling(seed: u8, signed: Arc<dyn Fn() + Send + Sync>) -> Arc<Fake> {
+        Arc::new(Fake { seed: Mutex::new(Some(seed)), signed: Some(signed), ..Fake::default() })
+    }
+
     fn sealer(&self, seed: u8) -> Sealer {
         let inner = Ed25519::new(&device_name(ORIGIN), seed);
         let (fails, lies) = (Arc::clone(&self.fails), Arc::clone(&self.lies));
+        let signed = self.signed.clone();
         let facts = vec![("token_serial".into(), format!("{seed}\n"))];
-        Sealer { signer: Arc::new(Key { inner, fails, lies }), class: "pkcs11-fake".into(), facts }
+        Sealer {
+            signer: Arc::new(Key { inner, fails, lies, signed }),
+            class: "pkcs11-fake".into(),
+            facts,
+        }
     }
 }
 

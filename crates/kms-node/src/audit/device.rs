@@ -66,7 +66,7 @@ impl Device for TokenDevice {
     fn make(&self) -> Result<Sealer> {
         let offers = self.token.capabilities();
         if !offers.ed25519 || !offers.writable {
-            let why = "attested needs a token that makes Ed25519 keys: this one does not; use another, or software";
+            let why = "needs a token that makes Ed25519 keys, and this one does not (a TPM is not in this version)";
             return Err(KmsError::bad_request(why).field(SETTING));
         }
         let public = self.token.generate_device_key(&self.key, OPENING)?;

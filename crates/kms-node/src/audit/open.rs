@@ -195,6 +195,10 @@ pub(crate) enum OpenError {
 
 impl From<AuditError> for OpenError {
     fn from(error: AuditError) -> OpenError {
+        let error = match error {
+            AuditError::Other(error) => return OpenError::Other(error),
+            error => error,
+        };
         let mismatch = matches!(
             error,
             AuditError::Damaged(_)

@@ -91,12 +91,13 @@ impl FileStore {
 }
 
 /// Copies a backup into a directory that is empty or missing, once all of it is known to be sound. Answers how many
-/// keys were copied.
+/// keys were copied. The backup may lie where nothing can be written; a plain copy of a store may have to be written, to undo
+/// what was interrupted in it.
 ///
 /// # Errors
 /// Those of opening the backup, and of [`FileStore::backup`].
 pub fn restore(backup: &Path, target: &Path, root_key: &dyn RootKey) -> Result<usize> {
-    let unlocked = Unlocked::open(backup, root_key)?;
+    let unlocked = Unlocked::open_to_read(backup, root_key)?;
     // A backup has no anchor beside it.
     let options = Options { accept_older: true, ..Options::default() };
     let (store, _) = FileStore::open(unlocked, options, &mut |_| Ok(()))?;
@@ -133,7 +134,7 @@ pub struct CheckReport {
 /// # Errors
 /// `NoStore`, `WrongRootKey`, `Disk` and whatever keeps the header from being opened.
 pub fn check(path: &Path, root_key: &dyn RootKey) -> Result<CheckReport> {
-    let Unlocked { root, lock: _lock, keys } = Unlocked::open(path, root_key)?;
+    let Unlocked { root, lock: _lock, keys } = Unlocked::open_to_read(path, root_key)?;
     let mut report = CheckReport::default();
     let mut digest = Digest::default();
     let walked = walk(&root, &mut |shard, name| {

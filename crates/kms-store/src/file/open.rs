@@ -58,6 +58,22 @@ impl Unlocked {
     /// `NoStore`, `Disk` (`Locked` where another process has it open), `WrongRootKey`, `Damaged`, `Newer`, those of the
     /// root key.
     pub fn open(path: &Path, root_key: &dyn RootKey) -> Result<Unlocked> {
+        Unlocked::open_locking(path, root_key, DirLock::acquire)
+    }
+
+    /// As [`Unlocked::open`], for who writes nothing: from a directory that cannot be written too.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn open_to_read(path: &Path, root_key: &dyn RootKey) -> Result<Unlocked> {
+        Unlocked::open_locking(path, root_key, DirLock::acquire_to_read)
+    }
+
+    fn open_locking(
+        path: &Path,
+        root_key: &dyn RootKey,
+        acquire: fn(&Dir) -> kms_durable::Result<DirLock>,
+    ) -> Result<Unlocked> {
         let root = match Dir::open(path) {
             Err(kms_durable::Error::NotFound) => return Err(StoreError::NoStore),
             root => root?,
@@ -66,7 +82,7 @@ impl Unlocked {
         if found(root.read(HEADER, max_len(Role::Header)))?.is_none() {
             return Err(StoreError::NoStore);
         }
-        let (root, lock) = locked(root)?;
+        let lock = acquire(&root)?;
         let header = found(root.read(HEADER, max_len(Role::Header)))?.ok_or(StoreError::NoStore)?;
         let keys = StoreKeys::open(&header, root_key)?;
         Ok(Unlocked { root, lock, keys })
@@ -99,11 +115,6 @@ impl Unlocked {
     }
 }
 
-fn locked(root: Dir) -> Result<(Dir, DirLock)> {
-    let lock = DirLock::acquire(&root)?;
-    Ok((root, lock))
-}
-
 /// The empty directories of a store, in a directory that holds no more than an unfinished attempt to make one.
 pub(super) fn prepare(root: &Dir) -> Result<()> {
     check_unused(root)?;
@@ -133,7 +144,8 @@ fn check_unused(root: &Dir) -> Result<()> {
 pub(super) fn lock_unused(path: &Path) -> Result<(Dir, DirLock)> {
     let root = Dir::open_or_create(path)?;
     check_unused(&root)?;
-    locked(root)
+    let lock = DirLock::acquire(&root)?;
+    Ok((root, lock))
 }
 
 /// Takes note of a fault that an operator's decision overrides.
