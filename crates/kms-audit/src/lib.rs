@@ -59,6 +59,8 @@ pub mod export;
 #[cfg(unix)]
 mod hashes;
 pub mod json;
+#[cfg(unix)]
+mod key_file;
 mod layout;
 #[cfg(unix)]
 mod log;

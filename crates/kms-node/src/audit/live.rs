@@ -120,17 +120,17 @@ mod imp {
         if log.status().size <= seq {
             return Err(KmsError::from(kms_audit::AuditError::NotFound("record")));
         }
-        if log.device().is_some() {
-            // No thread of ours waits for a device.
-            log.check_sealed()?;
-            log.ask_for_checkpoint();
-            return Err(soon(CHECKPOINT_GAP_MS));
-        }
         // Each costs some syncs and signatures, and stays in the log for ever.
         let made_ms = log.status().checkpoint_at_ms.unwrap_or_default();
         let since_ms = SystemClock::new().unix_ms().saturating_sub(made_ms);
         if since_ms < CHECKPOINT_GAP_MS {
             return Err(soon(CHECKPOINT_GAP_MS - since_ms));
+        }
+        if log.device().is_some() {
+            // No thread of ours waits for a device.
+            log.check_sealed()?;
+            log.ask_for_checkpoint();
+            return Err(soon(CHECKPOINT_GAP_MS));
         }
         Ok(log.checkpoint_now()?)
     }
