@@ -35,7 +35,8 @@ impl TokenDevice {
         origin: &Origin,
         name: &Secret<32>,
     ) -> TokenDevice {
-        let [bytes @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = blake3(name.expose());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&blake3(name.expose())[..16]);
         let key = uuid::Builder::from_custom_bytes(bytes).into_uuid();
         TokenDevice { token, origin: origin.clone(), key, within }
     }
