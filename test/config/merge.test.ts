@@ -87,7 +87,7 @@ describe('settings', () => {
     const secret = 'NOT-A-WORD'
     const configPath = file('secret.json', JSON.stringify({ a: { word: secret, later: secret } }))
     for (const sources of [
-      { flags: { 'a.word': secret }, absentFlags: { 'a.later': secret } },
+      { flags: { 'a.word': secret }, env: { T_LATER: secret } },
       { env: { T_WORD: secret, T_LATER: secret } },
       { configPath },
     ]) {
