@@ -26,7 +26,7 @@ const TABLE = {
   prefix: 'RON_KMS_',
   fileVariable: { name: 'RON_KMS_CONFIG', aliases: ['RON_CONFIG'] },
   otherVariables: OTHER_VARIABLES,
-  secretVariables: ['root_key.env', 'backends.pkcs11.pin_env'],
+  secretVariables: ['root_key.env', 'backends.pkcs11.pin_env', 'capability.root_key_env'],
   // Development mode bounds nothing that a newcomer would run into.
   devDefaults: { 'security.sign_rate_limit_rps': '0' },
 } as const

@@ -776,8 +776,10 @@ export const SCHEMA = {
     flag: '--otel-endpoint <url>',
     kind: url,
     default: '',
-    rule: 'must be an http or https URL',
+    rule: 'must be an http or https URL without user and password',
     description: 'OTLP/HTTP receiver of traces, such as http://127.0.0.1:4318; nothing is traced without one',
+    // What is refused may have a password in it.
+    secret: true,
   }),
   'log.level': setting({
     env: 'RON_KMS_LOG_LEVEL',

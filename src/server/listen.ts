@@ -7,7 +7,7 @@ import {
   type ServerResponse,
 } from 'node:http'
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
-import { type AddressInfo, Socket, type Server as TcpServer } from 'node:net'
+import { type AddressInfo, Socket, Server as TcpServer } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
@@ -99,8 +99,10 @@ export async function listen(parts: ListenerParts): Promise<Listener> {
     setLimits,
     setTls,
     close: async (drainMs, onCut) => {
-      const closed = new Promise<void>(resolve => server.close(() => resolve()))
+      // Not HTTP's own, which cuts off what a peer has yet to take of an answer; once all is drained it ends its timers.
+      const closed = new Promise<void>(resolve => TcpServer.prototype.close.call(server, () => resolve()))
       await drain(server, sockets, closed, drainMs, onCut)
+      server.close()
     },
   }
 }
@@ -232,8 +234,16 @@ function createListener(parts: Omit<ListenerParts, 'address' | 'key'>, limits: (
   const write = (socket: Duplex, { status, problem }: RawRefusal, ids: Ids) =>
     writeRaw(socket, status, envelope(problem, ids.requestId), ids)
   const refuseRaw = (socket: Duplex, refusal: RawRefusal) => write(socket, refusal, refuse(socket, refusal))
-  server.on('checkExpectation', (incoming: IncomingMessage) => refuseRaw(incoming.socket, EXPECTATION))
-  server.on('connect', (_incoming: IncomingMessage, socket: Duplex) => refuseRaw(socket, CONNECT))
+  // Not before the answers to what came before it on the connection.
+  const inOrder = (socket: Duplex, refusal: RawRefusal) => {
+    const busy = pipelines.newest(socket as Socket)
+    if (busy === undefined || busy.writableFinished) return refuseRaw(socket, refusal)
+    busy.once('close', () => {
+      if (socket.writable) refuseRaw(socket, refusal)
+    })
+  }
+  server.on('checkExpectation', (incoming: IncomingMessage) => inOrder(incoming.socket, EXPECTATION))
+  server.on('connect', (_incoming: IncomingMessage, socket: Duplex) => inOrder(socket, CONNECT))
   const unfinished = new WeakSet<Duplex>()
   // Node hands the same error on as a clientError next.
   server.prependListener('tlsClientError', (_error, socket: Duplex) => unfinished.add(socket))
@@ -246,7 +256,9 @@ function createListener(parts: Omit<ListenerParts, 'address' | 'key'>, limits: (
     const busy = pipelines.newest(socket as Socket)
     // A peer that left needs no answer; one that has an answer, or the start of it, must not get a second.
     const answered = busy?.headersSent && !(busy.writableFinished && busy.req.complete)
-    if (error.code === 'ECONNRESET' || !socket.writable || answered) {
+    // With requests behind others, whatever is written now would be taken for the answer to the first of them.
+    const behind = pipelines.holds(socket as Socket)
+    if (error.code === 'ECONNRESET' || !socket.writable || answered || behind) {
       socket.destroy()
       return
     }

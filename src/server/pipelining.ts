@@ -8,18 +8,24 @@ interface Held {
   readonly start: () => void
 }
 
+/** Most requests behind others on one connection: more than honest ones of one read, some hundred bytes each. */
+const MOST_HELD = 1024
+/** And on all connections of this thread: some 4 KiB of memory each. */
+const MOST_HELD_IN_ALL = 16_384
 /** Longest that one turn of the event loop begins held requests, in milliseconds. */
 const MOST_MS = 10
 
 /**
  * Requests that are sent on a connection before the answer to the one before is out (RFC 9112 section 9.3.2). Node hands over
  * all that came in one piece, which may be two thousand. Here each is begun once the answer before it is out: so one connection
- * has one request under way, whatever it sends, and is not read from while others of it are held. One thread.
+ * has one request under way, whatever it sends, and is not read from while others of it are held. A connection with too many of
+ * them is cut off. One thread.
  */
 export class Pipelines {
   readonly #turns: Pick<Turns, 'hold' | 'letGo'>
   readonly #newest = new WeakMap<Socket, ServerResponse>()
   readonly #held = new Map<Socket, Held[]>()
+  #heldInAll = 0
   /** Connections whose next request may begin. */
   #ready: Socket[] = []
 
@@ -35,16 +41,34 @@ export class Pipelines {
   /** A request came, to which this is the answer; begins it now or later. */
   take(socket: Socket, outgoing: ServerResponse, start: () => void): void {
     const before = this.#newest.get(socket)
+    if (before === undefined) socket.once('close', () => this.#forget(socket))
     this.#newest.set(socket, outgoing)
     const held = this.#held.get(socket)
-    if (held) held.push({ outgoing, start })
+    if (held) this.#hold(socket, held, { outgoing, start })
     else if (before === undefined || before.writableFinished) start()
     else {
-      this.#held.set(socket, [{ outgoing, start }])
+      const held: Held[] = []
+      this.#held.set(socket, held)
       this.#turns.hold(socket)
-      socket.once('close', () => this.#held.delete(socket))
       this.#after(socket, before)
+      this.#hold(socket, held, { outgoing, start })
     }
+  }
+
+  /** Whether requests of this connection wait for an answer before theirs. */
+  holds(socket: Socket): boolean {
+    return this.#held.has(socket)
+  }
+
+  #hold(socket: Socket, held: Held[], request: Held): void {
+    held.push(request)
+    this.#heldInAll += 1
+    if (held.length > MOST_HELD || this.#heldInAll > MOST_HELD_IN_ALL) socket.destroy()
+  }
+
+  #forget(socket: Socket): void {
+    this.#heldInAll -= this.#held.get(socket)?.length ?? 0
+    this.#held.delete(socket)
   }
 
   #after(socket: Socket, before: ServerResponse): void {
@@ -62,7 +86,9 @@ export class Pipelines {
       begun += 1
       const held = this.#held.get(socket)
       const next = held?.shift()
-      if (!held || !next || socket.destroyed) continue
+      if (!held || !next) continue
+      this.#heldInAll -= 1
+      if (socket.destroyed) continue
       if (held.length > 0) this.#after(socket, next.outgoing)
       else {
         this.#held.delete(socket)

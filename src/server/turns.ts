@@ -36,8 +36,10 @@ export class Turns {
   #stopped = new Set<Socket>()
   /** Those that may be read in this turn after they waited, and were not yet. */
   readonly #released = new Set<Socket>()
-  /** When this turn took the first of what it took; undefined while none is watched. */
+  /** When this turn took the first of what it took. */
   #began: number | undefined
+  /** Whether the end of this turn is waited for. */
+  #watching = false
   #full = false
   /** How much came in this turn. */
   #taken = 0
@@ -50,9 +52,18 @@ export class Turns {
   /** HTTP reads from this connection until it is closed. */
   watch(socket: Socket): void {
     this.#open.add(socket)
+    // HTTP resumes a connection by itself, as at the end of a message: this listener comes after its own.
+    socket.on('resume', () => {
+      if (this.#held.has(socket) || this.#stopped.has(socket)) socket.pause()
+    })
     socket.once('close', () => {
       for (const of of [this.#open, this.#held, this.#stopped, this.#released]) of.delete(socket)
     })
+    // Who comes later waits behind those who wait.
+    if (this.#stopped.size > 0) {
+      this.#stopped.add(socket)
+      socket.pause()
+    }
   }
 
   /** Nothing is read from this connection until {@link Turns.letGo}. */
@@ -73,15 +84,17 @@ export class Turns {
     const now = this.#host.now()
     this.#taken += 1
     this.#released.delete(socket)
-    if (this.#began === undefined) this.#watch(now)
+    this.#watch()
+    if (this.#began === undefined) this.#began = now
     else if (!this.#full && now - this.#began >= MOST_MS) {
       this.#full = true
       this.#stop()
     }
   }
 
-  #watch(now: number): void {
-    this.#began = now
+  #watch(): void {
+    if (this.#watching) return
+    this.#watching = true
     this.#host.nextTurn(() => this.#next())
   }
 
@@ -90,6 +103,7 @@ export class Turns {
     for (const sockets of [this.#released, this.#stopped, this.#open]) {
       for (const socket of sockets) {
         if (this.#stopped.has(socket)) waiting.add(socket)
+        else if (this.#held.has(socket)) continue
         // Who is paused already waits for something else, and whoever paused it lets it go.
         else if (!socket.isPaused()) {
           socket.pause()
@@ -105,6 +119,7 @@ export class Turns {
   #next(): void {
     // A turn that had time left reads from more the next time.
     if (!this.#full) this.#atOnce *= 2
+    this.#watching = false
     this.#began = undefined
     this.#full = false
     this.#taken = 0
@@ -113,7 +128,7 @@ export class Turns {
       this.#atOnce = LEAST_AT_ONCE
       return
     }
-    this.#watch(this.#host.now())
+    this.#watch()
     for (const socket of this.#stopped) {
       if (this.#released.size === this.#atOnce) break
       this.#stopped.delete(socket)
@@ -131,6 +146,9 @@ const SMALL_BYTES = 64 * 1024
 /** What is dropped of a body that nobody read; then its connection is closed. */
 const MOST_DROPPED_BYTES = 64 * 1024 * 1024
 const MOST_DROPPING_MS = 2000
+/** Pieces below this are dropped only so often: each costs as much as a large one. */
+const SMALL_PIECE_BYTES = 64
+const MOST_SMALL_PIECES = 1024
 
 /**
  * Takes what is left of a body that was not read once its answer is out, and drops it: a connection that is closed before
@@ -139,7 +157,7 @@ const MOST_DROPPING_MS = 2000
 export function dropRest(incoming: IncomingMessage): void {
   const { socket } = incoming
   if (incoming.complete || socket.destroyed) return
-  let bytes = 0
+  let [bytes, smallPieces] = [0, 0]
   const stop = () => {
     clearTimeout(timer)
     incoming.off('data', onData).off('end', stop).off('error', stop)
@@ -150,8 +168,9 @@ export function dropRest(incoming: IncomingMessage): void {
   }
   const onData = (chunk: Buffer) => {
     bytes += chunk.length
+    if (chunk.length < SMALL_PIECE_BYTES) smallPieces += 1
     turns.came(socket)
-    if (bytes > MOST_DROPPED_BYTES) close()
+    if (bytes > MOST_DROPPED_BYTES || smallPieces > MOST_SMALL_PIECES) close()
   }
   const timer = setTimeout(close, MOST_DROPPING_MS).unref()
   // Read by somebody, or Node takes and drops it in its own way.

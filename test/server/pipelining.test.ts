@@ -102,6 +102,56 @@ describe('pipelined requests', () => {
     expect(begun()).toBe(1)
   })
 
+  it('are not read while one is under way, and a connection with too many of them is cut off', async () => {
+    const { service, begun } = await gated()
+    const { socket } = open(service)
+    let isCut = false
+    socket.on('close', () => {
+      isCut = true
+    })
+    socket.write(request(0, '/v1/kms/keys', WISH))
+    await expect.poll(begun).toBe(1)
+    // Some 100 bytes each: all that is read at once is far below the bound.
+    const few = request(1, '/nope')
+    const sent = Buffer.from(few.repeat(50_000))
+    socket.write(sent)
+    await new Promise(resolve => setTimeout(resolve, 500))
+    // What the kernels keep is megabytes; the rest waits here.
+    expect(socket.writableLength).toBeGreaterThan(0)
+    expect(isCut).toBe(false)
+    const other = open(service)
+    other.socket.write(request(0, '/v1/kms/keys', WISH))
+    await expect.poll(begun).toBe(2)
+    other.socket.write('GET / HTTP/1.1\r\n\r\n'.repeat(3000))
+    await expect.poll(() => other.socket.destroyed, { timeout: 5000 }).toBe(true)
+  })
+
+  it('leave nothing behind on their connection', async () => {
+    service = await start()
+    const { socket, answers } = open(service)
+    const warnings: string[] = []
+    const onWarning = ({ name }: Error) => warnings.push(name)
+    process.on('warning', onWarning)
+    for (let i = 0; i < 40; i += 2) {
+      socket.write(request(i, '/nope') + request(i + 1, '/nope'))
+      await expect.poll(() => answers().length).toBe(i + 2)
+    }
+    process.off('warning', onWarning)
+    expect(warnings).toEqual([])
+  })
+
+  it('that ask for what nobody does are refused behind the answers before theirs', async () => {
+    const { service, begun, letGo } = await gated()
+    const { socket, answers } = open(service)
+    socket.write(request(0, '/v1/kms/keys', WISH))
+    socket.write('GET / HTTP/1.1\r\nHost: x\r\nExpect: tea\r\n\r\n')
+    await expect.poll(begun).toBe(1)
+    await new Promise(resolve => setTimeout(resolve, 100))
+    expect(answers()).toEqual([])
+    letGo(0)
+    await expect.poll(() => answers().map(([status]) => status)).toEqual([200, 417])
+  })
+
   it('of somebody who takes no answer are not begun and not read, and the connection is cut', async () => {
     service = await start({ write_timeout: '300ms' })
     const { hostname, port } = new URL(service.apiUrl)

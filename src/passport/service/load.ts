@@ -18,7 +18,7 @@ const TABLE = {
   prefix: 'PASSPORT_',
   fileVariable: { name: 'PASSPORT_CONFIG_FILE', aliases: ['PASSPORT_CONFIG'] },
   otherVariables: OTHER_VARIABLES,
-  secretVariables: ['root_key.env'],
+  secretVariables: ['root_key.env', 'capability.root_key_env'],
   devPreset: { 'store.backend': 'inmem' },
 } as const
 
