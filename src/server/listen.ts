@@ -254,18 +254,18 @@ function createListener(parts: Omit<ListenerParts, 'address' | 'key'>, limits: (
       return
     }
     const busy = pipelines.newest(socket as Socket)
+    const refusal = RAW_REFUSALS[error.code ?? ''] ?? MALFORMED
     // A peer that left needs no answer; one that has an answer, or the start of it, must not get a second.
-    const answered = busy?.headersSent && !(busy.writableFinished && busy.req.complete)
+    const answered = busy?.headersSent && !busy.req.complete
     // With requests behind others, whatever is written now would be taken for the answer to the first of them.
     const behind = pipelines.holds(socket as Socket)
     if (error.code === 'ECONNRESET' || !socket.writable || answered || behind) {
       socket.destroy()
       return
     }
-    const refusal = RAW_REFUSALS[error.code ?? ''] ?? MALFORMED
     // In the middle of a body the route's own reader fails too, and counts.
-    if (busy && !busy.writableFinished) write(socket, refusal, openIds(undefined))
-    else refuseRaw(socket, refusal)
+    if (busy && !busy.req.complete) write(socket, refusal, openIds(undefined))
+    else inOrder(socket, refusal)
   })
   return server
 }

@@ -140,16 +140,19 @@ describe('pipelined requests', () => {
     expect(warnings).toEqual([])
   })
 
-  it('that ask for what nobody does are refused behind the answers before theirs', async () => {
+  it.each([
+    ['ask for what nobody does', 'GET / HTTP/1.1\r\nHost: x\r\nExpect: tea\r\n\r\n', 417],
+    ['ask for a tunnel', 'CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n', 405],
+    ['are none', 'hello\r\n\r\n', 400],
+  ])('that %s are refused behind the answers before theirs', async (_name, text, status) => {
     const { service, begun, letGo } = await gated()
     const { socket, answers } = open(service)
-    socket.write(request(0, '/v1/kms/keys', WISH))
-    socket.write('GET / HTTP/1.1\r\nHost: x\r\nExpect: tea\r\n\r\n')
+    socket.write(request(0, '/v1/kms/keys', WISH) + text)
     await expect.poll(begun).toBe(1)
     await new Promise(resolve => setTimeout(resolve, 100))
     expect(answers()).toEqual([])
     letGo(0)
-    await expect.poll(() => answers().map(([status]) => status)).toEqual([200, 417])
+    await expect.poll(() => answers().map(([status]) => status)).toEqual([200, status])
   })
 
   it('of somebody who takes no answer are not begun and not read, and the connection is cut', async () => {
