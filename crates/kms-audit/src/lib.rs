@@ -47,6 +47,8 @@
 
 #[cfg(unix)]
 mod background;
+#[cfg(unix)]
+mod changes;
 pub mod checkpoint;
 mod checkpoint_reader;
 #[cfg(unix)]

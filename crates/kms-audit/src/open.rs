@@ -6,7 +6,8 @@ use std::sync::Arc;
 use kms_core::AnchorState;
 use kms_durable::{Dir, DirLock};
 
-use crate::checkpoint::{Checkpoint, device_name, is_device};
+use crate::changes::Changes;
+use crate::checkpoint::{Checkpoint, is_device};
 use crate::checkpoints::CheckpointFile;
 use crate::config::{Config, OpenReport, Override, Parts};
 use crate::device::{self, Sealed};
@@ -132,7 +133,8 @@ pub(crate) fn open(
     let tolerance = Tolerance { floor: covered, boot: boot_id() };
     let mut leaves: Vec<Hash> = Vec::new();
     let mut roots = Roots::new(&begin, &[covered, anchored]);
-    let (mut chain_keys, mut chain_device) = (None, None);
+    let mut chain_keys = None;
+    let mut changes = Changes::new(checkpoints.latest.as_deref(), sealed_by.as_ref(), parts)?;
     let end = scan(path, start, last, &tolerance, &mut |record, leaf, tree| {
         if complete && leaves.len() < MOST_LEAVES {
             leaves.push(*leaf);
@@ -143,11 +145,7 @@ pub(crate) fn open(
             };
             chain_keys = Some(it.keys.iter().map(key).collect::<Result<Vec<_>, _>>()?);
         }
-        if let Body::Sealing(it) = &record.body {
-            let name = device_name(it.origin);
-            let key = it.device.as_ref().map(|it| NoteKey::new(&name, it.algorithm, it.public));
-            chain_device = Some((record.seq, key.transpose()?));
-        }
+        changes.see(record)?;
         roots.see(tree);
         Ok(())
     })?;
@@ -169,15 +167,17 @@ pub(crate) fn open(
         }
         report.overridden.push("the audit key is not the one that the log names".into());
     }
-    if let (Some(latest), false) = (&checkpoints.latest, accept_keys) {
-        match &chain_device {
-            // The device changed since; the file of keys may name the next one already.
-            Some((seq, _)) if *seq >= covered => {}
-            Some((_, device)) => check_device(latest, device.as_ref(), config, parts)?,
-            None => check_device(latest, sealed_by.as_ref(), config, parts)?,
-        }
+    match changes.fault() {
+        Some(why) if accept_keys => report.overridden.push(why.into()),
+        Some(why) => return Err(AuditError::Device(why)),
+        None => {}
     }
-    let sealed_by = chain_device.map_or(sealed_by, |(_, device)| device);
+    if let (Some(latest), false) = (&checkpoints.latest, accept_keys)
+        && let Some(device) = changes.at_checkpoint(sealed_by.as_ref())
+    {
+        check_device(latest, device, config, parts)?;
+    }
+    let sealed_by = changes.now(sealed_by);
     let device = device(sealed_by.as_ref())?;
     let overridden_device = device.change.as_ref().and_then(|it| it.overridden);
     report.overridden.extend(overridden_device.map(String::from));

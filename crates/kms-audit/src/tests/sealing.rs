@@ -8,7 +8,7 @@ use kms_core::{Anchor, AuditEvent, AuditSink, Context, ErrorCode, KmsError};
 
 use crate::checkpoint::{Checkpoint, Signed, device_name, signed_by};
 use crate::note::{ED25519, Note, NoteKey, NoteSigner};
-use crate::record::{Body, Record};
+use crate::record::{Body, Record, Sealing};
 use crate::test_keys::{Crates, Ed25519};
 use crate::test_support::{ORIGIN, Place, operation};
 use crate::verify::{Expect, Outcome, Report, verify};
@@ -386,6 +386,102 @@ fn a_signature_that_ended_the_sealing_once_does_not_end_it_again() {
     assert_eq!(report.outcome, Outcome::BadAuditKey);
     let why = "the change of the device was signed for another place in the log";
     assert_eq!(report.first_bad.unwrap().why, why);
+}
+
+/// Appends records to a log that nobody has open, as whoever can write to the directory could: with right hashes.
+fn append_by_hand(place: &Place, bodies: &[Body<'_>]) {
+    use crate::layout::{
+        FrameKind, PAGE, frame_len, head, parse_head, put_frame_body, segment_name,
+    };
+    use crate::merkle::leaf_hash;
+    let file = place.dir().join(segment_name(0));
+    let mut bytes = std::fs::read(&file).unwrap();
+    let mut at = PAGE;
+    while let Some((_, len)) = parse_head(u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()))
+    {
+        at += frame_len(len);
+    }
+    let seq = place.records().len() as u64;
+    for (seq, body) in (seq..).zip(bodies) {
+        let (mut payload, mut frame) = (Vec::new(), Vec::new());
+        let record = Record { seq, utc_ms: 0, mono_ms: 0, body: body.clone() };
+        record.encode(&mut payload).unwrap();
+        frame.extend(head(FrameKind::Record, payload.len()).to_le_bytes());
+        put_frame_body(&mut frame, &payload, &leaf_hash(&payload));
+        bytes[at..at + frame.len()].copy_from_slice(&frame);
+        at += frame_len(payload.len());
+    }
+    std::fs::write(&file, bytes).unwrap();
+}
+
+/// Appends a record that ends the sealing here, with signatures by keys of these names and seeds.
+fn end_by_hand(place: &Place, decided: bool, by: &[(&str, u8)]) {
+    let mut reader = crate::checkpoint_reader::CheckpointReader::open(&place.dir()).unwrap();
+    let mut last = reader.next().unwrap().unwrap();
+    while let Some(next) = reader.next().unwrap() {
+        last = next;
+    }
+    let Checkpoint { size: after_size, root: after_root, .. } = last.checkpoint;
+    let (origin, device, signatures) = (ORIGIN, None, Vec::new());
+    let mut record = Sealing { origin, device, after_size, after_root, signatures };
+    let statement = record.statement().unwrap();
+    let sign = |(name, seed): &(&str, u8)| Ed25519::new(name, *seed).sign(&statement).unwrap();
+    let signatures: Vec<_> = by.iter().map(sign).collect();
+    record.signatures = signatures.iter().map(Vec::as_slice).collect();
+    let decision = Body::Override(crate::record::Override {
+        actor: "a",
+        refused: "b",
+        anchor_size: 0,
+        anchor_root: [0; 32],
+    });
+    let bodies = [decision, Body::Sealing(record)];
+    append_by_hand(place, &bodies[usize::from(!decided)..]);
+}
+
+#[test]
+fn a_change_that_no_checkpoint_covers_counts_only_by_its_signatures() {
+    let place = sealed("forged", &Fake::holding(40));
+    let log = place.open().unwrap();
+    log.append(operation("a")).unwrap();
+    drop(log);
+    let device = device_name(ORIGIN);
+    let (audit, device) = ((ORIGIN, 1), (&*device, 40));
+    let ended = |decided: bool, by: &[(&str, u8)]| {
+        let mut copy = place.snapshot("forged-copy");
+        (copy.config.attested, copy.parts.device) = (false, None);
+        end_by_hand(&copy, decided, by);
+        (copy.open().map(|log| log.device().is_some()), copy)
+    };
+    let refused: [(bool, &[(&str, u8)]); 6] = [
+        (false, &[(ORIGIN, 2)]),
+        (true, &[(ORIGIN, 2)]),
+        (true, &[device]),
+        (false, &[audit]),
+        (false, &[audit, (device.0, 41)]),
+        (false, &[audit, device, device]),
+    ];
+    for (decided, by) in refused {
+        let (opened, copy) = ended(decided, by);
+        assert!(matches!(opened, Err(AuditError::Device(_))), "{decided} {by:?}");
+        // Who verifies finds the same, but for what an operator may have decided.
+        if !matches!(by, [it] if *it == audit) {
+            assert_eq!(copy.verify().outcome, Outcome::BadAuditKey);
+        }
+    }
+    // As a process that ended before the checkpoint leaves it.
+    for (decided, by) in [(false, &[audit, device][..]), (true, &[audit])] {
+        let (opened, copy) = ended(decided, by);
+        assert!(!opened.unwrap());
+        assert_eq!(intact(&copy).sealed_by, None);
+    }
+    // One that was signed for an earlier place.
+    let mut copy = ended(false, &[audit, device]).1;
+    let replayed = sealing_record(&copy, 1);
+    (copy.config.attested, copy.parts.device) = (true, place.parts.device.clone());
+    drop(copy.open().unwrap());
+    append_by_hand(&copy, &[Record::decode(&replayed).unwrap().body]);
+    copy.config.attested = false;
+    assert!(matches!(copy.open(), Err(AuditError::Device(_))));
 }
 
 #[test]
