@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,9 +11,9 @@ use crate::layout::segment_name;
 use crate::merkle::{verify_consistency, verify_inclusion};
 use crate::note::{NoteKey, NoteSigner};
 use crate::segment::full;
-use crate::test_keys::{Ed25519, MlDsa};
+use crate::test_keys::{Crates, Ed25519, MlDsa};
 use crate::test_support::{Hooked, ORIGIN, Place, config, operation};
-use crate::verify::Outcome;
+use crate::verify::{Expect, Outcome, verify};
 use crate::{AuditError, AuditLog, Durability, OnFull, Override};
 
 const ROLLBACK: Override = Override { actor: String::new(), rollback: true, audit_key: false };
@@ -343,7 +344,12 @@ fn audit_keys_hand_over_by_signature() {
     let report = place.verify();
     assert_eq!(report.outcome, Outcome::Intact);
     assert_eq!(report.remarks.len(), 2, "{:?}", report.remarks);
+    let today = [Ed25519::new(ORIGIN, 9).key().clone()];
+    let expect = || Expect { keys: Some(&today), ..Expect::default() };
+    let pinned = || verify(&place.dir(), &Crates, expect(), &mut |_| ControlFlow::Continue(()));
+    assert_eq!(pinned().unwrap().outcome, Outcome::Intact, "by the checkpoint of the change");
     drop(place.open().unwrap());
+    assert_eq!(pinned().unwrap().outcome, Outcome::Intact);
     place.parts.signers = vec![Arc::new(Ed25519::new("ron-kms/other", 9))];
     assert!(matches!(place.open(), Err(AuditError::AuditKey(_))));
 }

@@ -212,8 +212,8 @@ impl<'a> Device<'a> {
     pub(super) fn trusted(&self) -> Result<(), Damage> {
         match (&self.fault, &self.now) {
             (None, _) => Ok(()),
-            // The pinned one is that of today, and signed a tree that has all before it.
-            (Some(_), Now::Device(it)) if self.pins(&it.key) && self.signed > self.since => Ok(()),
+            // The pinned one is that of today, and signed a tree that has all before it: one before it signed none so large.
+            (Some(_), Now::Device(it)) if self.pins(&it.key) && self.signed >= self.since => Ok(()),
             (Some(fault), _) => Err(fault.clone()),
         }
     }

@@ -121,8 +121,9 @@ impl<'a> Keys<'a> {
     /// The change of keys after which it does not.
     pub(super) fn trusted(&self) -> Result<(), Damage> {
         match (&self.fault, &self.now) {
-            // The pinned keys are those of today, and they signed a tree that has all before it.
-            (Some(_), Some(now)) if self.pins(now) && self.signed > self.since => Ok(()),
+            // The pinned keys are those of today, and they signed a tree that has all before it: no earlier ones signed
+            // one so large.
+            (Some(_), Some(now)) if self.pins(now) && self.signed >= self.since => Ok(()),
             (Some(fault), _) => Err(fault.clone()),
             (None, _) => Ok(()),
         }
