@@ -312,7 +312,7 @@ impl Run<'_> {
         }
         let (devices, keys): (Vec<_>, Vec<_>) = today.into_iter().flatten().partition(is_device);
         self.keys.guess((!keys.is_empty()).then_some(keys));
-        self.device.guess(devices.into_iter().next());
+        self.device.guess(devices.into_iter().next(), begin.size());
         let Ok(file) = File::open(self.dir.join(hashes_name(0))) else {
             self.remark(|| "the hashes of pruned records are missing".into());
             return Ok(());

@@ -517,6 +517,32 @@ fn audit_keys_change_under_a_device_and_a_pruned_log_is_still_sealed() {
 }
 
 #[test]
+fn of_several_pinned_devices_each_may_have_sealed_what_is_pruned() {
+    let mut place = sealed("pruned-pins", &Fake::holding(40));
+    drop(place.open().unwrap());
+    place.parts.device = Some(Fake::holding(41));
+    let log = place.open_with(Some(&DECIDED)).unwrap();
+    let long = "x".repeat(200);
+    for _ in 0..2000 {
+        log.submit(operation(&long)).unwrap();
+    }
+    log.checkpoint_now().unwrap();
+    assert!(log.prune(u64::MAX, None).unwrap() > 0);
+    drop(log);
+    assert_eq!(intact(&place).sealed_by.unwrap().key, key(41));
+    for pinned in [&[40, 41][..], &[41, 40], &[41], &[42, 41]] {
+        let pinned: Vec<_> = pinned.iter().map(|seed| key(*seed)).collect();
+        let report = verify_pinned(&place, &pinned);
+        assert_eq!((report.outcome, report.sealed_by.unwrap().key), (Outcome::Intact, key(41)));
+    }
+    assert_eq!(verify_pinned(&place, &[key(40)]).outcome, Outcome::Unsealed);
+    assert_eq!(verify_pinned(&place, &[key(42)]).outcome, Outcome::Unsealed);
+    let copy = place.snapshot("pruned-pins-stripped");
+    rewrite(&copy, |at, note| note.signatures.truncate(if at < 2 { 2 } else { 1 }));
+    assert_eq!(verify_pinned(&copy, &[key(40), key(41)]).outcome, Outcome::Unsealed);
+}
+
+#[test]
 fn a_crash_at_any_step_of_a_change_of_the_device_leaves_a_log_that_opens() {
     // What is on disk after the record, after the file of keys, and after the checkpoint.
     let device = Fake::holding(40);

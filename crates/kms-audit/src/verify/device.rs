@@ -24,8 +24,8 @@ enum Now {
     Nobody,
     /// Every checkpoint has a line by this.
     Device(SealedBy),
-    /// In a pruned log: nobody knows, or this one, from a checkpoint on that was not reached yet.
-    Pruned(Option<NoteKey>),
+    /// In a pruned log: nobody knows, or one of those that may be, from a checkpoint on that was not reached yet.
+    Pruned,
 }
 
 /// The device of a log while it is read.
@@ -34,6 +34,10 @@ pub(super) struct Device<'a> {
     /// What the caller trusts; empty where a log vouches for its own.
     pinned: Vec<NoteKey>,
     now: Now,
+    /// Who may have sealed it where records are pruned: what is pinned, or the device of today.
+    maybe: Vec<NoteKey>,
+    /// Leaves that are pruned.
+    begin: u64,
     /// Why the device is not one that the pinned ones lead to.
     fault: Option<Damage>,
     /// Leaves up to and with the last change.
@@ -57,19 +61,37 @@ pub(super) const UNSEALED: &str = "the checkpoint lacks the line of the device t
 impl<'a> Device<'a> {
     pub(super) fn new(verifier: &'a dyn NoteVerifier, pinned: Vec<NoteKey>) -> Self {
         let (now, fault) = (Now::Nobody, None);
-        Device { verifier, pinned, now, fault, since: 0, signed: 0, ever: false }
+        let (maybe, begin, since, signed, ever) = (Vec::new(), 0, 0, 0, false);
+        Device { verifier, pinned, now, maybe, begin, fault, since, signed, ever }
     }
 
-    /// For a log whose first records are pruned. `today` is what the log's own file of keys names.
-    pub(super) fn guess(&mut self, today: Option<NoteKey>) {
-        self.now = Now::Pruned(self.pinned.first().cloned().or(today));
+    /// For a log whose first `begin` records are pruned. `today` is what the log's own file of keys names.
+    pub(super) fn guess(&mut self, today: Option<NoteKey>, begin: u64) {
+        self.maybe = match self.pinned.is_empty() {
+            true => today.into_iter().collect(),
+            false => self.pinned.clone(),
+        };
+        (self.now, self.begin) = (Now::Pruned, begin);
+    }
+
+    /// Who may be in force, and whether one of them must be.
+    fn in_force(&self) -> (&[NoteKey], bool) {
+        match &self.now {
+            Now::Nobody => (&[], false),
+            Now::Pruned => (&self.maybe, false),
+            // The record by which another of them followed may be pruned.
+            Now::Device(it) if it.since.is_none() && self.signed <= self.begin => {
+                (&self.maybe, true)
+            }
+            Now::Device(it) => (std::slice::from_ref(&it.key), true),
+        }
     }
 
     /// Who seals at the end.
     pub(super) fn into_sealed_by(self) -> Option<SealedBy> {
         match self.now {
             Now::Device(it) => Some(it),
-            Now::Nobody | Now::Pruned(_) => None,
+            Now::Nobody | Now::Pruned => None,
         }
     }
 
@@ -83,27 +105,29 @@ impl<'a> Device<'a> {
         note: &Note,
         of_log: bool,
     ) -> Result<(), Fault> {
-        let (key, known) = match &self.now {
-            Now::Nobody | Now::Pruned(None) => return Ok(()),
-            Now::Device(it) => (it.key.clone(), true),
-            Now::Pruned(Some(key)) => (key.clone(), false),
-        };
-        match signed_by(note, &key, self.verifier) {
-            Signed::No if known => Err(Fault::Unsealed),
-            // It may be older than the record that was pruned.
-            Signed::No => Ok(()),
-            Signed::Invalid => Err(Fault::Invalid),
-            Signed::Yes(_) if !of_log => Ok(()),
-            Signed::Yes(_) => {
-                self.signed = checkpoint.size;
-                if !known {
-                    self.ever = true;
-                    let (class, facts) = Default::default();
-                    self.now = Now::Device(SealedBy { key, since: None, class, facts });
-                }
-                Ok(())
+        let (keys, must) = self.in_force();
+        let mut by = None;
+        for key in keys {
+            match signed_by(note, key, self.verifier) {
+                Signed::No => {}
+                Signed::Invalid => return Err(Fault::Invalid),
+                Signed::Yes(_) => by = by.or(Some(key)),
             }
         }
+        let Some(key) = by.cloned() else {
+            // It may be older than the record that was pruned.
+            return if must { Err(Fault::Unsealed) } else { Ok(()) };
+        };
+        if !of_log {
+            return Ok(());
+        }
+        self.signed = checkpoint.size;
+        if !matches!(&self.now, Now::Device(it) if it.key == key) {
+            self.ever = true;
+            let (class, facts) = Default::default();
+            self.now = Now::Device(SealedBy { key, since: None, class, facts });
+        }
+        Ok(())
     }
 
     /// Takes a change by the record `seq`; gives a remark where not all vouch for it, and where it
@@ -188,17 +212,18 @@ impl<'a> Device<'a> {
             (Now::Nobody, Some(_)) => {
                 Err("the change is signed by a device, and none sealed the log")
             }
-            (Now::Device(before), signature @ Some(_)) => {
+            (Now::Device(_), signature @ Some(_)) => {
                 let why = "the device before did not sign the change";
-                holds(&before.key, signature).then_some(None).ok_or(why)
+                let (keys, _) = self.in_force();
+                keys.iter().any(|key| holds(key, signature)).then_some(None).ok_or(why)
             }
             (Now::Device(_), None) => {
                 Ok(Some("the device changed without a signature by the one before"))
             }
             // None that signed a checkpoint which is left.
-            (Now::Pruned(_), None) => Ok(None),
-            (Now::Pruned(before), signature @ Some(_)) => {
-                let known = before.as_ref().is_some_and(|key| holds(key, signature));
+            (Now::Pruned, None) => Ok(None),
+            (Now::Pruned, signature @ Some(_)) => {
+                let known = self.maybe.iter().any(|key| holds(key, signature));
                 let why = "a change of the device was not checked: that before is pruned";
                 Ok((!known).then_some(why))
             }
@@ -220,7 +245,8 @@ impl<'a> Device<'a> {
 
     /// Whether the caller pinned a device, or the log's own file names one, and none ever sealed it.
     pub(super) fn never_sealed(&self) -> bool {
-        let named = !self.pinned.is_empty() || matches!(self.now, Now::Pruned(Some(_)));
+        let guessed = matches!(self.now, Now::Pruned) && !self.maybe.is_empty();
+        let named = !self.pinned.is_empty() || guessed;
         named && (!self.ever || self.signed == 0)
     }
 
