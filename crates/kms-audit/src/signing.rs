@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::checkpoint::Checkpoint;
+use kms_core::KmsError;
+
+use crate::checkpoint::{Checkpoint, verify_raw};
 use crate::checkpoints::{CheckpointFile, SignedCheckpoint};
 use crate::config::{OpenReport, Override};
 use crate::device::{Sealed, Sealer};
@@ -76,10 +78,22 @@ impl Shared {
             signatures: Vec::new(),
         };
         let statement = record.statement()?;
+        let sign = |it: &dyn NoteSigner| {
+            let signature = it.sign(&statement)?;
+            // What a token gives is not believed, and a wrong one would be on record for ever.
+            if !verify_raw(it.key(), &statement, &signature, &*self.parts.verifier) {
+                let why = "a signature for the change of the device does not hold";
+                return Err(KmsError::internal(why));
+            }
+            Ok(signature)
+        };
+        if let Some(by) = by {
+            // Not recorded: one that signs nothing, or for another key, must not take over.
+            sign(&*by.signer)?;
+        }
         let signers = self.signers()?;
         let signers = signers.iter().map(|it| &**it).chain(before);
-        let signatures =
-            signers.map(|it| it.sign(&statement)).collect::<kms_core::Result<Vec<_>>>()?;
+        let signatures = signers.map(sign).collect::<kms_core::Result<Vec<_>>>()?;
         record.signatures = signatures.iter().map(Vec::as_slice).collect();
         self.writer.submit(Body::Sealing(record)).map(drop)
     }

@@ -272,9 +272,14 @@ fn nothing_but_the_next_checkpoint_waits_for_the_device() {
     place.config.attested = true;
     place.config.checkpoint_interval_ops = 1;
     place.parts.device = Some(Arc::new(One(Arc::new(signer))));
-    go.send(()).unwrap();
+    // It signs that it takes over, and the first checkpoint.
+    for _ in 0..2 {
+        go.send(()).unwrap();
+    }
     let log = place.open().unwrap();
-    begun.recv().unwrap();
+    for _ in 0..2 {
+        begun.recv().unwrap();
+    }
     log.append(operation("a")).unwrap();
     begun.recv().unwrap();
     // The device signs now, and will not end before this thread has done all of this.
@@ -514,6 +519,35 @@ fn audit_keys_change_under_a_device_and_a_pruned_log_is_still_sealed() {
     // Only the file of keys knows the device now, and the checkpoint.
     std::fs::write(place.dir().join("keys"), format!("{}\n", pin[0])).unwrap();
     assert!(matches!(place.open(), Err(AuditError::Damaged(_))));
+}
+
+#[test]
+fn a_device_that_signs_wrongly_leaves_no_change_on_record() {
+    let changes = |place: &Place| {
+        let kinds = place.records();
+        let is_sealing =
+            |it: &&Vec<u8>| matches!(Record::decode(it).unwrap().body, Body::Sealing(_));
+        kinds.iter().filter(is_sealing).count()
+    };
+    // One that takes over, and one that is to say that it ends.
+    for attested in [true, false] {
+        let device = Fake::holding(40);
+        let mut place = sealed("wrong-signature", &device);
+        place.config.attested = !attested;
+        drop(place.open().unwrap());
+        place.config.attested = attested;
+        let before = changes(&place);
+        for failing in [&device.lies, &device.fails] {
+            failing.store(true, Ordering::Relaxed);
+            assert!(matches!(place.open(), Err(AuditError::Other(_))));
+            failing.store(false, Ordering::Relaxed);
+            assert_eq!(changes(&place), before);
+            assert_eq!(place.verify().outcome, Outcome::Intact);
+        }
+        drop(place.open().unwrap());
+        assert_eq!(changes(&place), before + 1);
+        assert_eq!(intact(&place).sealed_by.is_some(), attested);
+    }
 }
 
 #[test]
