@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use cryptoki::error::RvError;
+
 use crate::codes::{Class, Code};
 use crate::error::{Error, Result};
 
@@ -27,9 +29,26 @@ pub(crate) enum Tries {
     Locked,
 }
 
+/// Where there is no token, or no session, no PIN was looked at. By name: the classes of `codes.rs` hold answers of C_Login
+/// too that say nothing of the PIN, such as CKR_FUNCTION_CANCELED.
+const EXPLAINED: [&str; 6] = [
+    "CKR_SESSION_CLOSED",
+    "CKR_SESSION_HANDLE_INVALID",
+    "CKR_SESSION_COUNT",
+    "CKR_TOKEN_NOT_PRESENT",
+    "CKR_SLOT_ID_INVALID",
+    "CKR_CRYPTOKI_NOT_INITIALIZED",
+];
+/// A token that was pulled out meanwhile says this, and one that is there and says it again and again explains nothing.
+const REMOVED: &str = "CKR_DEVICE_REMOVED";
+
 /// The answers of C_Login of one token that explain nothing, since the last clear one.
 #[derive(Default)]
-pub(crate) struct Doubt(Option<Unexplained>);
+pub(crate) struct Doubt {
+    unexplained: Option<Unexplained>,
+    /// Answers of [`REMOVED`] that were taken for an explanation.
+    removed: u32,
+}
 
 struct Unexplained {
     in_a_row: u32,
@@ -52,7 +71,7 @@ impl Doubt {
     /// # Errors
     /// [`Error::PinWithheld`], for good; [`Error::LoginPaused`].
     pub(crate) fn admit(&self, tries: Tries, proven: bool, now: Instant) -> Result<()> {
-        match (tries, &self.0) {
+        match (tries, &self.unexplained) {
             (Tries::Locked, _) => withheld("says that its PIN is locked", UNLOCK),
             (Tries::Final, _) => withheld("says that one more wrong PIN locks it", CHECK),
             (_, None) => Ok(()),
@@ -75,26 +94,31 @@ impl Doubt {
 
     /// C_Login has answered.
     pub(crate) fn answered(&mut self, outcome: &Result<()>, now: Instant) {
-        let explained = |code: &Code| {
-            // Where there is no token, or no session, no PIN was looked at.
-            matches!(code.class, Class::Pin | Class::Gone | Class::Session | Class::Crowded)
-        };
-        match outcome {
-            Ok(()) => self.0 = None,
-            Err(Error::Call { code, .. }) if !explained(code) => {
-                let before = self.0.as_ref().map_or(0, |it| it.in_a_row);
-                let in_a_row = before.saturating_add(1);
-                self.0 = Some(Unexplained { in_a_row, last: now, code: *code });
+        let code = match outcome {
+            Ok(()) => {
+                *self = Doubt::default();
+                return;
             }
-            Err(_) => {}
+            Err(Error::Call { code, .. }) => *code,
+            // The token may have answered, and nobody knows what.
+            Err(Error::Panicked) => RvError::GeneralError.into(),
+            Err(_) => return,
+        };
+        if code.class == Class::Pin || EXPLAINED.contains(&code.name) {
+            return;
         }
+        if code.name == REMOVED && self.removed < MOST_IN_A_ROW {
+            self.removed += 1;
+            return;
+        }
+        let before = self.unexplained.as_ref().map_or(self.removed, |it| it.in_a_row);
+        let in_a_row = before.saturating_add(1);
+        self.unexplained = Some(Unexplained { in_a_row, last: now, code });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use cryptoki::error::RvError;
-
     use super::*;
 
     fn failed(code: RvError) -> Result<()> {
@@ -158,5 +182,49 @@ mod tests {
         let now = Instant::now();
         let codes = [RvError::DeviceRemoved, RvError::TokenNotPresent, RvError::SessionClosed];
         assert_eq!(after(&codes, now).admit(Tries::Low, false, now), Ok(()));
+        let codes = [RvError::SessionHandleInvalid, RvError::SessionCount, RvError::SlotIdInvalid];
+        assert_eq!(after(&codes, now).admit(Tries::Low, false, now), Ok(()));
+    }
+
+    #[test]
+    fn what_says_nothing_of_the_pin_explains_nothing_whatever_it_means_elsewhere() {
+        let now = Instant::now();
+        for code in [
+            RvError::FunctionCanceled,
+            RvError::Cancel,
+            RvError::OperationActive,
+            RvError::OperationNotInitialized,
+            RvError::UserNotLoggedIn,
+            RvError::TokenNotRecognized,
+        ] {
+            let doubt = after(&[code, code], now);
+            assert!(doubt.admit(Tries::Enough, false, now).is_err(), "{code:?}");
+            assert!(doubt.admit(Tries::Enough, true, now).is_err(), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_there_and_says_that_it_was_removed_is_believed_twice() {
+        let now = Instant::now();
+        let removed = [RvError::DeviceRemoved; 3];
+        for proven in [true, false] {
+            assert_eq!(after(&removed[..2], now).admit(Tries::Enough, proven, now), Ok(()));
+            assert!(after(&removed, now).admit(Tries::Enough, proven, now).is_err());
+        }
+        let mut doubt = after(&removed, now);
+        doubt.answered(&Ok(()), now);
+        doubt.answered(&failed(RvError::DeviceRemoved), now);
+        assert_eq!(doubt.admit(Tries::Low, true, now), Ok(()), "back, and away again");
+    }
+
+    #[test]
+    fn a_call_that_ended_in_a_panic_explains_nothing() {
+        let now = Instant::now();
+        let mut doubt = Doubt::default();
+        for _ in 0..2 {
+            assert_eq!(doubt.admit(Tries::Enough, false, now), Ok(()));
+            doubt.answered(&Err(Error::Panicked), now);
+        }
+        assert!(doubt.admit(Tries::Enough, false, now).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! One login a token and process, and no second try of a PIN that was refused; `doubt.rs` has what follows where the
 //! token does not say why it failed.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Instant;
@@ -16,6 +17,8 @@ use crate::error::{Error, Result};
 
 /// After this many refused PINs, this process offers no other to the token: most tokens lock after a few.
 const MAX_REFUSED: usize = 3;
+/// Another in this process has logged in meanwhile: this PIN was not looked at, so nothing is known of it.
+const ALREADY: &str = "CKR_USER_ALREADY_LOGGED_IN";
 
 /// The logins of one module, by the serial number of the token.
 #[derive(Default)]
@@ -146,12 +149,18 @@ impl Login {
         logins.with_token(self, |token| token.doubt.admit(tries, proven, Instant::now()))??;
         // The bindings want a PIN on the heap. It is there for the length of the call, and wiped.
         let pin = RawAuthPin::new(Box::new(self.pin.expose().to_vec()));
-        let outcome = calls.time(Function::Login, || session.login_with_raw(UserType::User, &pin));
+        let call = || calls.time(Function::Login, || session.login_with_raw(UserType::User, &pin));
+        // The token may have the PIN by then, so a panic is an answer too.
+        let outcome = catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(Error::Panicked));
         drop(pin);
-        let outcome = match outcome {
-            Err(Error::Call { code, .. }) if code.name == "CKR_USER_ALREADY_LOGGED_IN" => Ok(()),
-            outcome => outcome,
-        };
+        self.answered(logins, outcome)
+    }
+
+    /// C_Login has answered; what is to be said of that.
+    fn answered(&self, logins: &Logins, outcome: Result<()>) -> Result<()> {
+        if matches!(&outcome, Err(Error::Call { code, .. }) if code.name == ALREADY) {
+            return Ok(());
+        }
         logins.with_token(self, |token| token.doubt.answered(&outcome, Instant::now()))?;
         match outcome {
             Ok(()) => self.proven.store(true, Relaxed),
@@ -194,6 +203,27 @@ mod tests {
         }
         assert_eq!(logins.of("A", &pin("4444")).err(), Some(refused));
         assert!(logins.of("B", &pin("1111")).is_ok());
+    }
+
+    #[test]
+    fn a_pin_that_was_not_looked_at_is_neither_proven_nor_out_of_doubt() {
+        let failed = |code: RvError| Err(Error::Call { function: "C_Login", code: code.into() });
+        let logins = Logins::default();
+        let login = logins.of("A", &pin("1111")).unwrap();
+        let admit = || {
+            let proven = login.proven.load(Relaxed);
+            let doubt = |it: &mut PerToken| it.doubt.admit(Tries::Enough, proven, Instant::now());
+            logins.with_token(&login, doubt).unwrap()
+        };
+        for _ in 0..2 {
+            assert_eq!(admit(), Ok(()));
+            assert!(login.answered(&logins, failed(RvError::DeviceError)).is_err());
+            assert_eq!(login.answered(&logins, failed(RvError::UserAlreadyLoggedIn)), Ok(()));
+        }
+        assert!(matches!(admit(), Err(Error::PinWithheld { .. })), "not paused, as a proven one");
+        assert_eq!(login.answered(&logins, Ok(())), Ok(()));
+        assert_eq!(admit(), Ok(()));
+        assert!(login.proven.load(Relaxed));
     }
 
     #[test]
