@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use kms_core::Result;
+use kms_core::{ErrorCode, KmsError, Result};
 
 use crate::config::Override;
 use crate::error::AuditError;
@@ -21,6 +21,14 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// `AttestationMissing` where the device does not say that the key was made there and cannot leave; those of the device.
     fn find(&self) -> Result<Option<Sealer>>;
+
+    /// Signs with the key of this log, if the device has one, whatever it says of it: to end the sealing.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn find_signer(&self) -> Result<Option<Arc<dyn NoteSigner>>> {
+        Ok(self.find()?.map(|it| it.signer))
+    }
 
     /// Makes the key of this log. Asked for while the log is locked, and where there is none.
     ///
@@ -58,39 +66,69 @@ pub(crate) struct Change {
 /// Decides who seals: the device where that is `wanted`, nobody otherwise. `before` sealed until now.
 ///
 /// # Errors
-/// `Device` where the device that sealed until now is not at hand to sign the change, unless `decision` says so.
+/// `Device` where the device that sealed until now is not at hand to sign the change, unless `decision` says so, or is not
+/// fit to seal any more.
 pub(crate) fn decide(
     wanted: bool,
     device: Option<&Arc<dyn Device>>,
     before: Option<&NoteKey>,
     decision: Option<&Override>,
 ) -> Result<Sealed, AuditError> {
-    let found = match (device, wanted || before.is_some()) {
-        (Some(device), true) => device.find()?,
-        _ => None,
-    };
+    let accepted = decision.is_some_and(|it| it.audit_key);
+    if !wanted {
+        return end(device, before, accepted);
+    }
+    let found = device.map(|it| it.find()).transpose().map_err(|it| unfit(it, before))?.flatten();
     let same = |it: &Sealer| before == Some(it.signer.key());
-    if wanted && found.as_ref().is_some_and(same) {
+    if found.as_ref().is_some_and(same) {
         return Ok(Sealed { by: found, change: None });
     }
-    let (signs, overridden) = match (before, &found) {
-        (None, _) => (None, None),
-        (Some(_), Some(found)) if same(found) => (Some(Arc::clone(&found.signer)), None),
-        (Some(_), _) if decision.is_some_and(|it| it.audit_key) => {
-            (None, Some("the device that sealed the log until now is not the one that is there"))
-        }
-        (Some(_), _) => {
-            return Err(AuditError::Device(
-                "the log is sealed by another device, or by a key that is gone",
-            ));
+    let overridden = match before {
+        None => None,
+        Some(_) if accepted => Some(REPLACED),
+        Some(_) => return Err(AuditError::Device(GONE.into())),
+    };
+    let by = match (found, device) {
+        (Some(found), _) => found,
+        (None, Some(device)) => device.make().map_err(|it| unfit(it, before))?,
+        (None, None) => {
+            return Err(AuditError::Device("there is no device to seal the log".into()));
         }
     };
-    let by = match (wanted, found, device) {
-        (false, ..) => None,
-        (true, Some(found), _) => Some(found),
-        (true, None, Some(device)) => Some(device.make()?),
-        (true, None, None) => return Err(AuditError::Device("there is no device to seal the log")),
+    Ok(Sealed { by: Some(by), change: Some(Change { before: None, overridden }) })
+}
+
+const GONE: &str = "the log is sealed by another device, or by a key that is gone";
+const REPLACED: &str = "the device that sealed the log until now is not the one that is there";
+
+/// Nobody is to seal from here on.
+fn end(
+    device: Option<&Arc<dyn Device>>,
+    before: Option<&NoteKey>,
+    accepted: bool,
+) -> Result<Sealed, AuditError> {
+    let Some(key) = before else { return Ok(Sealed { by: None, change: None }) };
+    let signer = match device.map(|it| it.find_signer()).transpose() {
+        Ok(signer) => signer.flatten(),
+        // One that fails is one that does not sign.
+        Err(_) if accepted => None,
+        Err(error) => return Err(unfit(error, before)),
     };
-    let changes = by.is_some() || before.is_some();
-    Ok(Sealed { by, change: changes.then_some(Change { before: signs, overridden }) })
+    let change = match signer.filter(|it| it.key() == key) {
+        Some(signer) => Change { before: Some(signer), overridden: None },
+        None if accepted => Change { before: None, overridden: Some(REPLACED) },
+        None => return Err(AuditError::Device(GONE.into())),
+    };
+    Ok(Sealed { by: None, change: Some(change) })
+}
+
+/// What is wrong with the key where the log is sealed is about this log, whose start then only verifies: that the device no
+/// longer says where the key was made, or has two of it. A device that does not answer is about the device.
+fn unfit(error: KmsError, before: Option<&NoteKey>) -> AuditError {
+    match error.code {
+        ErrorCode::AttestationMissing | ErrorCode::Internal if before.is_some() => {
+            AuditError::Device(error.message)
+        }
+        _ => error.into(),
+    }
 }

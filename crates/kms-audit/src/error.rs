@@ -106,7 +106,7 @@ pub enum AuditError {
     /// The audit key is not the one that the log names.
     AuditKey(&'static str),
     /// The device that seals the log is not at hand.
-    Device(&'static str),
+    Device(Cow<'static, str>),
     /// Every preallocated byte is used, and no more could be reserved.
     Full,
     /// More is waiting for the disk than the configured backlog.

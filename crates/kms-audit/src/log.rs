@@ -93,7 +93,7 @@ impl AuditLog {
             background::reserve(&shared)?;
         }
         shared.first_records(
-            &opened.report,
+            &mut opened.report,
             began,
             new_keys,
             opened.overridden.as_ref(),

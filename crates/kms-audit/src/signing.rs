@@ -26,7 +26,7 @@ impl Shared {
     /// Says in the log that it was begun or opened, and what was overridden.
     pub(crate) fn first_records(
         &self,
-        report: &OpenReport,
+        report: &mut OpenReport,
         began: bool,
         new_keys: bool,
         overridden: Option<&kms_core::AnchorState>,
@@ -42,25 +42,39 @@ impl Shared {
             dropped_bytes: report.dropped_bytes,
         };
         self.writer.submit(Body::Opened(opened))?;
-        for refused in &report.overridden {
-            self.writer.submit(Body::Override(OverrideRecord {
+        let record_override = |refused: &str| {
+            let record = OverrideRecord {
                 actor: checked("actor", decision.map_or("", |it| &it.actor))?,
                 refused: &fit(refused),
                 anchor_size: overridden.map_or(0, |it| it.log_size),
                 anchor_root: overridden.map_or([0; 32], |it| it.log_root),
-            }))?;
-        }
+            };
+            self.writer.submit(Body::Override(record)).map(drop)
+        };
+        report.overridden.iter().try_for_each(|it| record_override(it))?;
         if new_keys && !began {
             self.submit_keys(&[])?;
         }
-        match device.change {
-            Some(change) => self.submit_sealing(device.by.as_ref(), change.before.as_deref()),
-            None => Ok(()),
-        }
+        let Some(change) = device.change else { return Ok(()) };
+        let accepted = decision.is_some_and(|it| it.audit_key);
+        self.submit_sealing(device.by.as_ref(), change.before.as_deref(), &mut |error| {
+            if !accepted {
+                return Err(error.into());
+            }
+            let refused = "the device that sealed the log until now does not sign that this ends";
+            report.overridden.push(refused.into());
+            record_override(refused)
+        })
     }
 
-    /// Says which device signs checkpoints from here on, if any. The audit keys sign that, and the device before.
-    fn submit_sealing(&self, by: Option<&Sealer>, before: Option<&dyn NoteSigner>) -> Result<()> {
+    /// Says which device signs checkpoints from here on, if any. The audit keys sign that, and the device before; `unsigned` is
+    /// asked whether to go on where that does not.
+    fn submit_sealing(
+        &self,
+        by: Option<&Sealer>,
+        before: Option<&dyn NoteSigner>,
+        unsigned: &mut dyn FnMut(KmsError) -> Result<()>,
+    ) -> Result<()> {
         let after = self.latest()?;
         let facts = by.map(|it| it.facts.iter().map(|(name, value)| (fit(name), fit(value))));
         let facts: Vec<_> = facts.into_iter().flatten().collect();
@@ -92,8 +106,12 @@ impl Shared {
             sign(&*by.signer)?;
         }
         let signers = self.signers()?;
-        let signers = signers.iter().map(|it| &**it).chain(before);
-        let signatures = signers.map(sign).collect::<kms_core::Result<Vec<_>>>()?;
+        let signatures = signers.iter().map(|it| sign(&**it));
+        let mut signatures = signatures.collect::<kms_core::Result<Vec<_>>>()?;
+        match before.map(sign).transpose() {
+            Ok(signature) => signatures.extend(signature),
+            Err(error) => unsigned(error)?,
+        }
         record.signatures = signatures.iter().map(Vec::as_slice).collect();
         self.writer.submit(Body::Sealing(record)).map(drop)
     }

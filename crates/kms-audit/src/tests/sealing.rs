@@ -22,6 +22,10 @@ pub(crate) struct Fake {
     seed: Mutex<Option<u8>>,
     pub(crate) fails: Arc<AtomicBool>,
     lies: Arc<AtomicBool>,
+    /// What looking for the key to seal with fails with.
+    unfit: Mutex<Option<ErrorCode>>,
+    /// The same, for looking for it at all.
+    away: AtomicBool,
     signed: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
@@ -73,7 +77,17 @@ impl Fake {
 
 impl Device for Fake {
     fn find(&self) -> kms_core::Result<Option<Sealer>> {
+        if let Some(code) = *self.unfit.lock().unwrap() {
+            return Err(KmsError::new(code, "as the test wants it"));
+        }
         Ok(self.seed.lock().unwrap().map(|seed| self.sealer(seed)))
+    }
+
+    fn find_signer(&self) -> kms_core::Result<Option<Arc<dyn NoteSigner>>> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(KmsError::new(ErrorCode::StoreUnavailable, "as the test wants it"));
+        }
+        Ok(self.seed.lock().unwrap().map(|seed| self.sealer(seed).signer))
     }
 
     fn make(&self) -> kms_core::Result<Sealer> {
@@ -208,6 +222,55 @@ fn a_sealed_log_is_refused_without_its_device_unless_an_operator_decides() {
             assert_eq!(outcome(), Outcome::Intact, "that of today");
         }
         drop(place.open().unwrap());
+    }
+}
+
+#[test]
+fn a_device_that_is_not_fit_to_seal_any_more_can_still_end_it() {
+    for code in [ErrorCode::AttestationMissing, ErrorCode::Internal] {
+        let device = Fake::holding(40);
+        let mut place = sealed("unfit", &device);
+        drop(place.open().unwrap());
+        *device.unfit.lock().unwrap() = Some(code);
+        for decision in [None, Some(&DECIDED)] {
+            assert!(matches!(place.open_with(decision), Err(AuditError::Device(_))), "{code:?}");
+        }
+        place.config.attested = false;
+        let log = place.open().unwrap();
+        assert_eq!((log.device(), log.report().overridden.len()), (None, 0));
+        drop(log);
+        assert_eq!(verify_pinned(&place, &[key(40)]).outcome, Outcome::Intact, "it signed");
+    }
+    // Where no device sealed the log before, that is no fault of the log.
+    let device = Fake::holding(40);
+    *device.unfit.lock().unwrap() = Some(ErrorCode::AttestationMissing);
+    assert!(matches!(sealed("unfit-first", &device).open(), Err(AuditError::Other(_))));
+}
+
+#[test]
+fn an_operator_ends_the_sealing_where_the_device_fails_to_be_found_or_to_sign() {
+    for away in [true, false] {
+        let device = Fake::holding(40);
+        let mut place = sealed("fails-to-end", &device);
+        drop(place.open().unwrap());
+        place.config.attested = false;
+        if away { &device.away } else { &*device.fails }.store(true, Ordering::Relaxed);
+        assert!(matches!(place.open(), Err(AuditError::Other(_))), "without a decision");
+        let before = place.snapshot("fails-to-end-before");
+        let log = place.open_with(Some(&DECIDED)).unwrap();
+        assert_eq!((log.device(), log.report().overridden.len()), (None, 1));
+        drop(log);
+        let report = intact(&place);
+        assert_eq!((report.sealed_by, report.remarks.len()), (None, 2), "{:?}", report.remarks);
+        assert_eq!(verify_pinned(&place, &[key(40)]).outcome, Outcome::BadAuditKey);
+        // And where the process ended before the checkpoint: the decision is on record.
+        for name in ["keys", "checkpoints"] {
+            std::fs::copy(before.dir().join(name), place.dir().join(name)).unwrap();
+        }
+        let state = before.anchor.load().unwrap().unwrap();
+        place.anchor.override_with(Some((state.log_size, state.log_root)), None).unwrap();
+        drop(place.open().unwrap());
+        assert_eq!(intact(&place).sealed_by, None);
     }
 }
 

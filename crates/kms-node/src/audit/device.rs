@@ -41,6 +41,14 @@ impl TokenDevice {
         TokenDevice { token, origin: origin.clone(), key, within }
     }
 
+    fn signer(&self, public: &[u8; 32]) -> Result<Arc<dyn NoteSigner>> {
+        let key = NoteKey::new(&device_name(self.origin.as_str()), note::ED25519, public).map_err(
+            |_| KmsError::bad_request("the log's name is too long for a device").field("audit.log"),
+        )?;
+        let (token, name, within) = (self.token.clone(), self.key, self.within);
+        Ok(Arc::new(Signer { key, token, name, within }))
+    }
+
     /// The key, where the token says that it was made there and cannot leave.
     fn sealer(&self, public: &[u8; 32]) -> Result<Sealer> {
         let KeyEvidence { class, complete, facts } =
@@ -49,12 +57,8 @@ impl TokenDevice {
             let why = "the token does not say that the key which seals the audit log was made in it and cannot leave";
             return Err(KmsError::new(ErrorCode::AttestationMissing, why).field(SETTING));
         }
-        let key = NoteKey::new(&device_name(self.origin.as_str()), note::ED25519, public).map_err(
-            |_| KmsError::bad_request("the log's name is too long for a device").field("audit.log"),
-        )?;
-        let signer = Signer { key, token: self.token.clone(), name: self.key, within: self.within };
         let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Ok(Sealer { signer: Arc::new(signer), class, facts })
+        Ok(Sealer { signer: self.signer(public)?, class, facts })
     }
 }
 
@@ -62,6 +66,11 @@ impl Device for TokenDevice {
     fn find(&self) -> Result<Option<Sealer>> {
         let found = self.token.find_device_key(&self.key, OPENING)?;
         found.map(|public| self.sealer(&public)).transpose()
+    }
+
+    fn find_signer(&self) -> Result<Option<Arc<dyn NoteSigner>>> {
+        let found = self.token.find_device_key(&self.key, OPENING)?;
+        found.map(|public| self.signer(&public)).transpose()
     }
 
     fn make(&self) -> Result<Sealer> {
