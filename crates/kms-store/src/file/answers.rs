@@ -35,18 +35,29 @@ struct Info {
     pending: bool,
 }
 
+/// What becomes of notes of what was being made, which count only in the newest copy of a store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Notes {
+    /// It is the newest.
+    Held,
+    /// Nothing says that it is.
+    Removed,
+    /// The same, and whoever opens it only reads: they stay, as what is over does.
+    Left,
+}
+
 impl Answers {
     pub(super) fn new(dir: Dir, max_count: usize, max_bytes: u64) -> Answers {
         Answers { dir, max_count, max_bytes, held: Mutex::default() }
     }
 
     /// Takes the files over that are there, and removes those that are over or were never in force: those of a
-    /// change past `committed`. Notes of what was being made are kept only in the newest copy of a store.
+    /// change past `committed`.
     pub(super) fn load(
         &self,
         keys: &StoreKeys,
         committed: u64,
-        is_newest: bool,
+        notes: Notes,
         now_unix_ms: u64,
     ) -> Result<()> {
         let mut held = self.lock();
@@ -54,10 +65,14 @@ impl Answers {
         for (name, _) in self.dir.entries_removing_stale()? {
             let (file, len) = read_answer(&self.dir, &name, keys)?;
             let expires_unix_ms = file.answer.at_unix_ms.saturating_add(ANSWER_KEPT_MS);
-            let void = file.answer.scope.is_note_of_making() && !is_newest;
-            if file.revision > committed || expires_unix_ms <= now_unix_ms || void {
+            let note = file.answer.scope.is_note_of_making();
+            let over = expires_unix_ms <= now_unix_ms || (note && notes != Notes::Held);
+            if file.revision > committed || (over && notes != Notes::Left) {
                 self.dir.unlink(&name)?;
                 dropped = true;
+                continue;
+            }
+            if over {
                 continue;
             }
             held.insert(name.into(), Info { expires_unix_ms, len, pending: false });
@@ -154,9 +169,9 @@ pub(super) fn read_answer(dir: &Dir, name: &str, keys: &StoreKeys) -> Result<(An
 
 impl FileStore {
     /// Takes over the answers that are there.
-    pub(super) fn load_answers(&self, committed: u64, is_newest: bool) -> Result<()> {
+    pub(super) fn load_answers(&self, committed: u64, notes: Notes) -> Result<()> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        self.answers.load(&keys, committed, is_newest, self.clock.unix_ms())
+        self.answers.load(&keys, committed, notes, self.clock.unix_ms())
     }
 
     /// The answer in force, unless it is over.

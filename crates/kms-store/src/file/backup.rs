@@ -134,7 +134,7 @@ pub struct CheckReport {
 /// # Errors
 /// `NoStore`, `WrongRootKey`, `Disk` and whatever keeps the header from being opened.
 pub fn check(path: &Path, root_key: &dyn RootKey) -> Result<CheckReport> {
-    let Unlocked { root, lock: _lock, keys } = Unlocked::open_to_read(path, root_key)?;
+    let Unlocked { root, lock: _lock, keys, .. } = Unlocked::open_to_read(path, root_key)?;
     let mut report = CheckReport::default();
     let mut digest = Digest::default();
     let walked = walk(&root, &mut |shard, name| {

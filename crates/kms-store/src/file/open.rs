@@ -11,7 +11,7 @@ use kms_core::{Clock, Entropy, KmsError, OsEntropy, Secret, SystemClock};
 use kms_durable::{Dir, DirLock, FileKind};
 use uuid::Uuid;
 
-use super::answers::Answers;
+use super::answers::{Answers, Notes};
 use super::read::{KeyFiles, damaged, read_head};
 use super::tombstones::bury;
 use super::{ANSWERS, Entry, FileStore, HEAD, HEADER, KEYS, WriterState, key_path, shard_path};
@@ -27,6 +27,8 @@ pub struct Unlocked {
     pub(super) root: Dir,
     pub(super) lock: DirLock,
     pub(super) keys: StoreKeys,
+    /// Opened by who only copies or checks it.
+    to_read: bool,
 }
 
 impl Unlocked {
@@ -49,7 +51,7 @@ impl Unlocked {
         root.replace(HEAD, &head.encode(&keys.integrity))?;
         // Last, for it makes the directory a store.
         root.create_new(HEADER, &keys.seal(root_key, entropy)?)?;
-        Ok(Unlocked { root, lock, keys })
+        Ok(Unlocked { root, lock, keys, to_read: false })
     }
 
     /// Opens the header of a store.
@@ -66,7 +68,8 @@ impl Unlocked {
     /// # Errors
     /// As there.
     pub(super) fn open_to_read(path: &Path, root_key: &dyn RootKey) -> Result<Unlocked> {
-        Unlocked::open_locking(path, root_key, DirLock::acquire_to_read)
+        let unlocked = Unlocked::open_locking(path, root_key, DirLock::acquire_to_read)?;
+        Ok(Unlocked { to_read: true, ..unlocked })
     }
 
     fn open_locking(
@@ -85,7 +88,7 @@ impl Unlocked {
         let lock = acquire(&root)?;
         let header = found(root.read(HEADER, max_len(Role::Header)))?.ok_or(StoreError::NoStore)?;
         let keys = StoreKeys::open(&header, root_key)?;
-        Ok(Unlocked { root, lock, keys })
+        Ok(Unlocked { root, lock, keys, to_read: false })
     }
 
     /// A key for another use, which this root key alone gives: `anchor` for [`crate::FileAnchor`].
@@ -240,7 +243,7 @@ impl FileStore {
         mut options: Options,
         visit: &mut dyn FnMut(StoredKey) -> Result<(), KmsError>,
     ) -> Result<(FileStore, OpenReport)> {
-        let Unlocked { root, lock, keys } = unlocked;
+        let Unlocked { root, lock, keys, to_read } = unlocked;
         root.remove_stale()?;
         let head = HeadFile::decode(&read_head(&root)?, &keys.integrity)?;
         if head.store != keys.store {
@@ -314,7 +317,13 @@ impl FileStore {
         // Without an anchor, or with a new one (which the audit log may have begun), nothing says that there is no newer
         // copy. Before the anchor takes this one for it.
         let is_newest = anchored.store_revision > 0 && report.overridden.is_none();
-        store.load_answers(committed, is_newest)?;
+        let notes = match (is_newest, to_read) {
+            (true, _) => Notes::Held,
+            // It may be the store of a stopped service, whose next start needs them.
+            (false, true) => Notes::Left,
+            (false, false) => Notes::Removed,
+        };
+        store.load_answers(committed, notes)?;
         for uuid in scan.scrub {
             store.scrub(&uuid)?;
         }

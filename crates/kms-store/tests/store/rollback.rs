@@ -4,7 +4,7 @@ use kms_core::Clock;
 use kms_core::Version;
 use kms_core::anchor::Anchor;
 use kms_core::custody::{Answer, AnswerScope, Change, MetaStore, StoredState};
-use kms_store::{FileAnchor, Options, Role, StoreError, Unlocked};
+use kms_store::{FileAnchor, Options, Role, StoreError, Unlocked, restore};
 use kms_testkit::custody::{answer, create, done, key_facts, secret, version, version_facts};
 use uuid::Uuid;
 
@@ -81,6 +81,11 @@ fn what_was_being_made_is_remembered_by_the_newest_copy_only() {
     assert_eq!(known(&override_open(&place).0), [false, true]);
     assert_eq!(known(&place.must_open()), [false, true]);
     place.must_open().record(&note()).expect("recorded");
+
+    // Who only reads the store of a stopped service leaves them there.
+    let target = place.temp.path().join("restored");
+    assert_eq!(restore(&place.data(), &target, &root_key(1)), Ok(1));
+    assert_eq!(known(&place.must_open()), [true, true]);
 
     // Where no anchor was, or a new one is, nothing says that it is the newest.
     std::fs::remove_file(place.anchor()).expect("removed");
