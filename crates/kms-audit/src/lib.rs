@@ -39,7 +39,8 @@
 //!   log signs, and every sign API refuses messages that begin so.
 //! - **A change of audit keys is a record signed by the keys before**, and the first checkpoint after it is signed by both.
 //! - **A device that seals the log signs under a name of its own** (`#device`), beside the audit keys: whoever knows only those reads
-//!   the note as before. Whether its line is required is a record, so nobody without the device can end that unnoticed.
+//!   the note as before. Whether its line is required is a record. Where that is pruned, or before what is read, only
+//!   the file of keys and the lines themselves say so: who verifies pins the device.
 //! - **Checkpoints are appended to one file**, each synced once: a rename for each would sync a directory too.
 //!
 //! Restoring an older copy of the directory together with its anchor goes unnoticed; only a witness, or whoever kept a
