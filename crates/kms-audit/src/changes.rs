@@ -93,9 +93,9 @@ impl<'a> Changes<'a> {
         if after != (record.after_size, record.after_root) {
             return Ok(Err("a change of the device was signed for another place in the log"));
         }
-        let keys = self.parts.signers.iter().map(|it| it.key());
+        let mut keys = self.parts.signers.iter().map(|it| it.key());
         let by_keys = |key: &NoteKey| key.name() == record.origin && holds(key, signatures.next());
-        if !keys.map(by_keys).fold(true, |all, it| all && it) {
+        if !keys.all(by_keys) {
             return Ok(Err("the audit keys did not sign a change of the device"));
         }
         let (by_device, more) = (signatures.next(), signatures.next());

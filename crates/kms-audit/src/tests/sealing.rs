@@ -254,7 +254,7 @@ fn an_operator_ends_the_sealing_where_the_device_fails_to_be_found_or_to_sign() 
         let mut place = sealed("fails-to-end", &device);
         drop(place.open().unwrap());
         place.config.attested = false;
-        if away { &device.away } else { &*device.fails }.store(true, Ordering::Relaxed);
+        if away { &device.away } else { &device.fails }.store(true, Ordering::Relaxed);
         assert!(matches!(place.open(), Err(AuditError::Other(_))), "without a decision");
         let before = place.snapshot("fails-to-end-before");
         let log = place.open_with(Some(&DECIDED)).unwrap();
