@@ -135,11 +135,11 @@ describe.skipIf(!softhsm.available)('a log that a token seals', () => {
     for (const type of ['privkey', 'pubkey']) token.tool('--delete-object', '--type', type, '--id', id)
     const names = ['--id', id, '--label', label]
     token.tool('--keypairgen', '--key-type', 'EC:edwards25519', '--extractable', ...names)
-    const { exit, plain } = await serve(config, token.env, ...ATTESTED)
-    expect([exit, ...plain]).toEqual([
-      78,
-      expect.stringMatching(/^config: audit\.sealing = attested: the token does not say that the key/),
-    ])
+    const refused = await running(config, token.env, ...ATTESTED)
+    expect(await event(refused.log, 'audit_integrity_failed')).toMatchObject({
+      reason: expect.stringMatching(/the token does not say that the key .*audit\.accept_keys/),
+    })
+    await end(refused.child)
   })
 
   it('is not begun without a device: exit code 78 and one line that says what is needed', async () => {
