@@ -35,6 +35,7 @@ pub(crate) struct Held {
 impl Pool {
     /// Blocks until there is something to do for the thread at `place`.
     pub(crate) fn next(self: &Arc<Self>, place: usize, held: Option<Held>) -> Next {
+        let began = Instant::now();
         let mut state = self.lock();
         let mut looks_out = held.is_some_and(|held| held.used.elapsed() < LOOK_OUT);
         loop {
@@ -71,9 +72,10 @@ impl Pool {
                 continue;
             }
             let alive = held.map(|held| held.checked.max(held.used) + self.limits.keep_alive);
-            // One thread stays, for what has to be done without calls.
-            let spare = state.idle() > 1;
-            let close = held.map(|held| held.used + self.limits.idle_close).filter(|_| spare);
+            // One session stays, for the next call, and one thread, for what has to be done without calls.
+            let spare = if held.is_some() { state.idle_sessions() > 1 } else { state.idle() > 1 };
+            let served = held.map_or(began, |held| held.used);
+            let close = spare.then(|| served + self.limits.idle_close);
             if close.is_some_and(|at| at <= now) {
                 state.slots[place] = busy(soon);
                 return Next::Leave;

@@ -74,6 +74,11 @@ impl State {
         self.slots.iter().filter(|slot| matches!(slot, Slot::Idle { .. })).count()
     }
 
+    /// Threads that wait for work with a session.
+    pub(super) fn idle_sessions(&self) -> usize {
+        self.slots.iter().filter(|slot| matches!(slot, Slot::Idle { session: true })).count()
+    }
+
     pub(super) fn sessions(&self, now: Instant) -> Sessions {
         let mut sessions = Sessions::default();
         for slot in &self.slots {
