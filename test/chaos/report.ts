@@ -2,8 +2,8 @@
 import { asked, type Case, commandFor, each, nameOf } from './cases.js'
 import type { Verdict } from './sweep.js'
 
-/** Of all cases of a run, the part that may go unreached before the run says nothing. */
-const MAY_MISS = 0.1
+/** Of all cases of a run, the part that may go unreached before the run says nothing; of a few, one. */
+const mayMiss = (cases: number): number => (cases > 1 ? Math.max(1, cases / 10) : 0)
 
 /** Runs cases, some at a time; what went wrong, in words. */
 export async function runCases(
@@ -17,7 +17,7 @@ export async function runCases(
     (verdicts[index]?.faults ?? []).map(fault => `${commandFor(nameOf(it))}: ${fault}`),
   )
   const missed = cases.filter((_, index) => verdicts[index]?.reached !== true)
-  if (missed.length > MAY_MISS * cases.length) {
+  if (missed.length > mayMiss(cases.length)) {
     faults.push(`not reached: ${missed.length} of ${cases.length}, such as ${missed.slice(0, 3).map(nameOf)}`)
   }
   // A long run may be stopped before its test ends, which is when the runner shows these.
