@@ -1,5 +1,6 @@
 // `npm run bench:http`: requests a second beside an echo of the same body, and the mixes of an operator's day.
 // --seconds N for each measurement, --only throughput|mixes|load, --requests N for the memory of a server, --node PATH of another Node for the servers, --quick.
+// --awake keeps the servers' core from sleeping between requests.
 // --workers N measures nothing but what N threads bring, without pinning: the client needs cores, too.
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -8,7 +9,7 @@ import { machineFacts, machineLine } from '../lib/machine.mjs'
 import { median } from '../lib/measure.mjs'
 import { load, requestBytes } from './lib/load.mjs'
 import { mixed, named, prepare } from './lib/scenarios.mjs'
-import { pinClient, pinned, startEcho, startKms } from './lib/servers.mjs'
+import { keepAwake, pinClient, pinned, startEcho, startKms } from './lib/servers.mjs'
 import { underLoad } from './lib/under-load.mjs'
 
 const { values: flags } = parseArgs({
@@ -19,6 +20,7 @@ const { values: flags } = parseArgs({
     requests: { type: 'string', default: '1000000' },
     node: { type: 'string', default: process.execPath },
     quick: { type: 'boolean', default: false },
+    awake: { type: 'boolean', default: false },
     workers: { type: 'string' },
   },
 })
@@ -40,14 +42,16 @@ const nodeVersion = execFileSync(flags.node, ['--version'], { encoding: 'utf8' }
 const facts = { ...machine, server: nodeVersion, pinned }
 console.log(`${machineLine(facts)}; servers on ${nodeVersion}${pinned ? ', one core' : ', not pinned'}`)
 
-const results = { machine: facts, seconds, connections: CONNECTIONS }
+const results = { machine: facts, seconds, connections: CONNECTIONS, awake: flags.awake }
+const letSleep = flags.awake ? keepAwake() : () => {}
 const asked = name => flags.only === undefined || flags.only === name
 if (asked('throughput')) results.throughput = await throughput()
 if (asked('mixes')) results.mixes = await mixes()
 if (flags.only === 'load') results.load = await promises()
+letSleep()
 if (!flags.quick) {
   const file = new URL(
-    `../results/http-${nodeVersion.split('.')[0]}${flags.only ? `-${flags.only}` : ''}.json`,
+    `../results/http-${nodeVersion.split('.')[0]}${flags.only ? `-${flags.only}` : ''}${flags.awake ? '-awake' : ''}.json`,
     import.meta.url,
   )
   writeFileSync(file, `${JSON.stringify(results, null, 2)}\n`)
@@ -145,11 +149,11 @@ async function mixes() {
 
 /** What is promised under load. */
 async function promises() {
-  const kms = await startKms(flags.node)
+  const [echo, kms] = [await startEcho(flags.node), await startKms(flags.node)]
   try {
-    return await underLoad(kms, { seconds, requests: Number(flags.requests) })
+    return await underLoad(kms, echo, { seconds, requests: Number(flags.requests) })
   } finally {
-    await kms.stop()
+    await Promise.all([echo.stop(), kms.stop()])
   }
 }
 

@@ -22,6 +22,17 @@ export function pinClient() {
   if (pinned) execFileSync('taskset', ['-acp', '1', String(process.pid)], { stdio: 'ignore' })
 }
 
+/**
+ * Keeps the servers' core from sleeping, with work that gives way to any other: what a virtual processor takes to wake up is
+ * its host's, and longer than a request. Undone by the function that it returns.
+ */
+export function keepAwake() {
+  if (!pinned) throw new Error('--awake needs taskset and a core of its own for the servers')
+  const spin = ['-c', '0', 'chrt', '--idle', '0', process.execPath, '-e', 'for (;;);']
+  const child = spawn('taskset', spin, { stdio: 'ignore' })
+  return () => child.kill()
+}
+
 async function start(args, node, ready, pins = pinned) {
   const command = pins ? ['taskset', '-c', '0', node, ...args] : [node, ...args]
   const child = spawn(command[0], command.slice(1), { stdio: ['ignore', 'pipe', 'inherit'] })

@@ -59,6 +59,13 @@ impl Context {
         }
     }
 
+    /// Whether these two callers may use the same keys, as far as can be told without reading their rights: where
+    /// one is permitted a key, so is the other.
+    pub fn permits_as(&self, other: &Context) -> bool {
+        let rights = |context: &Context| context.rights.as_ref().map(Arc::as_ptr);
+        rights(self) == rights(other) && self.tenant == other.tenant
+    }
+
     /// Refuses to begin work after the deadline.
     ///
     /// # Errors

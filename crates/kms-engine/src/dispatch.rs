@@ -40,8 +40,6 @@ pub enum Request {
     Rotate(String, RotateKey),
     /// [`Engine::sign`].
     Sign(SignRequest<'static>),
-    /// [`Engine::verify`].
-    Verify(VerifyRequest<'static>),
     /// [`Engine::wrap`], with its wish to see the data key that was made.
     Wrap(WrapRequest),
     /// [`Engine::unwrap`].
@@ -263,7 +261,6 @@ impl Engine {
             Request::Sign(wish) => {
                 self.sign(context, wish).map(|signed| Response::Signed(signed, shape(wish)))
             }
-            Request::Verify(wish) => self.verify(context, wish).map(Response::Verified),
             Request::Wrap(wish) => {
                 let data_key = match &wish.data_key {
                     GivenOrFresh::Given(bytes) => DataKey::Given(bytes.0.expose()),
@@ -332,7 +329,7 @@ impl Engine {
     /// As [`Engine::sign_batch`].
     pub fn verify_batch(
         &self,
-        items: &[(Context, Result<VerifyRequest<'_>>)],
+        items: &[Result<VerifyRequest<'_>>],
         context: &Context,
         parallel: bool,
     ) -> Result<Vec<Result<Response>>> {
@@ -341,11 +338,14 @@ impl Engine {
             let verified = |answers: Vec<Result<Verified>>| {
                 answers.into_iter().map(|answer| answer.map(Response::Verified)).collect()
             };
+            let together = |items: &[Result<VerifyRequest<'_>>]| {
+                self.verify_together(items.iter().map(|it| (context, it)), false)
+            };
             if !parallel {
-                return Ok(verified(self.verify_together(items, false)));
+                return Ok(verified(together(items)));
             }
             let share = self.pool.share(items.len(), 0)?;
-            let shares = || items.par_chunks(share).map(|items| self.verify_together(items, false));
+            let shares = || items.par_chunks(share).map(together);
             let shares: Vec<_> = self.pool.threads()?.install(|| shares().collect());
             Ok(verified(shares.into_iter().flatten().collect()))
         })
@@ -358,7 +358,7 @@ impl Engine {
         items: &[(Context, Result<VerifyRequest<'_>>)],
     ) -> Vec<Result<Response>> {
         self.count_batch(Op::Verify, items.len());
-        let answers = self.verify_together(items, true);
+        let answers = self.verify_together(items.iter().map(|(context, it)| (context, it)), true);
         answers.into_iter().map(|answer| answer.map(Response::Verified)).collect()
     }
 }
@@ -381,7 +381,6 @@ impl Request {
             Request::Attest(_) => Op::Attest,
             Request::Rotate(..) => Op::Rotate,
             Request::Sign(_) => Op::Sign,
-            Request::Verify(_) => Op::Verify,
             Request::Wrap(_) => Op::Wrap,
             Request::Unwrap(..) => Op::Unwrap,
             Request::Rewrap(..) => Op::Rewrap,

@@ -23,9 +23,14 @@ impl Engine {
             .inspect_err(|refusal| self.audit_refusal(op, context, None, refusal))
     }
 
-    /// As [`Engine::check_rights`] for a request to verify, which its use case counts.
-    pub(crate) fn check_verifies(&self, context: &Context, wish: &VerifyRequest<'_>) -> Result<()> {
-        context.rights.as_ref().map_or(Ok(()), |rights| permit_verify(rights, wish))
+    /// As [`Engine::check_rights`] for a request to verify, which its use case counts. Some kids are permitted already.
+    pub(crate) fn check_verifies(
+        &self,
+        context: &Context,
+        wish: &VerifyRequest<'_>,
+        is_permitted: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        context.rights.as_ref().map_or(Ok(()), |rights| permit_verify(rights, wish, is_permitted))
     }
 }
 
@@ -39,8 +44,6 @@ fn permit(rights: &Rights, request: &Request) -> Result<()> {
             }
             return permit_payload(rights, &wish.payload);
         }
-        // Its use case asks, together with those that come side by side.
-        Request::Verify(_) => return Ok(()),
         // Refused, whoever asks.
         Request::Export(_) => return Ok(()),
         _ => {}
@@ -69,7 +72,7 @@ fn permit(rights: &Rights, request: &Request) -> Result<()> {
         | Request::Destroy(kid, _)
         | Request::CancelDestroy(kid) => rights.permit_kid(&KidRef::parse(kid)?),
         Request::MintCapability(_) => Ok(()),
-        Request::Sign(_) | Request::Verify(_) | Request::Export(_) => {
+        Request::Sign(_) | Request::Export(_) => {
             Err(KmsError::internal("a request was checked twice"))
         }
     }
@@ -80,10 +83,17 @@ fn permit_create(rights: &Rights, wish: &CreateKey) -> Result<()> {
     rights.permit_new_key(&wish.tenant, &wish.purpose, alg)
 }
 
-fn permit_verify(rights: &Rights, wish: &VerifyRequest<'_>) -> Result<()> {
+fn permit_verify(
+    rights: &Rights,
+    wish: &VerifyRequest<'_>,
+    is_permitted: impl Fn(&str) -> bool,
+) -> Result<()> {
     rights.permit_scopes(crate::op::Op::Verify.scopes())?;
     for (i, entry) in wish.sigs.iter().enumerate() {
         let kid = kid_of(wish, entry, i)?;
+        if is_permitted(kid) {
+            continue;
+        }
         let permitted = KidRef::parse(kid).and_then(|kid| rights.permit_kid(&kid));
         permitted.map_err(|error| match &wish.kid {
             None => error.within(&format!("sigs[{i}]")),

@@ -1,13 +1,17 @@
 //! Verifying: every published version, for as long as it is in use.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use kms_core::{Algorithm, Context, KmsError, Result};
 use kms_crypto::context::Context as SignatureContext;
+use kms_crypto::ed25519::SIGNATURE_LEN;
+use smallvec::{SmallVec, smallvec};
 
 use crate::checks::{Check, VerifyLanes, verdicts};
 use crate::engine::{Engine, Trace, contain};
@@ -21,26 +25,26 @@ use crate::suite::Suite;
 
 /// One signature to check.
 #[derive(Clone, Debug, Hash)]
-pub struct SignatureEntry {
+pub struct SignatureEntry<'a> {
     /// Its algorithm.
     pub alg: Algorithm,
     /// Its bytes; a wrong length is an invalid signature.
-    pub signature: Vec<u8>,
+    pub signature: SmallVec<[u8; SIGNATURE_LEN]>,
     /// Its kid, with a version; needed where the request has none.
-    pub kid: Option<String>,
+    pub kid: Option<Cow<'a, str>>,
 }
 
 /// A wish for a verdict.
 #[derive(Clone, Debug, Hash)]
 pub struct VerifyRequest<'a> {
     /// The kid of all signatures, with a version; `None` where each carries its own.
-    pub kid: Option<String>,
+    pub kid: Option<Cow<'a, str>>,
     /// What was signed.
     pub payload: Payload<'a>,
     /// The context that it was signed under; empty where none was.
     pub context: Vec<u8>,
     /// The signatures.
-    pub sigs: Vec<SignatureEntry>,
+    pub sigs: SmallVec<[SignatureEntry<'a>; 1]>,
     /// What must hold for each kid, beside what the service and the key ask for.
     pub mode: Option<Mode>,
 }
@@ -51,7 +55,7 @@ pub struct Verified {
     /// Whether the mode is satisfied for every kid.
     pub ok: bool,
     /// The algorithms whose signatures were checked, in order of first appearance.
-    pub checked: Vec<Algorithm>,
+    pub checked: SmallVec<[Algorithm; 2]>,
     /// The mode that was asked for in the end, where it is satisfied; of several kids the loosest.
     pub satisfied_mode: Option<Mode>,
     /// While a token is away whose keys are among them: for how long.
@@ -96,7 +100,7 @@ impl Engine {
     pub fn verify(&self, context: &Context, wish: &VerifyRequest<'_>) -> Result<Verified> {
         self.run(Op::Verify, context, |trace| {
             let mut checks = Vec::with_capacity(wish.sigs.len());
-            let mut plan = self.plan(context, wish, trace, &mut checks)?;
+            let mut plan = self.plan(context, wish, trace, &mut checks, &mut None)?;
             let verdicts = verdicts(self.verify_lanes(), &checks);
             let verified = self.verified(&mut plan, &verdicts)?;
             trace.invalid = !verified.ok;
@@ -109,20 +113,23 @@ impl Engine {
     ///
     /// Each request counts as one verification; with `timed` its latency is that of the whole call,
     /// because that is how long it waited.
-    pub(crate) fn verify_together(
+    pub(crate) fn verify_together<'a, 'b: 'a>(
         &self,
-        requests: &[(Context, Result<VerifyRequest<'_>>)],
+        requests: impl ExactSizeIterator<Item = (&'a Context, &'a Result<VerifyRequest<'b>>)>,
         timed: bool,
     ) -> Vec<Result<Verified>> {
         let started = Instant::now();
         let mut traces = Vec::with_capacity(requests.len());
         let mut checks = Vec::with_capacity(requests.len());
         let mut planned = Vec::with_capacity(requests.len());
+        let mut recent = None;
         for (context, request) in requests {
             let (mut trace, from) = (Trace::default(), checks.len());
             let plan = request.as_ref().map_err(Clone::clone).and_then(|wish| {
                 self.admit(context)?;
-                contain(AssertUnwindSafe(|| self.plan(context, wish, &mut trace, &mut checks)))
+                contain(AssertUnwindSafe(|| {
+                    self.plan(context, wish, &mut trace, &mut checks, &mut recent)
+                }))
             });
             if plan.is_err() {
                 checks.truncate(from);
@@ -171,18 +178,20 @@ impl Engine {
     /// Resolves the signatures of a request into checks. On an error some may have been added.
     fn plan<'a>(
         &self,
-        context: &Context,
+        context: &'a Context,
         wish: &'a VerifyRequest<'_>,
         trace: &mut Trace,
         checks: &mut Vec<Check<'a>>,
+        recent: &mut Option<Recent<'a>>,
     ) -> Result<Plan> {
-        self.check_verifies(context, wish)?;
+        let is_recent = |kid: &str| recent.as_ref().is_some_and(|it| it.names(context, kid));
+        self.check_verifies(context, wish, is_recent)?;
         if wish.sigs.is_empty() {
             return Err(KmsError::bad_request("at least one signature is needed").field("sigs"));
         }
         let signed_under = SignatureContext::new(&wish.context)?;
-        let mut plan = Plan { groups: Vec::with_capacity(1), places: vec![], checked: vec![] };
-        let mut kids: Vec<&str> = Vec::with_capacity(1);
+        let mut plan = Plan { groups: smallvec![], places: smallvec![], checked: smallvec![] };
+        let mut kids: SmallVec<[&str; 1]> = smallvec![];
         for (i, entry) in wish.sigs.iter().enumerate() {
             let kid = kid_of(wish, entry, i)?;
             let at = |error: KmsError| match (&wish.kid, error.field.as_deref()) {
@@ -192,20 +201,22 @@ impl Engine {
             let group = match kids.iter().position(|known| *known == kid) {
                 Some(group) => group,
                 None => {
-                    let known = self.know(context, kid).map_err(at)?;
-                    let suite = self.version_of(&known).map_err(at)?.suite;
-                    trace.alg = suite.label();
-                    if suite.wraps() {
-                        let error = KmsError::unsupported("this key wraps, and does not sign");
-                        return Err(at(error.field("kid")));
-                    }
-                    let demand = self.demand(&known.key).and(wish.mode);
-                    plan.groups.push(OwnedGroup { kid: known, suite, demand, halves: [None; 2] });
+                    let found = match recent {
+                        Some(recent) if recent.names(context, kid) => Rc::clone(&recent.found),
+                        _ => {
+                            let found = Rc::new(self.find_signer(context, kid, trace).map_err(at)?);
+                            *recent = Some(Recent { context, kid, found: Rc::clone(&found) });
+                            found
+                        }
+                    };
+                    trace.alg = found.suite.label();
+                    let demand = found.demand.and(wish.mode);
+                    plan.groups.push(OwnedGroup { found, demand, halves: [None; 2] });
                     kids.push(kid);
                     kids.len() - 1
                 }
             };
-            let OwnedGroup { kid, suite, .. } = &plan.groups[group];
+            let Found { kid, suite, .. } = &*plan.groups[group].found;
             let payload = &wish.payload;
             let check = self.check(kid, entry.alg, payload, signed_under, &entry.signature);
             checks.push(check.map_err(at)?);
@@ -220,6 +231,19 @@ impl Engine {
             }
         }
         Ok(plan)
+    }
+
+    /// Finds the key of a kid, whose version must be in use and sign.
+    fn find_signer(&self, context: &Context, kid: &str, trace: &mut Trace) -> Result<Found> {
+        let kid = self.know(context, kid)?;
+        let suite = self.version_of(&kid)?.suite;
+        trace.alg = suite.label();
+        if suite.wraps() {
+            let error = KmsError::unsupported("this key wraps, and does not sign");
+            return Err(error.field("kid"));
+        }
+        let demand = self.demand(&kid.key);
+        Ok(Found { kid, suite, demand })
     }
 
     fn check<'a>(
@@ -239,7 +263,8 @@ impl Engine {
     /// `Conflict` for a version that was taken out of use meanwhile.
     fn verified(&self, plan: &mut Plan, verdicts: &[bool]) -> Result<Verified> {
         let mut cache_age_ms = None;
-        for OwnedGroup { kid, .. } in &plan.groups {
+        for OwnedGroup { found, .. } in &plan.groups {
+            let kid = &found.kid;
             let version = kid.version.ok_or_else(kms_core::version_needed)?;
             kid.key.check_enabled(version)?;
             cache_age_ms = cache_age_ms.max(self.cache_age_ms(kid.key.published(version)?)?);
@@ -250,8 +275,8 @@ impl Engine {
         // Every group is counted, whatever the others came to.
         let held = plan.groups.iter().filter(|group| self.conclude(&group.lend())).count();
         let ok = held == plan.groups.len();
-        let modes: Vec<Mode> = plan.groups.iter().map(|group| group.demand.mode()).collect();
-        let least = Mode::ALL.into_iter().find(|mode| modes.contains(mode));
+        let is_asked = |mode: &Mode| plan.groups.iter().any(|group| group.demand.mode() == *mode);
+        let least = Mode::ALL.into_iter().find(is_asked);
         Ok(Verified {
             ok,
             checked: std::mem::take(&mut plan.checked),
@@ -287,31 +312,53 @@ pub(crate) struct Group<'a> {
     pub(crate) halves: [Option<bool>; 2],
 }
 
-struct OwnedGroup {
+/// A kid, found, and what its signatures must satisfy.
+struct Found {
     kid: KnownKid,
     suite: Suite,
+    demand: Demand,
+}
+
+/// The kid that was found last: requests that come together often name the same.
+struct Recent<'a> {
+    context: &'a Context,
+    kid: &'a str,
+    found: Rc<Found>,
+}
+
+impl Recent<'_> {
+    /// Whether it is this kid, and was found for a caller who may do the same.
+    fn names(&self, context: &Context, kid: &str) -> bool {
+        self.kid == kid && self.context.permits_as(context)
+    }
+}
+
+struct OwnedGroup {
+    found: Rc<Found>,
+    /// What the request asks for, too.
     demand: Demand,
     halves: [Option<bool>; 2],
 }
 
 impl OwnedGroup {
     fn lend(&self) -> Group<'_> {
-        Group { key: &self.kid.key, suite: self.suite, demand: self.demand, halves: self.halves }
+        let Found { kid, suite, .. } = &*self.found;
+        Group { key: &kid.key, suite: *suite, demand: self.demand, halves: self.halves }
     }
 }
 
 /// What a request asks for, with its kids resolved.
 struct Plan {
-    groups: Vec<OwnedGroup>,
+    groups: SmallVec<[OwnedGroup; 1]>,
     /// The group and the track of each signature, in order.
-    places: Vec<(usize, usize)>,
-    checked: Vec<Algorithm>,
+    places: SmallVec<[(usize, usize); 2]>,
+    checked: SmallVec<[Algorithm; 2]>,
 }
 
 /// The kid of a signature: the request's, or its own where the request has none.
 pub(crate) fn kid_of<'a>(
     wish: &'a VerifyRequest<'_>,
-    entry: &'a SignatureEntry,
+    entry: &'a SignatureEntry<'_>,
     i: usize,
 ) -> Result<&'a str> {
     match (wish.kid.as_deref(), entry.kid.as_deref()) {

@@ -143,11 +143,11 @@ impl NativeKms {
             let sigs = sigs.into_iter().enumerate().map(|(i, sig)| {
                 let alg = Algorithm::parse(&sig.alg)
                     .map_err(|error| error.within(&format!("sigs[{i}]")))?;
-                Ok(SignatureEntry { alg, signature: sig.signature.to_vec(), kid: None })
+                Ok(SignatureEntry { alg, signature: sig.signature.as_ref().into(), kid: None })
             });
             let message = bytes::owned(&message);
             let wish = VerifyRequest {
-                kid: Some(kid),
+                kid: Some(kid.into()),
                 payload: Payload::Local(&message),
                 context: bytes::owned(&context),
                 sigs: sigs.collect::<Result<_>>()?,

@@ -97,11 +97,11 @@ fn keys_of_every_kind_sign_wrap_and_verify_after_a_restart() {
         let signed = engine.sign(&library, &wish).unwrap();
         let sigs = signed.iter().map(|it| crate::SignatureEntry {
             alg: it.alg,
-            signature: it.signature.as_bytes().to_vec(),
+            signature: it.signature.as_bytes().into(),
             kid: None,
         });
         let check = crate::VerifyRequest {
-            kid: Some(kid.clone()),
+            kid: Some(kid.into()),
             payload: Payload::Local(b"m"),
             context: vec![],
             sigs: sigs.collect(),

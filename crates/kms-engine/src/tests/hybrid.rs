@@ -38,7 +38,7 @@ fn try_sign(
     engine.sign(&Context::library(), &wish)
 }
 
-fn entries(signed: &[&Signed]) -> Vec<SignatureEntry> {
+fn entries(signed: &[&Signed]) -> Vec<SignatureEntry<'static>> {
     let entry = |it: &&Signed| SignatureEntry {
         alg: it.alg,
         signature: it.signature.as_bytes().into(),
@@ -50,11 +50,11 @@ fn entries(signed: &[&Signed]) -> Vec<SignatureEntry> {
 fn check(
     engine: &Engine,
     kid: &str,
-    sigs: Vec<SignatureEntry>,
+    sigs: Vec<SignatureEntry<'static>>,
     context: &[u8],
     mode: Option<Mode>,
 ) -> kms_core::Result<bool> {
-    let payload = Payload::Message(b"m"[..].into());
+    let (payload, sigs) = (Payload::Message(b"m"[..].into()), sigs.into());
     let wish =
         VerifyRequest { kid: Some(kid.into()), payload, context: context.into(), sigs, mode };
     engine.verify(&Context::library(), &wish).map(|verified| {

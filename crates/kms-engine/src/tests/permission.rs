@@ -108,6 +108,28 @@ fn items_of_an_array_are_checked_one_by_one() {
 }
 
 #[test]
+fn of_requests_that_come_together_each_has_its_own_rights() {
+    let (engine, _) = engine();
+    let kid = create(&engine, "message");
+    let sig = r#"[{"alg":"ed25519","signature_b64":""}]"#;
+    let body = format!(r#"{{"kid":"{kid}","message_b64":"bQ==","sigs":{sig}}}"#);
+    let covered = caller(rights("core/audit"));
+    let elsewhere = Context { tenant: Some("acme".into()), ..Context::default() };
+    let callers = [
+        covered.clone(),
+        caller(rights("core/other")),
+        covered.clone(),
+        Context::default(),
+        elsewhere,
+        covered,
+    ];
+    let requests = callers.into_iter().map(|caller| (Ok(caller), body.as_bytes()));
+    let answers = wire::verify_coalesced(&engine, requests.collect());
+    let codes: Vec<_> = answers.into_iter().map(|it| it.err().map(|it| it.code.name())).collect();
+    assert_eq!(codes, [None, Some("NoCapability"), None, None, Some("NotFound"), None]);
+}
+
+#[test]
 fn a_replay_asks_for_rights_again() {
     let (engine, _) = engine();
     let op_id = Some(Uuid::from_u128(1));

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use kms_core::{Algorithm, ErrorCode, Result};
 use kms_store::root_key::KeyFile;
 use kms_store::{FileStore, Options, Unlocked};
+use smallvec::smallvec;
 
 use super::map_token::{Place, create_as, presigned, rotate, sign_later, until};
 use super::*;
@@ -122,12 +123,12 @@ fn verification_outlives_the_token_for_a_while_and_says_for_how_long() {
     let kid = create_as(&engine, "ed25519").unwrap();
     let signature = sign_later(&engine, &kid, b"m").unwrap();
     let check = crate::VerifyRequest {
-        kid: Some(kid.clone()),
+        kid: Some(kid.as_str().into()),
         payload: crate::Payload::Local(b"m"),
         context: vec![],
-        sigs: vec![crate::SignatureEntry {
+        sigs: smallvec![crate::SignatureEntry {
             alg: Algorithm::Ed25519,
-            signature: signature.clone(),
+            signature: signature.as_slice().into(),
             kid: None,
         }],
         mode: None,

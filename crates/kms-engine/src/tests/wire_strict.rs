@@ -181,3 +181,41 @@ fn refuses_depth_and_number_of_values_without_room_for_them() {
     let answers = answer(&engine, Op::SignBatch, None, format!("[{}]", deep(100_000)).as_bytes());
     assert_eq!(answers[0]["error"]["code"], "BadRequest", "an item's own fault");
 }
+
+#[test]
+fn an_item_at_fault_changes_nothing_about_the_others() {
+    let (engine, _) = engine();
+    let kid = created(&engine);
+    let check = |more: &str| {
+        let sig = r#"{"alg":"ed25519","signature_b64":""}"#;
+        format!(r#"{{"kid":"{kid}","payload_b3":"{HELLO}","sigs":[{sig}]{more}}}"#)
+    };
+    // The first three are of the form, whatever else is wrong with them: alone they are read in one pass.
+    let of_the_form = [
+        check(r#","reference":"a\u0062""#),
+        check(r#","reference":"c","context_b64":"?""#),
+        check(&format!(r#","reference":"{}""#, "x".repeat(257))),
+    ];
+    let alone =
+        answer(&engine, Op::VerifyBatch, None, format!("[{}]", of_the_form.join(",")).as_bytes());
+    assert_eq!(alone[0]["reference"], "ab");
+    assert_eq!(alone[1]["reference"], "c");
+    assert_eq!(alone[1]["error"]["field"], "context_b64");
+    assert_eq!(alone[2]["reference"], json!(null));
+    assert_eq!(alone[2]["error"]["field"], "reference");
+    for (bad, reference, field) in [
+        (check(r#","reference":"d","more":1"#), json!("d"), "more"),
+        (r#"{"reference":"e"}"#.to_owned(), json!("e"), "sigs"),
+        ("[]".to_owned(), json!(null), "(body)"),
+        ("1".to_owned(), json!(null), "(body)"),
+    ] {
+        let body = format!("[{},{bad}]", of_the_form.join(","));
+        let beside = answer(&engine, Op::VerifyBatch, None, body.as_bytes());
+        let others = |all: &serde_json::Value| all.as_array().unwrap()[..3].to_vec();
+        assert_eq!(others(&beside), others(&alone), "{bad}");
+        assert_eq!(
+            (&beside[3]["reference"], &beside[3]["error"]["field"]),
+            (&reference, &json!(field))
+        );
+    }
+}

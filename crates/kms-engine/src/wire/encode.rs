@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kms_core::{KeyState, KmsError, Result, Version};
-use serde::Serialize;
+use kms_core::{Algorithm, KeyState, KmsError, Result, Version};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -229,7 +230,8 @@ struct UnwrappedDto {
 
 #[derive(Serialize)]
 struct DetailsDto {
-    checked: Vec<&'static str>,
+    #[serde(serialize_with = "names")]
+    checked: SmallVec<[Algorithm; 2]>,
     satisfied_mode: Option<&'static str>,
 }
 
@@ -472,11 +474,16 @@ fn verify(verified: &Verified) -> VerifiedDto {
     VerifiedDto {
         ok: verified.ok,
         details: DetailsDto {
-            checked: verified.checked.iter().map(|alg| alg.name()).collect(),
+            checked: verified.checked.clone(),
             satisfied_mode: verified.satisfied_mode.map(Mode::name),
         },
         cache_age_ms: verified.cache_age_ms,
     }
+}
+
+/// Algorithms by their names.
+fn names<S: Serializer>(algs: &SmallVec<[Algorithm; 2]>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(algs.iter().map(|alg| alg.name()))
 }
 
 /// RFC 3339, UTC.

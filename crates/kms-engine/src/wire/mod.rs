@@ -89,7 +89,17 @@ pub fn handle(
             engine.counting(op, || decode::rotate(kid, body, &mut context))?
         }
         Op::Sign => engine.counting(op, || decode::sign(body, &mut context))?,
-        Op::Verify => Request::Verify(engine.counting(op, || decode::verify(body))?),
+        Op::Verify => {
+            let wish = engine.counting(op, || decode::verify(body))?;
+            if !parallel && cost::is_slow_to_verify(&wish) {
+                return Ok(None);
+            }
+            let answer = engine.verify(&context, &wish).map(Response::Verified);
+            let counts = (1, usize::from(!is_valid(&answer)));
+            engine.audit_verification(AuditVerify::Requests, op, &context, counts, &[body]);
+            let response = answer.map_err(on_the_wire)?;
+            return Ok(Some(encode::response(&response, engine.log())));
+        }
         Op::Wrap => engine.counting(op, || decode::wrap(body))?,
         Op::Unwrap => engine.counting(op, || decode::unwrap(body))?,
         Op::Rewrap => engine.counting(op, || decode::rewrap(body))?,
@@ -120,12 +130,8 @@ pub fn handle(
     }
     engine.counting(op, || engine.check_sign_rate(signatures_of(&request)))?;
     let answer = engine.dispatch(&context, &request);
-    if op == Op::Verify {
-        let counts = (1, usize::from(!is_valid(&answer)));
-        engine.audit_verification(AuditVerify::Requests, op, &context, counts, &[body]);
-    }
     let response = answer.map_err(|error| match op {
-        Op::Sign | Op::Verify => on_the_wire(error),
+        Op::Sign => on_the_wire(error),
         _ => error,
     })?;
     Ok(Some(encode::response(&response, engine.log())))
@@ -183,7 +189,7 @@ pub fn verify_coalesced(
             Ok(context) => (context, decode::verify(body)),
             Err(error) => (Context::default(), Err(error)),
         };
-        slow.push(cost::are_slow_to_verify(std::iter::once(&request)));
+        slow.push(cost::are_slow_to_verify(std::iter::once(&request.1)));
         if slow.last() == Some(&false) {
             quick.push(request);
             bodies.push(body);

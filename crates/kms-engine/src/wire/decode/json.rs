@@ -7,6 +7,7 @@ use kms_core::{ErrorCode, KmsError, Result};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use smallvec::SmallVec;
 
 use super::MAX_ITEMS;
 
@@ -86,7 +87,7 @@ impl<'de> Deserialize<'de> for Whole {
 /// An array of which at most [`MAX_ITEMS`] are kept. The rest is read past and counted, so that an array
 /// costs no more memory than an answer to it would.
 pub(super) struct Items<T> {
-    kept: Vec<T>,
+    kept: SmallVec<[T; 1]>,
     len: usize,
 }
 
@@ -95,7 +96,7 @@ impl<T> Items<T> {
     ///
     /// # Errors
     /// `TooLarge` where they are too many.
-    pub(super) fn all(self, field: &'static str) -> Result<Vec<T>> {
+    pub(super) fn all(self, field: &'static str) -> Result<SmallVec<[T; 1]>> {
         if self.len > self.kept.len() {
             return Err(KmsError::new(ErrorCode::TooLarge, "at most 512 items").field(field));
         }
@@ -114,7 +115,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Items<T> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut kept = Vec::new();
+                let mut kept = SmallVec::new();
                 while kept.len() < MAX_ITEMS {
                     match seq.next_element()? {
                         Some(item) => kept.push(item),
@@ -134,11 +135,22 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Items<T> {
 
 /// Parses JSON. Only on failure is it parsed again, slower, to learn the path of the fault.
 pub(super) fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(body).map_err(|_| explain::<T>(body))
+    read(body).ok_or_else(|| explain::<T>(body))
+}
+
+/// Parses JSON, and says nothing of what is wrong with it.
+pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
+    // RFC 8259, section 8.1. Asked once for all of it, not for each string.
+    serde_json::from_str(std::str::from_utf8(body).ok()?).ok()
+}
+
+fn malformed() -> KmsError {
+    KmsError::bad_request("not well-formed JSON").field("(body)")
 }
 
 fn explain<'a, T: Deserialize<'a>>(body: &'a [u8]) -> KmsError {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let Ok(text) = std::str::from_utf8(body) else { return malformed() };
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut deserializer) else {
         return KmsError::bad_request("bytes follow the JSON value").field("(body)");
     };
@@ -146,7 +158,7 @@ fn explain<'a, T: Deserialize<'a>>(body: &'a [u8]) -> KmsError {
     let path = if path == "." { "" } else { path.as_str() };
     let inner = error.inner();
     if !inner.is_data() {
-        return KmsError::bad_request("not well-formed JSON").field("(body)");
+        return malformed();
     }
     // serde gives the kind of fault in words only; its values are not repeated.
     let text = inner.to_string();

@@ -12,13 +12,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kms_core::{Algorithm, Context, ErrorCode, KmsError, Result};
 use kms_crypto::context::MAX_CONTEXT_LEN;
+use kms_crypto::ed25519::SIGNATURE_LEN;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 pub(super) use self::capability::mint_capability;
 pub(super) use self::import::import;
-use self::json::{Items, Object, Whole, json, present};
+use self::json::{Items, Object, Whole, json, present, read};
 pub(super) use self::life_cycle::{destroy, state};
 pub(super) use self::wrapping::{rewrap, unwrap, wrap};
 use super::hints::Hints;
@@ -216,25 +218,25 @@ fn sign_request(dto: SignDto<'_>, context: &mut Context) -> Result<Request> {
     Ok(Request::Sign(SignRequest { target, payload, context, produce_hybrid }))
 }
 
-pub(super) fn verify(body: &[u8]) -> Result<VerifyRequest<'static>> {
+pub(super) fn verify(body: &[u8]) -> Result<VerifyRequest<'_>> {
     let Object(dto): Object<VerifyDto<'_>> = json(body)?;
     refuse_reference(dto.reference.is_some())?;
     verify_request(dto)
 }
 
-fn verify_request(dto: VerifyDto<'_>) -> Result<VerifyRequest<'static>> {
+fn verify_request(dto: VerifyDto<'_>) -> Result<VerifyRequest<'_>> {
     let sigs = dto.sigs.all("sigs")?.into_iter().enumerate().map(|(i, Object(sig))| {
         let within = |error: KmsError| error.within(&format!("sigs[{i}]"));
         Ok(SignatureEntry {
             alg: Algorithm::parse(&sig.alg).map_err(within)?,
-            signature: base64(&sig.signature_b64, "signature_b64").map_err(within)?,
-            kid: sig.kid.map(Cow::into_owned),
+            signature: signature(&sig.signature_b64).map_err(within)?,
+            kid: sig.kid,
         })
     });
     let mode = dto.policy.and_then(|Object(policy)| policy.mode);
     let context = signature_context(dto.context_b64.as_deref())?;
     Ok(VerifyRequest {
-        kid: dto.kid.map(Cow::into_owned),
+        kid: dto.kid,
         payload: payload(dto.payload_b3.as_deref(), dto.message_b64.as_deref())?,
         sigs: sigs.collect::<Result<_>>()?,
         context,
@@ -245,20 +247,33 @@ fn verify_request(dto: VerifyDto<'_>) -> Result<VerifyRequest<'static>> {
 /// The items of a batch, in parallel lists. A fault of form is its item's own and spoils no other.
 pub(super) struct Batch<R> {
     pub(super) references: Vec<Option<String>>,
-    pub(super) requests: Vec<(Context, Result<R>)>,
+    pub(super) requests: Vec<R>,
 }
 
 /// An array asks for at most as many signatures as it may have items: sets of kids count whole.
-pub(super) fn sign_batch(body: &[u8], context: &Context) -> Result<Batch<Request>> {
+pub(super) fn sign_batch(
+    body: &[u8],
+    context: &Context,
+) -> Result<Batch<(Context, Result<Request>)>> {
     let mut signatures = 0;
-    let batch = batch(body, context, |item, context| {
-        let Object(dto): Object<SignDto<'_>> = json(item)?;
-        let item = (reference(dto.reference.as_deref())?, sign_request(dto, context)?);
-        if let Request::Sign(wish) = &item.1 {
+    let items = raw_items(body, context)?;
+    let mut batch = Batch { references: Vec::new(), requests: Vec::new() };
+    for item in items {
+        let mut context = context.clone();
+        let (reference, request) = match json(item.get().as_bytes()) {
+            Ok(Object(dto)) => apart(
+                dto,
+                |dto: &SignDto<'_>| &dto.reference,
+                |dto| sign_request(dto, &mut context),
+            ),
+            Err(error) => (echo(item.get()), Err(error)),
+        };
+        if let Ok(Request::Sign(wish)) = &request {
             signatures += wish.target.kids().len();
         }
-        Ok(item)
-    })?;
+        batch.references.push(reference);
+        batch.requests.push((context, request));
+    }
     if signatures > MAX_ITEMS {
         let error = KmsError::new(ErrorCode::TooLarge, "asks for more than 512 signatures");
         return Err(error.field("(body)"));
@@ -266,44 +281,60 @@ pub(super) fn sign_batch(body: &[u8], context: &Context) -> Result<Batch<Request
     Ok(batch)
 }
 
-pub(super) fn verify_batch(
-    body: &[u8],
+/// All items are read at once. Only where one of them is not of the form are they read one by one.
+pub(super) fn verify_batch<'a>(
+    body: &'a [u8],
     context: &Context,
-) -> Result<Batch<VerifyRequest<'static>>> {
-    batch(body, context, |item, _| {
-        let Object(dto): Object<VerifyDto<'_>> = json(item)?;
-        Ok((reference(dto.reference.as_deref())?, verify_request(dto)?))
-    })
+) -> Result<Batch<Result<VerifyRequest<'a>>>> {
+    if let Some(items) = read::<Items<Object<VerifyDto<'_>>>>(body) {
+        let items = items.all("(body)")?;
+        refuse_op_id(context)?;
+        let (references, requests) = items.into_iter().map(|Object(dto)| verify_item(dto)).unzip();
+        return Ok(Batch { references, requests });
+    }
+    let items = raw_items(body, context)?;
+    let items = items.into_iter().map(|item| match json(item.get().as_bytes()) {
+        Ok(Object(dto)) => verify_item(dto),
+        Err(error) => (echo(item.get()), Err(error)),
+    });
+    let (references, requests) = items.unzip();
+    Ok(Batch { references, requests })
 }
 
-fn batch<R>(
-    body: &[u8],
-    context: &Context,
-    mut decode: impl FnMut(&[u8], &mut Context) -> Result<(Option<String>, R)>,
-) -> Result<Batch<R>> {
+fn verify_item(dto: VerifyDto<'_>) -> (Option<String>, Result<VerifyRequest<'_>>) {
+    apart(dto, |dto| &dto.reference, verify_request)
+}
+
+/// An item that is of the form: its reference, and what it asks for.
+fn apart<'a, D, R>(
+    dto: D,
+    reference_of: impl FnOnce(&D) -> &Option<Text<'a>>,
+    decode: impl FnOnce(D) -> Result<R>,
+) -> (Option<String>, Result<R>) {
+    match reference(reference_of(&dto).as_deref()) {
+        Ok(reference) => (reference, decode(dto)),
+        Err(error) => (None, Err(error)),
+    }
+}
+
+fn raw_items<'a>(body: &'a [u8], context: &Context) -> Result<SmallVec<[&'a RawValue; 1]>> {
     let items: Items<&RawValue> = json(body)?;
     let items = items.all("(body)")?;
-    if context.op_id.is_some() {
-        let error = KmsError::bad_request("a batch takes an op_id in each item");
-        return Err(error.field("op_id"));
-    }
-    let mut batch = Batch {
-        references: Vec::with_capacity(items.len()),
-        requests: Vec::with_capacity(items.len()),
-    };
-    for item in items {
-        let mut context = context.clone();
-        let (reference, request) = match decode(item.get().as_bytes(), &mut context) {
-            Ok((reference, request)) => (reference, Ok(request)),
-            Err(error) => (echo(item.get()), Err(error)),
-        };
-        batch.references.push(reference);
-        batch.requests.push((context, request));
-    }
-    Ok(batch)
+    refuse_op_id(context)?;
+    Ok(items)
 }
 
-/// The reference of an item that is otherwise at fault, so that its sender can tell which it was.
+fn refuse_op_id(context: &Context) -> Result<()> {
+    match context.op_id {
+        Some(_) => {
+            let error = KmsError::bad_request("a batch takes an op_id in each item");
+            Err(error.field("op_id"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The reference of an item that is not of the form, so that its sender can tell which it was.
 fn echo(item: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Reference {
@@ -376,6 +407,18 @@ fn base64(text: &str, field: &'static str) -> Result<Vec<u8>> {
     STANDARD
         .decode(text)
         .map_err(|_| KmsError::bad_request("must be padded canonical base64").field(field))
+}
+
+/// The bytes of a signature. Those of Ed25519 stay out of the heap.
+fn signature(text: &str) -> Result<SmallVec<[u8; SIGNATURE_LEN]>> {
+    /// As many as 88 characters may decode to.
+    const MOST: usize = SIGNATURE_LEN.div_ceil(3) * 3;
+    let mut bytes = [0; MOST];
+    match STANDARD.decode_slice(text, &mut bytes) {
+        Ok(len) => Ok(SmallVec::from_slice(&bytes[..len])),
+        // Too long for that, or at fault.
+        Err(_) => base64(text, "signature_b64").map(SmallVec::from_vec),
+    }
 }
 
 fn take_op_id(text: Option<&str>, context: &mut Context) -> Result<()> {
