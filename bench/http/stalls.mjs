@@ -64,6 +64,8 @@ async function bodies() {
 }
 
 const [command, ...args] = on(0, [
+  // Of a service that has one processor, as docs/transport.md advises: more threads of V8 would take turns with it.
+  ...(pinned ? ['--v8-pool-size=1'] : []),
   '--import',
   at('lib/loop-turns.mjs'),
   ...service.args,
