@@ -1,4 +1,4 @@
-// `npm run bench`: everything agrees, everything is timed, one table, one results file, one chart, README's table.
+// `npm run bench`: everything agrees, everything is timed, one table, one results file of this machine's CPU tier, one chart, README's table.
 // --rounds N: more rounds are quieter. --only TEXT: the rows whose name contains it, and nothing is written.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -10,7 +10,7 @@ import { implementations, isControl } from './lib/implementations.mjs'
 import { machineFacts, machineLine } from './lib/machine.mjs'
 import { measureRows } from './lib/measure.mjs'
 import { compared, promiseLines } from './lib/promises.mjs'
-import { readmeTable, withTable } from './lib/readme.mjs'
+import { readmeTable, runs, withTable } from './lib/readme.mjs'
 import { rowsOf } from './lib/rows.mjs'
 import { textTable, times } from './lib/table.mjs'
 import { measureTier, TIER_ROWS, tiersBelow } from './lib/tiers.mjs'
@@ -78,12 +78,13 @@ function controlSpread(results) {
 function writeAll(run) {
   const text = `${JSON.stringify(run, forFile, 2)}\n`
   const page = new URL('../README.md', import.meta.url)
-  const readme = withTable(readFileSync(page, 'utf8'), readmeTable(JSON.parse(text)))
+  const { tier } = run.machine
   mkdirSync(new URL('results/', import.meta.url), { recursive: true })
-  writeFileSync(new URL('results/latest.json', import.meta.url), text)
-  writeFileSync(new URL('results/chart.svg', import.meta.url), chart(run))
-  writeFileSync(page, readme)
-  console.log('written: bench/results/latest.json, bench/results/chart.svg, the table in README.md')
+  writeFileSync(new URL(`results/${tier}.json`, import.meta.url), text)
+  const [best] = runs()
+  if (best.machine.tier === tier) writeFileSync(new URL('results/chart.svg', import.meta.url), chart(run))
+  writeFileSync(page, withTable(readFileSync(page, 'utf8'), readmeTable(runs())))
+  console.log(`written: bench/results/${tier}.json, and the chart and README's table where they are its own`)
 }
 
 /** Four digits are more than a benchmark knows; single rounds are nobody's business. */

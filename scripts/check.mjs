@@ -39,7 +39,7 @@ const steps = {
     ),
 
   table: () =>
-    step('the README has the benchmark table of bench/results/latest.json', () =>
+    step('the README has the benchmark table of bench/results', () =>
       runNode('bench/readme-table.mjs', ['--check']),
     ),
 

@@ -1,4 +1,5 @@
-// The part of the project's README that comes from a results file.
+// The part of the project's README that comes from the results files: one of each CPU tier, of a machine that has it.
+import { existsSync, readFileSync } from 'node:fs'
 import { machineLine } from './machine.mjs'
 import { micro, times } from './table.mjs'
 
@@ -24,26 +25,43 @@ const PEERS = ['sodium-native', 'node:crypto', '@noble/curves']
 
 const cell = result => (result ? `${micro(result.ns)} (${times(result.ratio)})` : '')
 
-function tableRow(results, machine, { title, row, ours, tier: forced }) {
-  if (forced === machine.tier) return []
-  const tier = forced ?? machine.tier
+/** The highest first. */
+const TIERS = ['avx512', 'avx2', 'scalar']
+
+/** What was measured, of the highest tier first. */
+export const runs = () =>
+  TIERS.map(tier => new URL(`../results/${tier}.json`, import.meta.url))
+    .filter(file => existsSync(file))
+    .map(file => JSON.parse(readFileSync(file, 'utf8')))
+
+function tableRow([best, ...others], { title, row, ours, tier: forced }) {
+  const tier = forced ?? best.machine.tier
+  if (forced === best.machine.tier) return []
+  // Of a machine that has no more, where there is one.
+  const { results } = others.find(({ machine }) => machine.tier === tier) ?? best
   const inRow = results.filter(result => result.row === row && result.tier === tier)
   const own = inRow.find(({ label }) => label === ours)
   const peers = PEERS.map(name => cell(inRow.find(result => result.name === name)))
   return own ? [[title, `**${cell(own)}**`, ...peers]] : []
 }
 
-export function readmeTable({ machine, results }) {
+/** `all`: what {@link runs} gives. */
+export function readmeTable(all) {
+  const [{ machine }, ...others] = all
   const line = cells => `| ${cells.join(' | ')} |`
   return [
     line(['µs per signature', 'ron-kms', ...PEERS]),
     line(['---', ...['', ...PEERS].map(() => '--:')]),
-    ...ROWS.flatMap(row => tableRow(results, machine, row)).map(line),
+    ...ROWS.flatMap(row => tableRow(all, row)).map(line),
     '',
     'In brackets: how many times as fast as sodium-native in the same run. Keys by kid, known for some time, except those',
-    'never seen; 128-byte messages, one thread, medians; the last rows with faster instructions switched off.',
-    `${machineLine(machine)}. [How it is measured](bench/README.md),`,
-    '[every row](bench/results/latest.json).',
+    'never seen; 128-byte messages, one thread, medians; the last rows without faster instructions.',
+    `${machineLine(machine)} ([every row](bench/results/${machine.tier}.json)).`,
+    ...others.map(
+      ({ machine: it }) =>
+        `Its rows of ${it.tier.toUpperCase()}: ${machineLine(it)} ([every row](bench/results/${it.tier}.json)).`,
+    ),
+    '[How it is measured](bench/README.md).',
     '',
     '![Times as fast as sodium-native, by lane](bench/results/chart.svg)',
   ].join('\n')
