@@ -105,6 +105,8 @@ pub enum AuditError {
     Checkpoint(Cow<'static, str>),
     /// The audit key is not the one that the log names.
     AuditKey(&'static str),
+    /// A record of who seals the log does not hold: it is forged, moved or cut away.
+    Sealing(&'static str),
     /// The device that seals the log is not at hand.
     Device(Cow<'static, str>),
     /// Every preallocated byte is used, and no more could be reserved.
@@ -132,6 +134,7 @@ impl fmt::Display for AuditError {
             AuditError::Anchor(fault) => write!(f, "audit log refused: {fault}"),
             AuditError::Checkpoint(why) => write!(f, "audit log refused: {why}"),
             AuditError::AuditKey(why) => write!(f, "audit key refused: {why}"),
+            AuditError::Sealing(why) => write!(f, "audit log refused: {why}"),
             AuditError::Device(why) => write!(f, "device of the audit log refused: {why}"),
             AuditError::Full => f.write_str("no space for audit records"),
             AuditError::Backlog => f.write_str("too many audit records wait for the disk"),

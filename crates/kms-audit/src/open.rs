@@ -169,7 +169,7 @@ pub(crate) fn open(
     }
     match changes.fault() {
         Some(why) if accept_keys => report.overridden.push(why.into()),
-        Some(why) => return Err(AuditError::Device(why.into())),
+        Some(why) => return Err(AuditError::Sealing(why)),
         None => {}
     }
     if let (Some(latest), false) = (&checkpoints.latest, accept_keys)

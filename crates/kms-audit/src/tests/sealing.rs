@@ -534,7 +534,7 @@ fn a_change_that_no_checkpoint_covers_counts_only_by_its_signatures() {
     ];
     for (decided, by) in refused {
         let (opened, copy) = ended(decided, by);
-        assert!(matches!(opened, Err(AuditError::Device(_))), "{decided} {by:?}");
+        assert!(matches!(opened, Err(AuditError::Sealing(_))), "{decided} {by:?}");
         // Who verifies finds the same, but for what an operator may have decided.
         if !matches!(by, [it] if *it == audit) {
             assert_eq!(copy.verify().outcome, Outcome::BadAuditKey);
@@ -553,7 +553,7 @@ fn a_change_that_no_checkpoint_covers_counts_only_by_its_signatures() {
     drop(copy.open().unwrap());
     append_by_hand(&copy, &[Record::decode(&replayed).unwrap().body]);
     copy.config.attested = false;
-    assert!(matches!(copy.open(), Err(AuditError::Device(_))));
+    assert!(matches!(copy.open(), Err(AuditError::Sealing(_))));
 }
 
 #[test]

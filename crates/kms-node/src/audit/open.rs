@@ -205,13 +205,16 @@ impl From<AuditError> for OpenError {
                 | AuditError::Anchor(_)
                 | AuditError::Checkpoint(_)
                 | AuditError::AuditKey(_)
+                | AuditError::Sealing(_)
                 | AuditError::Device(_)
         );
         // The text for operators: it names files and records, and no secret.
         let mut text = error.to_string();
-        if matches!(error, AuditError::Device(_)) {
-            text += "; put the token back, or start once with audit.accept_keys";
-        }
+        text += match error {
+            AuditError::Device(_) => "; put the token back, or start once with audit.accept_keys",
+            AuditError::Sealing(_) => "; copy the log aside, and ask `ronctl audit verify`",
+            _ => "",
+        };
         let error = KmsError { message: text.into(), ..KmsError::from(error) };
         if mismatch { OpenError::Mismatch(error) } else { OpenError::Other(error) }
     }
