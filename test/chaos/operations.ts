@@ -56,6 +56,8 @@ export function operations(keys: Prepared): readonly Operation[] {
       op: 'sign',
       body: { kid_or_set: { kid: keys.sign }, message_b64: 'YSBtZXNzYWdl', op_id: opId(3) },
     },
+    // Nothing but its record is kept of this one: the log's own thread says when that is durable.
+    { op: 'sign', body: { kid_or_set: { kid: keys.sign }, message_b64: 'YSBtZXNzYWdl' } },
     { op: 'destroy', kid: keys.destroy, body: { delay_ms: 0, op_id: opId(4) } },
     { op: 'destroy', kid: `${keys.shred}#v1`, body: { delay_ms: 0, op_id: opId(5) } },
     { op: 'destroy', kid: keys.mercy, body: { delay_ms: 3_600_000, op_id: opId(6) } },
