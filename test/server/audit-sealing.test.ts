@@ -140,6 +140,14 @@ describe.skipIf(!softhsm.available)('a log that a token seals', () => {
       reason: expect.stringMatching(/the token does not say that the key .*audit\.accept_keys/),
     })
     await end(refused.child)
+
+    // A log that nothing seals yet is not begun with it.
+    const elsewhere = ['--audit-dir', at('other-log'), '--accept-older-log']
+    const { exit, plain } = await serve(config, token.env, ...ATTESTED, ...elsewhere)
+    expect([exit, ...plain]).toEqual([
+      78,
+      expect.stringMatching(/^config: audit\.sealing = attested: the token does not say that the key/),
+    ])
   })
 
   it('is not begun without a device: exit code 78 and one line that says what is needed', async () => {
